@@ -1,0 +1,143 @@
+"""An AnnData as a fit, marginal_ll, ppc and zi_scores leave it, with the truth in place of estimates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse, stats
+
+from zinbtools._keys import Keys
+
+MODELS = ("nb", "zinb")
+
+
+def fake_fit(
+    n_obs: int = 400, n_vars: int = 60, *, key: str | None = None, dropout: float = 0.15, seed: int = 0
+) -> AnnData:
+    """Counts of a ZINB with dropout in every second gene, and every result that the verbs would write.
+
+    The "NB" has the ZINB's mean lowered to what is seen; ``layers["true_counts"]`` is the truth.
+    """
+    rng = np.random.default_rng(seed)
+    keys = Keys(key)
+    inflated = np.arange(n_vars) % 2 == 0
+    theta = rng.gamma(4.0, 1.0, n_vars)
+    depth = rng.lognormal(0.0, 0.3, (n_obs, 1))
+    mean = depth * 10 ** rng.uniform(-1.5, 1.5, n_vars)
+    pi = np.where(inflated, dropout, 0.01) * rng.uniform(0.5, 1.5, (n_obs, 1)) * np.ones(n_vars)
+    true = rng.poisson(rng.gamma(theta, mean / theta))
+    counts = np.where(rng.random(true.shape) < pi, 0, true)
+    means = {"nb": mean * (1 - pi), "zinb": mean}
+    zero = {m: (theta / (theta + means[m])) ** theta for m in MODELS}
+    zero["zinb"] = pi + (1 - pi) * zero["zinb"]
+
+    adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+    adata.var_names = [f"gene{i}" for i in range(n_vars)]
+    adata.obs_names = [f"cell{i}" for i in range(n_obs)]
+    adata.layers["true_counts"] = sparse.csr_matrix(true.astype(np.float32))
+    split = np.repeat(["train", "validation", "test"], [n_obs - 2 * (n_obs // 5)] + 2 * [n_obs // 5])
+    adata.obs[keys.split] = pd.Categorical(split, categories=["train", "validation", "test"])
+    test = split == "test"
+
+    log_p = {m: stats.nbinom.logpmf(counts, theta, theta / (theta + means[m])) for m in MODELS}
+    log_p["zinb"] = np.where(counts == 0, np.log(zero["zinb"]), np.log1p(-pi) + log_p["zinb"])
+    gain = (log_p["zinb"] - log_p["nb"])[test]
+    for m in MODELS:
+        adata.layers[keys.mean(m)] = means[m].astype(np.float32)
+        adata.obsm[keys.latent(m)] = np.log(depth).astype(np.float32)
+        adata.obs[keys.marginal_ll(m)] = np.where(test, log_p[m].sum(axis=1), np.nan)
+        adata.var[keys.inverse_dispersion(m)] = theta
+        adata.var[keys.zero_fraction(m)] = zero[m].mean(axis=0)
+    adata.layers[keys.dropout()] = pi.astype(np.float32)
+    adata.var[keys.mean_dropout()] = pi.mean(axis=0)
+    adata.var[keys.score] = gain.mean(axis=0)
+    adata.var[keys.score_se] = gain.std(axis=0, ddof=1) / np.sqrt(test.sum())
+    checks = _checks(adata, counts[test], {m: means[m][test] for m in MODELS}, theta, pi[test], rng)
+    adata.uns[keys.uns] = {
+        "params": {
+            "models": list(MODELS),
+            "protocol": "default",
+            "n_latent": 1,
+            "n_restarts": 2,
+            "seed": seed,
+            "best_restart": {"nb": 1, "zinb": 0},
+        },
+        "history": _history(rng),
+        "metrics": _metrics(adata, keys, checks, float(pi.mean())),
+        "ppc": {"genes": checks, "n_samples": 20, "split": "test"},
+    }
+    return adata
+
+
+def _checks(
+    adata: AnnData,
+    counts: np.ndarray,
+    means: dict[str, np.ndarray],
+    theta: np.ndarray,
+    pi: np.ndarray,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    draws: dict[str, list[dict[str, np.ndarray]]] = {m: [] for m in MODELS}
+    for m in MODELS:
+        for _ in range(20):
+            draw = rng.poisson(rng.gamma(theta, means[m] / theta))
+            if m == "zinb":
+                draw = np.where(rng.random(draw.shape) < pi, 0, draw)
+            draws[m].append(_discrepancies(draw))
+    observed = _discrepancies(counts)
+    tables = []
+    for check in observed:
+        predicted = {m: np.mean([d[check] for d in draws[m]], axis=0) for m in MODELS}
+        tables.append(
+            pd.DataFrame({"gene": adata.var_names, "check": check, "observed": observed[check], **predicted})
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _discrepancies(counts: np.ndarray) -> dict[str, np.ndarray]:
+    n_zeros, total = (counts == 0).sum(axis=0), counts.sum(axis=0).astype(float)
+    total[total == 0] = np.nan
+    return {
+        "dropout_ratio": np.where(np.isnan(total), np.nan, n_zeros / len(counts)),
+        "zeros_to_expression": n_zeros * (len(counts) - n_zeros) / total,
+        "cv": counts.std(axis=0) * len(counts) / total,
+    }
+
+
+def _history(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for m in MODELS:
+        for restart in range(2):
+            epochs = np.arange(40)
+            train = -160.0 - 60 * np.exp(-epochs / 5) - (3 if m == "nb" else 0) + rng.normal(0, 0.3, 40)
+            validation = train - 2 - 0.05 * epochs + rng.normal(0, 0.5, 40)
+            validation[0] = -1e5
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "model": m,
+                        "restart": restart,
+                        "epoch": epochs,
+                        "train_elbo": train,
+                        "validation_elbo": validation,
+                        "learning_rate": 4e-3,
+                    }
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _metrics(adata: AnnData, keys: Keys, checks: pd.DataFrame, mean_dropout: float) -> pd.DataFrame:
+    rows = []
+    for m, restart in (("nb", 1), ("zinb", 0)):
+        nll = -adata.obs[keys.marginal_ll(m)].mean()
+        rows += [(m, r, "validation", "elbo", -nll - 3.0 - (r != restart), np.nan) for r in range(2)]
+        rows.append((m, restart, "test", "elbo", -nll - 2.0, np.nan))
+        rows.append((m, restart, "test", "nll", nll, 0.02))
+        for check, table in checks.groupby("check"):
+            pair = table[["observed", m]].dropna()
+            ks = stats.ks_2samp(pair["observed"], pair[m]).statistic
+            rows.append((m, restart, "test", f"ks_{check}", ks, np.nan))
+    rows.append(("zinb", 0, "all", "mean_dropout", mean_dropout, np.nan))
+    return pd.DataFrame(rows, columns=["model", "restart", "split", "metric", "value", "se"])

@@ -1,0 +1,246 @@
+"""The house rules: arrows between rooms, who knows torch or AnnData, the shape of the public functions."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import NamedTuple
+
+import pytest
+
+import zinbtools
+
+PACKAGE = Path(zinbtools.__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
+
+# Room -> the rooms that it may open. Every room may use the private modules beside it (see HELPERS).
+ARROWS: dict[str, set[str]] = {
+    "cli": {"study", "tl", "pl", "get", "simulate"},
+    "study": {"tl", "pl", "get", "simulate"},
+    "tl": {"get", "jobs", "model", "stats"},
+    "pl": {"get"},
+    "get": {"model", "stats"},
+    "simulate": {"stats"},
+    "model": {"jobs", "stats"},
+    "stats": set(),
+    "jobs": set(),
+    "_anndata": {"model", "stats"},
+}
+BARRED: dict[str, set[str]] = {
+    "model": {"anndata", "scanpy", "matplotlib", "pandas"},
+    "stats": {"anndata", "scanpy", "matplotlib", "pandas", "torch"},
+    "jobs": {"anndata", "scanpy", "matplotlib"},
+    "pl": {"torch", "hyperopt"},
+    "simulate": {"torch", "matplotlib"},
+}
+NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "model", "stats"}
+NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
+
+PUBLIC: dict[str, set[str]] = {
+    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zi_scores"},
+    "pl": {"history", "ppc", "dropout", "zero_study", "zi_scores"},
+    "get": {"model", "expected_counts", "posterior_dropout", "metrics_df", "ppc_df", "zi_genes_df"},
+    "simulate": {"zisynth"},
+}
+
+
+class Import(NamedTuple):
+    """One import statement's target, as the absolute dotted name, and where it stands."""
+
+    source: str
+    line: int
+    target: str
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path, tree: ast.AST) -> list[Import]:
+    """All imports of a module, at its top or in its functions, with relative ones made absolute."""
+    relative = path.relative_to(PACKAGE.parent)
+    package = relative.parent.parts
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [Import(str(relative), node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            parts = [*base, *([node.module] if node.module else [])]
+            found += [Import(str(relative), node.lineno, ".".join([*parts, a.name])) for a in node.names]
+    return found
+
+
+@cache
+def imports() -> dict[str, list[Import]]:
+    """Room -> its imports; the lazy ``__init__`` of the package is no room."""
+    rooms: dict[str, list[Import]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path != PACKAGE / "__init__.py":
+            rooms.setdefault(room_of(path), []).extend(imports_of(path, ast.parse(path.read_text("utf-8"))))
+    return rooms
+
+
+def own_room(target: str) -> str | None:
+    """The room that an import of zinbtools itself opens; None for other packages and the package's root."""
+    parts = target.split(".")
+    return parts[1] if parts[0] == "zinbtools" and len(parts) > 1 else None
+
+
+def test_relative_imports_are_resolved() -> None:
+    tree = ast.parse("from . import a\nfrom .b import c\nfrom ..stats import d\ndef f():\n    import x.y\n")
+    found = [i.target for i in imports_of(PACKAGE / "tl" / "_fit.py", tree)]
+    assert found == ["zinbtools.tl.a", "zinbtools.tl.b.c", "zinbtools.stats.d", "x.y"]
+
+
+def test_every_room_is_in_the_plan() -> None:
+    public = {room for room in imports() if not room.startswith("_")}
+    assert public >= NEEDED
+    assert public <= set(ARROWS)
+
+
+def test_arrows_point_one_way() -> None:
+    wrong = [
+        f"{i.source}:{i.line} {room} -> {target}"
+        for room, found in imports().items()
+        for i in found
+        if (target := own_room(i.target)) is not None
+        and target != room
+        and not target.startswith("_")
+        and target not in ARROWS.get(room, set())
+    ]
+    assert wrong == []
+
+
+def test_nobody_imports_the_root() -> None:
+    """``import zinbtools`` inside a room would open every other room behind the arrows' back."""
+    root = [f"{i.source}:{i.line}" for found in imports().values() for i in found if i.target == "zinbtools"]
+    assert root == []
+
+
+@pytest.mark.parametrize("room", sorted(NO_ANNDATA_DOOR))
+def test_the_door_to_anndata_is_not_used(room: str) -> None:
+    assert [i for i in imports().get(room, []) if own_room(i.target) == "_anndata"] == []
+
+
+@pytest.mark.parametrize("room", sorted(BARRED))
+def test_barred_packages_are_not_named(room: str) -> None:
+    assert [i for i in imports().get(room, []) if i.target.split(".")[0] in BARRED[room]] == []
+
+
+def test_stats_needs_numpy_and_scipy_only() -> None:
+    others = {i.target.split(".")[0] for i in imports()["stats"]} - sys.stdlib_module_names
+    assert others <= {"numpy", "scipy", "zinbtools"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level packages that a fresh interpreter holds after running code."""
+    script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = {"torch", "scanpy", "anndata", "matplotlib", "hyperopt", "scipy", "pandas"}
+    assert loaded_by("import zinbtools") & heavy == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "barred"),
+    [
+        ("model", {"anndata", "scanpy"}),
+        ("stats", {"anndata", "scanpy", "torch"}),
+        ("pl", {"torch", "hyperopt"}),
+    ],
+)
+def test_barred_packages_do_not_come_in_through_others(room: str, barred: set[str]) -> None:
+    paths = [PACKAGE / room] if (PACKAGE / room).is_dir() else [PACKAGE / f"{room}.py"]
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for root in paths
+        for path in sorted(root.rglob("*.py"))
+    ]
+    loaded = loaded_by("\n".join(f"import {module}" for module in modules))
+    assert "zinbtools" in loaded
+    assert loaded & barred == set()
+
+
+def opened(name: str) -> ModuleType:
+    return import_module(f"zinbtools.{name}")
+
+
+def public_functions(*rooms: str) -> list[object]:
+    """One pytest parameter per function in the ``__all__`` of the rooms."""
+    found = [
+        (f"{name}.{symbol}", getattr(opened(name), symbol))
+        for name in rooms
+        for symbol in sorted(opened(name).__all__)
+    ]
+    return [pytest.param(f, id=label) for label, f in found if isinstance(f, FunctionType)]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_the_public_functions_are_there(name: str) -> None:
+    module = opened(name)
+    assert set(module.__all__) >= PUBLIC[name]
+    assert [s for s in PUBLIC[name] if not isinstance(getattr(module, s), FunctionType)] == []
+
+
+@pytest.mark.parametrize("function", public_functions("tl", "pl", "get"))
+def test_adata_comes_first_and_little_else_by_position(function: FunctionType) -> None:
+    parameters = list(inspect.signature(function).parameters.values())
+    assert parameters[0].name == "adata"
+    by_position = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    assert len(by_position) <= 3
+    assert not {"copy", "save"} & set(by_position)
+
+
+@pytest.mark.parametrize("function", public_functions("pl"))
+def test_plots_can_return_their_figure_and_do_not_save(function: FunctionType) -> None:
+    parameters = inspect.signature(function).parameters
+    assert {"show", "return_fig", "key"} <= set(parameters)
+    assert "save" not in parameters
+
+
+@pytest.mark.parametrize("function", public_functions("tl", "pl", "get", "simulate"))
+def test_everything_is_annotated(function: FunctionType) -> None:
+    signature = inspect.signature(function)
+    bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert bare == []
+    assert signature.return_annotation is not signature.empty
+
+
+@pytest.mark.parametrize("function", public_functions("tl", "pl", "get", "simulate"))
+def test_docstrings_tell_everything(function: FunctionType) -> None:
+    doc = inspect.getdoc(function) or ""
+    sections = {title for title, rule in pairwise(doc.splitlines()) if is_rule(rule)}
+    assert {"Parameters", "Returns", "Examples"} <= sections
+    assert ">>> " in doc
+    untold = [name for name in inspect.signature(function).parameters if not names_parameter(doc, name)]
+    assert untold == []
+
+
+def is_rule(line: str) -> bool:
+    return len(line) > 2 and set(line) == {"-"}
+
+
+def names_parameter(doc: str, name: str) -> bool:
+    """Whether an unindented line of the docstring lists the parameter, alone or among others."""
+    return any(
+        name in [n.strip().lstrip("*") for n in line.split(" :")[0].split(",")]
+        for line in doc.splitlines()
+        if not line.startswith(" ")
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_the_api_pages_list_every_public_function(name: str) -> None:
+    listed = {line.strip() for line in (DOCS / "api" / "index.md").read_text("utf-8").splitlines()}
+    assert {f"{name}.{symbol}" for symbol in opened(name).__all__} <= listed

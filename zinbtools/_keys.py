@@ -1,0 +1,72 @@
+"""Every AnnData key that the package writes, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT = "zinbtools"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Where the results of one fit live.
+
+    ``key_added=None`` gives the plain names; another key replaces ``zinbtools`` in ``uns`` and
+    ``obs`` and prefixes all other names.
+
+    Examples
+    --------
+    >>> Keys().mean("nb"), Keys("run2").mean("nb"), Keys("run2").uns
+    ('nb_mean', 'run2_nb_mean', 'run2')
+    """
+
+    key_added: str | None = None
+
+    @property
+    def uns(self) -> str:
+        return self.key_added or DEFAULT
+
+    @property
+    def split(self) -> str:
+        """``obs``: train, validation or test."""
+        return f"{self.uns}_split"
+
+    def _prefixed(self, name: str) -> str:
+        return f"{self.key_added}_{name}" if self.key_added else name
+
+    def latent(self, model: str) -> str:
+        """``obsm``: posterior mean of z."""
+        return self._prefixed(f"X_{model}")
+
+    def mean(self, model: str) -> str:
+        """``layers``: mean of the NB part."""
+        return self._prefixed(f"{model}_mean")
+
+    def dropout(self, model: str = "zinb") -> str:
+        """``layers``: dropout probability."""
+        return self._prefixed(f"{model}_dropout")
+
+    def marginal_ll(self, model: str) -> str:
+        """``obs``: log likelihood of each evaluated cell, nats."""
+        return self._prefixed(f"{model}_marginal_ll")
+
+    def inverse_dispersion(self, model: str) -> str:
+        """``var``: inverse dispersion theta."""
+        return self._prefixed(f"{model}_inverse_dispersion")
+
+    def mean_dropout(self, model: str = "zinb") -> str:
+        """``var``: dropout probability averaged over cells."""
+        return self._prefixed(f"{model}_mean_dropout")
+
+    def zero_fraction(self, model: str) -> str:
+        """``var``: expected share of zeros, averaged over cells."""
+        return self._prefixed(f"{model}_zero_fraction")
+
+    @property
+    def score(self) -> str:
+        """``var``: gain of the ZINB over the NB, nats per cell."""
+        return self._prefixed("zi_score")
+
+    @property
+    def score_se(self) -> str:
+        return self._prefixed("zi_score_se")

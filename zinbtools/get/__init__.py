@@ -1,0 +1,37 @@
+"""What a fit found, as tidy data frames, small records and a rebuilt model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._difference import NLLDifference, nll_difference
+from ._frames import dropout_df, history_df, metrics_df, ppc_df, zero_study_df, zi_genes_df
+
+if TYPE_CHECKING:
+    from ._model import expected_counts, model, posterior_dropout
+
+__all__ = [
+    "NLLDifference",
+    "dropout_df",
+    "expected_counts",
+    "history_df",
+    "metrics_df",
+    "model",
+    "nll_difference",
+    "posterior_dropout",
+    "ppc_df",
+    "zero_study_df",
+    "zi_genes_df",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A rebuilt model needs torch; tables and pictures do not.
+    if name in {"expected_counts", "model", "posterior_dropout"}:
+        return getattr(import_module("._model", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

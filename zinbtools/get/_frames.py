@@ -1,0 +1,208 @@
+"""Tables: what the verbs wrote, ready for pandas, for a CSV or for a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._keys import Keys
+from ..stats.discrepancies import GeneStatistics
+from ._lookup import column, counts_of_fit, fit_params, fitted_models, layer, stored
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+# Below this a dropout probability or a mean is as good as zero, and its logarithm says nothing.
+SMALLEST = 1e-12
+KINDS_OF_ZERO = ("limited sensitivity", "dropout")
+
+
+def metrics_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Every number by which the models are judged, one a row.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
+    key
+        ``key_added`` of the fit to read.
+
+    Returns
+    -------
+    Columns ``model``, ``restart``, ``split``, ``metric``, ``value`` and ``se`` (NaN where a metric has
+    no error). ``elbo`` and ``nll`` are in nats per cell; ``nll`` and the ``ks_*`` rows are there after
+    :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit under ``key``.
+    """
+    return stored(adata, key, "metrics", "tl.fit_nb_zinb").copy()
+
+
+def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """The course of the training, one row per model, restart and epoch.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`metrics_df`.
+
+    Returns
+    -------
+    Columns ``model``, ``restart``, ``epoch``, ``train_elbo``, ``validation_elbo`` (nats per cell, higher
+    is better) and ``learning_rate``.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit under ``key``.
+    """
+    return stored(adata, key, "history", "tl.fit_nb_zinb").copy()
+
+
+def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Posterior predictive checks, one row per gene, check and model.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`metrics_df`.
+
+    Returns
+    -------
+    Columns ``gene``, ``check``, ``model``, ``observed`` and ``predicted``; the prediction is the mean
+    over the posterior predictive draws. NaN where a check is undefined for a gene, which is so when the
+    gene has no count among the checked cells.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.ppc` was not run on the fit.
+    """
+    wide = stored(adata, key, "ppc", "tl.ppc")["genes"]
+    models = [model for model in ("nb", "zinb") if model in wide]
+    tidy = wide.melt(
+        id_vars=["gene", "check", "observed"], value_vars=models, var_name="model", value_name="predicted"
+    )
+    return tidy[["gene", "check", "model", "observed", "predicted"]]
+
+
+def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Observed and expected share of zeros of each fitted gene.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`metrics_df`. The counts are read where the fit read them.
+
+    Returns
+    -------
+    Indexed by gene: ``mean_count`` (counts per cell), ``observed_zero_fraction`` and, for each model
+    fitted, ``nb_zero_fraction``, ``zinb_zero_fraction``: the probability of a zero averaged over all
+    cells. Genes that were masked out of the fit are left out.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit under ``key``, or its counts are no longer there.
+    """
+    keys, params = Keys(key), fit_params(adata, key)
+    frame = _gene_statistics(adata, counts_of_fit(adata, params))
+    for model in fitted_models(params):
+        expected = column(adata.var, "var", keys.zero_fraction(model), "tl.fit_nb_zinb")
+        frame[f"{model}_zero_fraction"] = expected
+    return frame.dropna()
+
+
+def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Genes by what zero inflation gains for them, the largest gain first.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`metrics_df`.
+
+    Returns
+    -------
+    Indexed by gene: ``score`` and ``score_se`` (nats per cell, POSITIVE where the ZINB accounts better for
+    the gene), the columns of :func:`dropout_df`, and ``mean_dropout``, the ZINB's dropout probability
+    averaged over cells.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.zi_scores` was not run on the fit.
+    """
+    keys = Keys(key)
+    scores = pd.DataFrame(
+        {
+            "score": column(adata.var, "var", keys.score, "tl.zi_scores"),
+            "score_se": column(adata.var, "var", keys.score_se, "tl.zi_scores"),
+            "mean_dropout": column(adata.var, "var", keys.mean_dropout(), "tl.fit_nb_zinb"),
+        },
+        index=_genes(adata),
+    )
+    frame = scores[["score", "score_se"]].join(dropout_df(adata, key=key), how="inner")
+    frame["mean_dropout"] = scores["mean_dropout"]
+    return frame.sort_values("score", ascending=False, kind="stable")
+
+
+def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Dropout probability and NB mean of every zero, and what kind of zero it is.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`metrics_df`. ``layers["true_counts"]``, which the simulators write, tells the kinds
+        of zeros apart.
+
+    Returns
+    -------
+    One row per zero entry of the fitted genes: ``log10_dropout`` and ``log10_mean`` (of the ZINB, float32;
+    probabilities and means below 1e-12 count as 1e-12) and ``kind``: "limited sensitivity" where the true
+    count is zero too, "dropout" where it is not, or "zero" where the truth is not known.
+
+    Raises
+    ------
+    KeyError
+        If the fit has no ZINB, or its dense layers were left out.
+    """
+    params, keys = fit_params(adata, key), Keys(key)
+    mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
+    zero = _is_zero(counts_of_fit(adata, params)) & np.isfinite(mean)
+    if "true_counts" in adata.layers:
+        kinds, code = KINDS_OF_ZERO, ~_is_zero(adata.layers["true_counts"])[zero]
+    else:
+        kinds, code = ("zero",), np.zeros(int(zero.sum()), dtype=bool)
+    return pd.DataFrame(
+        {
+            "log10_dropout": np.log10(np.maximum(dropout[zero], SMALLEST)),
+            "log10_mean": np.log10(np.maximum(mean[zero], SMALLEST)),
+            "kind": pd.Categorical.from_codes(code.astype(np.int8), categories=list(kinds)),
+        }
+    )
+
+
+def _genes(adata: AnnData) -> pd.Index:
+    return pd.Index(adata.var_names, name="gene")
+
+
+def _gene_statistics(adata: AnnData, counts: Any) -> pd.DataFrame:
+    sums = GeneStatistics.from_counts(counts)
+    return pd.DataFrame(
+        {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells}, index=_genes(adata)
+    )
+
+
+def _is_zero(counts: Any) -> NDArray[np.bool_]:
+    """Dense n_obs x n_vars mask; an explicitly stored zero is a zero."""
+    if isinstance(counts, np.ndarray):
+        return counts == 0
+    zero = np.ones(counts.shape, dtype=bool)
+    zero[counts.nonzero()] = False
+    return zero

@@ -1,0 +1,84 @@
+"""Every number of a fit in one frozen record; the protocols are its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Likelihood = Literal["nb", "zinb"]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a model is built and trained.
+
+    Attributes
+    ----------
+    n_latent, n_hidden, n_layers
+        Dimensions of z, units per hidden layer, hidden layers.
+    dropout_rate
+        Share of hidden units silenced in the encoders while training.
+    dispersion
+        One inverse dispersion per ``gene``, per gene and batch, or per gene and cell.
+    library
+        ``latent``: inferred, with an empirical prior per batch. ``observed``: the total count.
+        ``size_factor``: a given number per cell, with means that need not sum to it.
+    batch_size
+        Cells per minibatch.
+    max_epochs
+        Passes over the training cells.
+    learning_rate
+        Peak learning rate of Adam.
+    schedule
+        ``cosine``: warm-up over the first twentieth of the steps, then a cosine to zero. ``constant``.
+    adam_eps, weight_decay
+        Adam's epsilon and coupled L2 penalty.
+    initialisation
+        ``moments``: output biases and dispersions at the data's moments. ``random``: the study's.
+    early_stopping, patience, min_delta
+        Stop after ``patience`` epochs without a gain of more than ``min_delta`` nats per cell in ELBO.
+    restore_best
+        Keep the weights of the best epoch rather than of the last one.
+    stop_on
+        The cells whose ELBO decides: ``validation``, or ``test`` as the study did.
+    prior_cells
+        The cells whose library sizes make the prior: ``train``, or ``all`` as the study did.
+    """
+
+    n_latent: int = 10
+    n_hidden: int = 128
+    n_layers: int = 1
+    dropout_rate: float = 0.1
+    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene"
+    library: Literal["latent", "observed", "size_factor"] = "latent"
+    batch_size: int = 128
+    max_epochs: int | None = None
+    learning_rate: float = 4e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.0
+    initialisation: Literal["moments", "random"] = "moments"
+    early_stopping: bool = True
+    patience: int = 45
+    min_delta: float = 0.0
+    restore_best: bool = True
+    stop_on: Literal["validation", "test"] = "validation"
+    prior_cells: Literal["train", "all"] = "train"
+
+
+PROTOCOLS = {
+    "default": FitConfig(),
+    "blog2019": FitConfig(
+        max_epochs=150,
+        learning_rate=1e-3,
+        schedule="constant",
+        adam_eps=0.01,
+        weight_decay=1e-6,
+        initialisation="random",
+        patience=15,
+        min_delta=3.0,
+        restore_best=False,
+        stop_on="test",
+        prior_cells="all",
+    ),
+}

@@ -1,0 +1,152 @@
+"""Counts and covariates of all cells, and the minibatches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from .distributions import data_constant
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B cells: the positive counts one by one, the network's input as a matrix.
+
+    Attributes
+    ----------
+    counts
+        The P positive counts, (P,).
+    genes, positions
+        The gene of each and its place in the flattened B x G matrix, (P,).
+    log1p
+        ``log(1 + x)``, (B, G).
+    constant
+        The share of the log likelihood that depends on the data alone, (B,).
+    group
+        Index of the cell's batch, in the sense of ``batch_key``, (B,).
+    covariates
+        What the decoder is told beside z, (B, C).
+    log_library
+        Log of the total count, or of the size factor where one is given, (B,).
+    """
+
+    counts: Tensor
+    genes: Tensor
+    positions: Tensor
+    log1p: Tensor
+    constant: Tensor
+    group: Tensor
+    covariates: Tensor
+    log_library: Tensor
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def dense(self) -> Tensor:
+        """The counts as a matrix, (B, G)."""
+        matrix = torch.zeros_like(self.log1p)
+        matrix.view(-1)[self.positions] = self.counts
+        return matrix
+
+
+class CountData:
+    """Counts of N cells x G genes in compressed rows, with what the models need to know of each cell.
+
+    Parameters
+    ----------
+    counts
+        Non-negative integers, (N, G); dense or scipy sparse.
+    group
+        Index of each cell's batch, (N,); all zero by default.
+    covariates
+        What the decoder is told of each cell, (N, C); none by default.
+    size_factor
+        Positive numbers that stand in for the total counts, (N,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = CountData(np.array([[0, 3], [1, 0], [2, 2]]))
+    >>> batch = data.batch(torch.tensor([2, 0]))
+    >>> batch.counts.tolist(), batch.positions.tolist()
+    ([2.0, 2.0, 3.0], [0, 1, 3])
+    """
+
+    def __init__(
+        self,
+        counts: np.ndarray | sparse.csr_matrix | sparse.csr_array,
+        *,
+        group: np.ndarray | None = None,
+        covariates: np.ndarray | None = None,
+        size_factor: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        csr = sparse.csr_array(counts)
+        csr.sum_duplicates()
+        csr.eliminate_zeros()
+        self.n_cells, self.n_genes = csr.shape
+        totals = np.asarray(csr.sum(axis=1, dtype=np.float64)).ravel()
+        library = totals if size_factor is None else size_factor
+        constant = csr.astype(np.float64)
+        constant.data = data_constant(torch.as_tensor(constant.data)).numpy()
+
+        def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(values).to(device=device, dtype=dtype)
+
+        self._starts = tensor(csr.indptr, torch.int64)
+        self._genes = tensor(csr.indices, torch.int64)
+        self._counts = tensor(csr.data, torch.float32)
+        self._log1p = torch.log1p(self._counts)
+        self._constant = tensor(np.asarray(constant.sum(axis=1)).ravel(), torch.float64)
+        self.log_library = tensor(np.log(library), torch.float64)
+        self.group = tensor(np.zeros(self.n_cells) if group is None else group, torch.int64)
+        self.covariates = tensor(
+            np.zeros((self.n_cells, 0)) if covariates is None else covariates, torch.float32
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self._counts.device
+
+    def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+        """The given cells, in the given order."""
+        starts = self._starts[cells]
+        lengths = self._starts[cells + 1] - starts
+        ends = lengths.cumsum(0)
+        n_positive = int(ends[-1])
+        row = torch.repeat_interleave(lengths, output_size=n_positive)
+        stored = torch.arange(n_positive, device=self.device) + (starts - ends + lengths)[row]
+        genes = self._genes[stored]
+        positions = row * self.n_genes + genes
+        log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
+        log1p.view(-1)[positions] = self._log1p[stored].to(dtype)
+        return Batch(
+            counts=self._counts[stored].to(dtype),
+            genes=genes,
+            positions=positions,
+            log1p=log1p,
+            constant=self._constant[cells].to(dtype),
+            group=self.group[cells],
+            covariates=self.covariates[cells].to(dtype),
+            log_library=self.log_library[cells].to(dtype),
+        )
+
+    def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
+        """The given cells in order, ``size`` at a time; the last batch may be smaller."""
+        for chunk in cells.split(size):
+            yield self.batch(chunk, dtype)
+
+    def shuffled(self, cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """The given cells in random order, in minibatches of ``size``; one last cell alone is left out.
+
+        (Batch normalisation cannot train on a single cell.)
+        """
+        order = cells[torch.randperm(len(cells), generator=generator).to(self.device)]
+        for chunk in order.split(size):
+            if len(chunk) > 1:
+                yield self.batch(chunk)

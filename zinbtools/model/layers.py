@@ -1,0 +1,112 @@
+"""Network layers whose parameters carry a leading replicate axis R, and the random streams of the replicates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Streams:
+    """One random stream per replicate, so that a replicate draws the same numbers alone and in a stack."""
+
+    def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu") -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __len__(self) -> int:
+        return len(self._generators)
+
+    def subset(self, replicates: Sequence[int]) -> Streams:
+        """The streams of some replicates, going on where they are."""
+        kept = Streams(())
+        kept._generators = [self._generators[r] for r in replicates]
+        return kept
+
+    def normal(self, *shape: int, like: Tensor) -> Tensor:
+        """Standard normal numbers, (R, *shape)."""
+        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
+        for draw, generator in zip(draws, self._generators, strict=True):
+            draw.normal_(generator=generator)
+        return draws
+
+    def uniform(self, *shape: int, bound: float, like: Tensor) -> Tensor:
+        """Uniform numbers on (-bound, bound), (R, *shape)."""
+        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
+        for draw, generator in zip(draws, self._generators, strict=True):
+            draw.uniform_(-bound, bound, generator=generator)
+        return draws
+
+    def mask(self, *shape: int, keep: float, like: Tensor) -> Tensor:
+        """Dropout masks, (R, *shape): ``1 / keep`` with probability ``keep``, otherwise 0."""
+        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
+        for draw, generator in zip(draws, self._generators, strict=True):
+            draw.bernoulli_(keep, generator=generator)
+        return draws.div_(keep)
+
+
+class Linear(nn.Module):
+    """R affine maps; an input without the replicate axis, (B, n_in), is shared by all of them."""
+
+    def __init__(self, n_in: int, n_out: int, n_replicates: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_replicates, n_in, n_out))
+        self.bias = nn.Parameter(torch.empty(n_replicates, 1, n_out))
+
+    def reset(self, streams: Streams) -> None:
+        """Uniform on +-1 / sqrt(n_in), torch's default for affine maps."""
+        n_in, n_out = self.weight.shape[1:]
+        bound = 1 / math.sqrt(n_in)
+        self.weight.data = streams.uniform(n_in, n_out, bound=bound, like=self.weight)
+        self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x.expand(len(self.weight), *x.shape[-2:]), self.weight)
+
+
+class BatchNorm(nn.Module):
+    """R batch normalisations over the cells of a minibatch."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, n_features: int, n_replicates: int, *, momentum: float = 0.01, eps: float = 1e-3) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(n_replicates, n_features))
+        self.bias = nn.Parameter(torch.zeros(n_replicates, n_features))
+        self.register_buffer("running_mean", torch.zeros(n_replicates, n_features))
+        self.register_buffer("running_var", torch.ones(n_replicates, n_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # (R, B, H) -> (B, R H): torch's fused kernel treats each feature of each replicate as a channel.
+        n_replicates, n_cells, n_features = x.shape
+        normalised = nn.functional.batch_norm(
+            x.transpose(0, 1).reshape(n_cells, -1),
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.weight.view(-1),
+            self.bias.view(-1),
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return normalised.view(n_cells, n_replicates, n_features).transpose(0, 1)
+
+
+class Block(nn.Module):
+    """Affine map, batch normalisation, ReLU, dropout."""
+
+    def __init__(self, n_in: int, n_out: int, n_replicates: int, dropout_rate: float = 0.0) -> None:
+        super().__init__()
+        self.linear = Linear(n_in, n_out, n_replicates)
+        self.norm = BatchNorm(n_out, n_replicates)
+        self.dropout_rate = dropout_rate
+
+    def forward(self, x: Tensor, streams: Streams | None = None) -> Tensor:
+        hidden = torch.relu(self.norm(self.linear(x)))
+        if self.training and self.dropout_rate > 0:
+            assert streams is not None
+            hidden = hidden * streams.mask(*hidden.shape[1:], keep=1 - self.dropout_rate, like=hidden)
+        return hidden

@@ -1,0 +1,206 @@
+"""CountVAE: the scVI autoencoder with an NB or ZINB likelihood, R replicates in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .config import FitConfig, Likelihood
+from .data import Batch
+from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
+from .layers import BatchNorm, Block, Linear, Streams
+from .likelihood import log_likelihood
+
+_MIN_VARIANCE = 1e-4  # of q(z|x) and q(l|x)
+
+
+class Gaussian(NamedTuple):
+    """Mean and variance, (R, B, d) each."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def draw(self, streams: Streams) -> Tensor:
+        return self.mean + self.variance.sqrt() * streams.normal(*self.mean.shape[1:], like=self.mean)
+
+
+class Posterior(NamedTuple):
+    """q(z|x), and q(l|x) where the log library size l is latent."""
+
+    z: Gaussian
+    library: Gaussian | None
+
+
+class CountParameters(NamedTuple):
+    """What the decoder says of each entry: logs of NB mean and inverse dispersion, logit of the dropout.
+
+    ``log_mean`` (R, B, G); ``log_theta`` (R, 1, G) or (R, B, G); ``dropout_logit`` (R, B, G) or ``None``.
+    """
+
+    log_mean: Tensor
+    log_theta: Tensor
+    dropout_logit: Tensor | None
+
+    def distribution(self) -> CountDistribution:
+        nb = NegativeBinomial(self.log_mean.exp(), self.log_theta.exp())
+        return nb if self.dropout_logit is None else ZeroInflatedNegativeBinomial(nb, self.dropout_logit)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data fix of the architecture."""
+
+    n_genes: int
+    n_groups: int = 1
+    n_covariates: int = 0
+
+
+class Encoder(nn.Module):
+    """Amortised diagonal Gaussian posterior."""
+
+    def __init__(self, n_in: int, n_out: int, n_layers: int, config: FitConfig, n_replicates: int) -> None:
+        super().__init__()
+        widths = [n_in] + [config.n_hidden] * n_layers
+        self.blocks = nn.ModuleList(
+            Block(a, b, n_replicates, config.dropout_rate) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.mean = Linear(config.n_hidden, n_out, n_replicates)
+        self.log_variance = Linear(config.n_hidden, n_out, n_replicates)
+
+    def forward(self, x: Tensor, streams: Streams | None) -> Gaussian:
+        for block in self.blocks:
+            x = block(x, streams)
+        return Gaussian(self.mean(x), self.log_variance(x).exp() + _MIN_VARIANCE)
+
+
+class CountVAE(nn.Module):
+    """R replicates of one architecture.
+
+    ``z ~ N(0, I)``, ``l ~ N(m_s, v_s)``, ``rho = softmax(f(z, covariates))``, ``x_g ~ NB(e^l rho_g, theta_g)``,
+    and for the ZINB a zero instead with probability ``sigmoid(h_g(z, covariates))``. Where size factors are
+    given, ``mu_g = size factor * exp(f_g)``.
+
+    Parameters
+    ----------
+    likelihood
+        ``"nb"`` or ``"zinb"``.
+    shape
+        Numbers of genes, batches and covariates.
+    config
+        The architecture.
+    n_replicates
+        R.
+    """
+
+    library_mean: Tensor
+    library_variance: Tensor
+
+    def __init__(self, likelihood: Likelihood, shape: Shape, config: FitConfig, n_replicates: int = 1) -> None:
+        super().__init__()
+        self.likelihood, self.shape, self.config = likelihood, shape, config
+        G, H, R = shape.n_genes, config.n_hidden, n_replicates
+        self.encoder = Encoder(G, config.n_latent, config.n_layers, config, R)
+        self.library_encoder = Encoder(G, 1, 1, config, R) if config.library == "latent" else None
+        widths = [config.n_latent] + [H] * config.n_layers
+        self.decoder = nn.ModuleList(
+            Block(a + shape.n_covariates, b, R) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.scale = Linear(H, G, R)
+        self.dropout = Linear(H, G, R) if likelihood == "zinb" else None
+        self.dispersion = Linear(H, G, R) if config.dispersion == "gene-cell" else None
+        n_theta = shape.n_groups if config.dispersion == "gene-batch" else 1
+        self.log_theta = None if self.dispersion else nn.Parameter(torch.zeros(R, n_theta, G))
+        self.register_buffer("library_mean", torch.zeros(shape.n_groups))
+        self.register_buffer("library_variance", torch.ones(shape.n_groups))
+
+    @property
+    def n_replicates(self) -> int:
+        return len(self.scale.weight)
+
+    def reset(self, streams: Streams) -> None:
+        """Draw the weights of each replicate from its own stream."""
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.reset(streams)
+        if self.log_theta is not None:
+            self.log_theta.data = streams.normal(*self.log_theta.shape[1:], like=self.log_theta)
+
+    def replicate_state(self) -> dict[str, Tensor]:
+        """All that is a replicate's own, by name: parameters and batch norm statistics, (R, ...) each."""
+        state = self.state_dict()
+        return {name: value for name, value in state.items() if name not in ("library_mean", "library_variance")}
+
+    def set_replicate_state(self, state: Mapping[str, Tensor]) -> None:
+        """Replace all replicates by those of ``state``, which may be fewer or more."""
+        for name, value in state.items():
+            owner, _, leaf = name.rpartition(".")
+            module = self.get_submodule(owner)
+            if isinstance(getattr(module, leaf), nn.Parameter):
+                setattr(module, leaf, nn.Parameter(value))
+            else:
+                setattr(module, leaf, value)
+
+    def take(self, replicates: Sequence[int]) -> None:
+        """Keep only these replicates, in this order."""
+        index = list(replicates)
+        for parameter in self.parameters():
+            parameter.data = parameter.data[index]
+            parameter.grad = None
+        for layer in self.modules():
+            if isinstance(layer, BatchNorm):
+                layer.running_mean, layer.running_var = layer.running_mean[index], layer.running_var[index]
+
+    def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:
+        """Posterior of each cell; ``streams`` feed the dropout masks while training."""
+        library = None if self.library_encoder is None else self.library_encoder(batch.log1p, streams)
+        return Posterior(self.encoder(batch.log1p, streams), library)
+
+    def draw(self, posterior: Posterior, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
+        """One draw of z, (R, B, d), and of the log library size, (R or 1, B, 1)."""
+        z = posterior.z.draw(streams)
+        if posterior.library is None:
+            return z, batch.log_library.view(1, -1, 1)
+        return z, posterior.library.draw(streams)
+
+    def decode(self, z: Tensor, library: Tensor, batch: Batch) -> CountParameters:
+        """Parameters of the count distributions, given z and the log library size."""
+        hidden = z
+        covariates = batch.covariates.expand(len(z), *batch.covariates.shape)
+        for block in self.decoder:
+            hidden = block(torch.cat([hidden, covariates], -1) if self.shape.n_covariates else hidden)
+        log_scale = self.scale(hidden)
+        if self.config.library != "size_factor":
+            log_scale = log_scale.log_softmax(-1)
+        if self.dispersion is not None:
+            log_theta = self.dispersion(hidden)
+        elif self.config.dispersion == "gene-batch":
+            log_theta = self.log_theta[:, batch.group]
+        else:
+            log_theta = self.log_theta
+        dropout_logit = None if self.dropout is None else self.dropout(hidden)
+        return CountParameters(log_scale + library, log_theta, dropout_logit)
+
+    def divergence(self, posterior: Posterior, batch: Batch) -> Tensor:
+        """KL divergence from prior to posterior of z and of the log library size, nats, (R, B)."""
+        mean, variance = posterior.z
+        kl = 0.5 * (mean.square() + variance - 1 - variance.log()).sum(-1)
+        if posterior.library is not None:
+            prior_mean, prior_variance = self.library_prior(batch)
+            mean, variance = (moment.squeeze(-1) for moment in posterior.library)
+            ratio = variance / prior_variance
+            kl = kl + 0.5 * ((mean - prior_mean).square() / prior_variance + ratio - 1 - ratio.log())
+        return kl
+
+    def library_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each cell's log library size, (B,)."""
+        return self.library_mean[batch.group], self.library_variance[batch.group]
+
+    def elbo(self, batch: Batch, streams: Streams) -> Tensor:
+        """Evidence lower bound of each cell by one draw, nats, (R, B)."""
+        posterior = self.encode(batch, streams)
+        parameters = self.decode(*self.draw(posterior, batch, streams), batch)
+        return log_likelihood(batch, *parameters) - self.divergence(posterior, batch)

@@ -1,0 +1,11 @@
+"""Plots of what the verbs found: drawing only, the data come from :mod:`zinbtools.get`."""
+
+from __future__ import annotations
+
+from ._dropout import dropout
+from ._history import history
+from ._ppc import ppc
+from ._zero_study import zero_study
+from ._zi_scores import zi_scores
+
+__all__ = ["dropout", "history", "ppc", "zero_study", "zi_scores"]

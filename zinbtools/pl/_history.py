@@ -1,0 +1,92 @@
+"""The course of the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from ..get import history_df
+from ._style import COLORS, LABELS, finish, new_axes, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def history(
+    adata: AnnData,
+    *,
+    key: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | Figure | None:
+    """ELBO per epoch, one line per model and restart.
+
+    The validation ELBO is a full line with a dot where it was best, which is where the weights were kept;
+    the training ELBO is dashed and pale. The axis is cut to the range of the second half of the epochs and
+    as much again below it, so that the first epochs do not squash it.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
+    key
+        ``key_added`` of the fit to draw.
+    ax
+        Axes to draw on; by default a new figure of one column's width.
+    show
+        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
+        notebook and ``ax`` was not given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes, the figure with ``return_fig=True``, or None once it was shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit under ``key``.
+    """
+    table = history_df(adata, key=key)
+    with style():
+        target = ax if ax is not None else new_axes()[0]
+        runs = table.groupby(["model", "restart"], observed=True)
+        opacity = max(0.35, 1.0 / runs.ngroups**0.5)
+        for (model, _), run in runs:
+            _draw_run(target, run.sort_values("epoch"), COLORS[str(model)], opacity)
+        target.set(xlabel="epoch", ylabel="ELBO (nats per cell)", ylim=_limits(table))
+        models = [m for m in LABELS if m in set(table["model"])]
+        target.legend(handles=_legend(models), loc="lower right")
+        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+
+
+def _draw_run(ax: Axes, run: pd.DataFrame, color: str, opacity: float) -> None:
+    ax.plot(run["epoch"], run["train_elbo"], color=color, alpha=0.5 * opacity, ls="--", lw=0.8)
+    ax.plot(run["epoch"], run["validation_elbo"], color=color, alpha=opacity)
+    if run["validation_elbo"].notna().any():
+        best = run.loc[run["validation_elbo"].idxmax()]
+        ax.plot(best["epoch"], best["validation_elbo"], "o", color=color, ms=3.5)
+
+
+def _limits(table: pd.DataFrame) -> tuple[float, float]:
+    last = table.groupby(["model", "restart"], observed=True)["epoch"].transform("max")
+    late = table.loc[table["epoch"] >= last / 2, ["train_elbo", "validation_elbo"]].to_numpy(dtype=float)
+    # A validation ELBO can jump late too: a few wild epochs must not set the scale.
+    low, high = np.nanquantile(late, 0.02), np.nanmax(late)
+    span = max(high - low, 1e-3 * abs(high), 1e-6)
+    return low - span, high + 0.1 * span
+
+
+def _legend(models: list[str]) -> list[Line2D]:
+    kinds = [
+        Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best epoch"),
+        Line2D([], [], color="k", ls="--", lw=0.8, alpha=0.5, label="training"),
+    ]
+    return [Line2D([], [], color=COLORS[m], label=LABELS[m]) for m in models] + kinds

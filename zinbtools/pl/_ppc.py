@@ -1,0 +1,140 @@
+"""Posterior predictive checks: what was seen against what each model predicts, gene by gene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..get import metrics_df, ppc_df
+from ._style import COLORS, LABELS, finish, new_axes, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES = {
+    "dropout_ratio": "share of zeros",
+    "zeros_to_expression": "zeros / mean non-zero count",
+    "cv": "coefficient of variation",
+}
+LINEAR = {"dropout_ratio"}
+
+
+def ppc(
+    adata: AnnData,
+    *,
+    checks: str | Sequence[str] | None = None,
+    key: str | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> list[Axes] | Figure | None:
+    """Observed against predicted discrepancy of each gene, one panel per check.
+
+    A gene on the diagonal is one whose discrepancy the model reproduces. The legend gives the study's KS
+    distance between the observed and the predicted values over genes (0 is best); it forgets which gene is
+    which, the diagonal does not.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.ppc` was run.
+    checks
+        Names of the checks to draw; by default all that were run.
+    key
+        ``key_added`` of the fit to draw.
+    ax
+        One axes per check; by default a new row of panels.
+    show
+        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
+        notebook and ``ax`` was not given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes in the order of the checks, the figure with ``return_fig=True``, or None once it was shown.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.ppc` was not run on the fit, or not with one of the ``checks``.
+    ValueError
+        If ``ax`` does not hold one axes per check.
+    """
+    table = ppc_df(adata, key=key)
+    names = _checks_to_draw(table, checks)
+    metrics = metrics_df(adata, key=key)
+    with style():
+        axes = _axes_for(names, ax)
+        for target, name in zip(axes, names, strict=True):
+            _draw_check(target, name, table[table["check"] == name], metrics)
+        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+
+
+def _checks_to_draw(table: pd.DataFrame, checks: str | Sequence[str] | None) -> list[str]:
+    run = list(table["check"].unique())
+    wanted = run if checks is None else [checks] if isinstance(checks, str) else list(checks)
+    if absent := [name for name in wanted if name not in run]:
+        raise KeyError(
+            f"checks: {', '.join(map(repr, absent))} not among {run}; run zinbtools.tl.ppc with it first"
+        )
+    return wanted
+
+
+def _axes_for(names: Sequence[str], ax: Axes | Sequence[Axes] | None) -> list[Axes]:
+    if ax is None:
+        return new_axes(len(names))
+    axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != len(names):
+        raise ValueError(f"ax must hold one axes for each of the {len(names)} checks, found {len(axes)}")
+    return axes
+
+
+def _draw_check(ax: Axes, name: str, table: pd.DataFrame, metrics: pd.DataFrame) -> None:
+    genes = table.dropna(subset=["observed", "predicted"])
+    # The models' points in one shuffled layer: neither hides the other.
+    genes = genes.sample(frac=1.0, random_state=0)
+    size = float(np.clip(3000 / max(len(genes), 1), 2.0, 10.0))
+    ax.scatter(
+        genes["observed"],
+        genes["predicted"],
+        s=size,
+        c=genes["model"].map(COLORS).tolist(),
+        alpha=0.6 if len(genes) < 2000 else 0.35,
+        linewidths=0,
+        rasterized=True,
+    )
+    low, high = _scale(ax, name, genes)
+    ax.plot([low, high], [low, high], color="k", lw=0.6, ls=":", zorder=3)
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel="observed", ylabel="predicted")
+    ax.set_title(TITLES.get(name, name.replace("_", " ")))
+    for model in LABELS:
+        if model in set(genes["model"]):
+            label = f"{LABELS[model]}{_ks(metrics, name, model)}"
+            ax.scatter([], [], s=14, c=COLORS[model], linewidths=0, label=label)
+    ax.legend(loc="upper left", handletextpad=0.2, borderaxespad=0.2)
+
+
+def _scale(ax: Axes, name: str, genes: pd.DataFrame) -> tuple[float, float]:
+    """Set both axes linear or logarithmic, and return common limits."""
+    values = genes[["observed", "predicted"]].to_numpy(dtype=float).ravel()
+    if name in LINEAR or not (values > 0).any():
+        return -0.03, max(1.03, 1.03 * values.max(initial=1.0))
+    high = 1.3 * values.max()
+    if (values > 0).all():
+        ax.set(xscale="log", yscale="log")
+        return values.min() / 1.3, high
+    smallest = float(np.quantile(values[values > 0], 0.05))
+    for set_scale in (ax.set_xscale, ax.set_yscale):
+        set_scale("symlog", linthresh=smallest, linscale=0.4)
+    return -0.3 * smallest, high
+
+
+def _ks(metrics: pd.DataFrame, check: str, model: str) -> str:
+    found = metrics[(metrics["metric"] == f"ks_{check}") & (metrics["model"] == model)]["value"]
+    return f", KS {found.iloc[0]:.2g}" if len(found) else ""

@@ -1,0 +1,81 @@
+"""One look for all plots: sizes for one column of a paper, and fixed, colour-blind safe colours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Drawn = TypeVar("Drawn", Axes, list[Axes])
+
+WIDTH, HEIGHT = 3.4, 2.7  # inches: one column of a journal is 85 to 90 mm
+
+# Okabe and Ito's palette. The NB shares its blue with the zeros that an NB explains, the ZINB its red with
+# the zeros that need dropout.
+COLORS = {"nb": "#0072B2", "zinb": "#D55E00", "observed": "#4D4D4D", "neutral": "#B3B3B3"}
+LABELS = {"nb": "NB", "zinb": "ZINB"}
+ZERO_CMAPS = {"limited sensitivity": "Blues", "dropout": "Reds", "zero": "Purples"}
+
+_RC = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "legend.fontsize": 7.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.use_mathtext": True,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "figure.dpi": 120.0,
+    "savefig.dpi": 240.0,
+}
+_WITHOUT_WINDOW = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the package's look and leave the user's rcParams alone."""
+    with plt.rc_context(_RC):
+        yield
+
+
+def new_axes(n_panels: int = 1) -> list[Axes]:
+    """Panels in a row, each of them readable at one column's width."""
+    _, axes = plt.subplots(
+        1, n_panels, figsize=(WIDTH * n_panels, HEIGHT), layout="constrained", squeeze=False
+    )
+    return list(axes[0])
+
+
+def finish(
+    drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool
+) -> Figure | Drawn | None:
+    """Show the figure or hand it back.
+
+    ``show=None`` shows it as scanpy does (``scanpy.settings.autoshow``), unless the axes were given, the
+    figure was asked for, or there is nowhere to show it.
+    """
+    if show is None:
+        show = not (given or return_fig) and _autoshow()
+    if show:
+        plt.show()
+    if return_fig:
+        first = drawn if isinstance(drawn, Axes) else drawn[0]
+        return cast("Figure", first.get_figure(root=True))
+    return None if show else drawn
+
+
+def _autoshow() -> bool:
+    # Who has not imported scanpy has not changed its settings either, and it takes seconds to import.
+    scanpy = sys.modules.get("scanpy")
+    wanted = True if scanpy is None else bool(scanpy.settings.autoshow)
+    return wanted and plt.get_backend().lower() not in _WITHOUT_WINDOW

@@ -1,0 +1,170 @@
+"""Parameters of ZISynth: two cell types, each a Poisson-lognormal distribution over the same genes.
+
+They go by the array names of the 2019 study: ``mu_0``, ``sigma_0`` for the rarer type and ``mu_2``,
+``sigma_2`` for the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..stats.pln import pln_moments, pln_zero_fraction
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = NDArray[np.float64]
+TYPES = ("0", "2")
+NAMES = tuple(f"{array}_{cell_type}" for cell_type in TYPES for array in ("mu", "sigma"))
+
+# Of what numbers in single precision, as files may hold them, can be off.
+_TOLERANCE = 1e-6
+
+
+def builtin_parameters() -> dict[str, Floats]:
+    """Load the shipped parameters, made by :func:`fit_builtin_parameters` on Zeisel et al. 2015.
+
+    Returns
+    -------
+    Arrays of shape (50,) and (50, 50) by their names; expected counts lie between 2 and 60.
+
+    Examples
+    --------
+    >>> {name: array.shape for name, array in builtin_parameters().items()}
+    {'mu_0': (50,), 'sigma_0': (50, 50), 'mu_2': (50,), 'sigma_2': (50, 50)}
+    """
+    file = resources.files("zinbtools.simulate").joinpath("zisynth.npz")
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        return read_parameters(arrays)
+
+
+def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> dict[str, Floats]:
+    """Check the parameters of the two cell types.
+
+    Parameters
+    ----------
+    params
+        Mapping with ``mu_0``, ``sigma_0``, ``mu_2``, ``sigma_2``, or the path of an npz file with these.
+
+    Returns
+    -------
+    The four arrays as float64, the covariances exactly symmetric.
+
+    Raises
+    ------
+    KeyError
+        If an array is missing.
+    ValueError
+        If the file is not an npz archive, shapes do not match, values are not finite, or a covariance is
+        not symmetric and positive semi-definite to within 1e-6 of its largest entry or eigenvalue.
+    TypeError
+        If ``params`` is something else.
+
+    Examples
+    --------
+    >>> read_parameters({"mu_0": [1], "sigma_0": [[1]], "mu_2": [2], "sigma_2": [[0]]})["mu_2"]
+    array([2.])
+    """
+    if isinstance(params, (str, PathLike)):
+        with open(params, "rb") as stream:
+            if not is_zipfile(stream):
+                raise ValueError(
+                    f"params must name an npz archive, found another file at {fspath(params)!r}."
+                )
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as arrays:
+                return read_parameters(arrays)
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"params must be a mapping with {', '.join(NAMES)} or a path, found {type(params).__name__}."
+        )
+    if missing := [name for name in NAMES if name not in params]:
+        raise KeyError(f"params lacks {', '.join(missing)}; it needs {', '.join(NAMES)}.")
+    arrays = {name: np.asarray(params[name], dtype=np.float64) for name in NAMES}
+    n_genes = arrays["mu_0"].size
+    for name, array in arrays.items():
+        _check_array(name, array, (n_genes,) if name.startswith("mu") else (n_genes, n_genes))
+    return {name: array if array.ndim == 1 else (array + array.T) / 2 for name, array in arrays.items()}
+
+
+def fit_builtin_parameters(adata: AnnData) -> dict[str, Floats]:
+    """Fit the shipped parameters to the oligodendrocytes (type 0) and CA1 pyramidal cells (type 2).
+
+    Candidates are the named genes which a Poisson-lognormal describes in both types, with
+
+    - a mean count between 2 and 60;
+    - a variance of the log rate of at most 1, that of the study's genes: beyond it a handful of cells
+      makes the variance;
+    - a share of zeros within 0.02 of a Poisson-lognormal's with the same mean and variance, because
+      only genes without zero inflation can have a twin without. (This drops Xist, which half the cells
+      lack for their sex.)
+
+    Of these, 50 are taken evenly in order of the ratio of their means. The shipped file is
+    ``np.savez_compressed("zisynth.npz", **fit_builtin_parameters(adata))``.
+
+    Parameters
+    ----------
+    adata
+        Counts of Zeisel et al. 2015 in ``X``, with ``obs["cell_type"]`` and ``var["named"]``.
+
+    Returns
+    -------
+    The four arrays of ZISynth, by their names.
+    """
+    cell_types = adata.obs["cell_type"].astype(str).to_numpy()
+    counts: Any = adata.X
+    cells: dict[str, Floats] = {
+        cell_type: counts[cell_types == name].toarray().astype(np.float64)
+        for cell_type, name in zip(TYPES, ("oligodendrocytes", "pyramidal CA1"), strict=True)
+    }
+    genes = np.flatnonzero(adata.var["named"])
+    for of_type in cells.values():
+        genes = genes[_is_poisson_lognormal(of_type[:, genes])]
+    ratio = cells["0"][:, genes].mean(axis=0) / cells["2"][:, genes].mean(axis=0)
+    chosen = genes[np.argsort(ratio)][np.linspace(0, genes.size - 1, 50).round().astype(int)]
+    fits = {cell_type: pln_moments(of_type[:, chosen]) for cell_type, of_type in cells.items()}
+    return {f"{array}_{t}": getattr(fit, array) for t, fit in fits.items() for array in ("mu", "sigma")}
+
+
+def _is_poisson_lognormal(counts: Floats) -> NDArray[np.bool_]:
+    """Whether each gene meets the conditions of the built-in set in these cells."""
+    mean = counts.mean(axis=0)
+    usable = (mean > 2) & (mean < 60)
+    mean = np.where(usable, mean, 1)
+    # The diagonal of `pln_moments`, without the covariances of thousands of genes.
+    variance = np.log(np.maximum((counts * (counts - 1)).mean(axis=0) / mean**2, 1))
+    zeros = pln_zero_fraction(np.log(mean) - variance / 2, variance)
+    return usable & (variance <= 1) & (np.abs((counts == 0).mean(axis=0) - zeros) < 0.02)
+
+
+def _check_array(name: str, array: Floats, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.size == 0:
+        raise ValueError(
+            f"params[{name!r}] must have shape {shape} to go with mu_0, and at least one gene, "
+            f"found {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"params[{name!r}] has {np.count_nonzero(~np.isfinite(array))} values that are not finite, "
+            "replace them."
+        )
+    if array.ndim == 1:
+        return
+    asymmetry = np.abs(array - array.T).max()
+    if asymmetry > _TOLERANCE * np.abs(array).max():
+        raise ValueError(
+            f"params[{name!r}] must be symmetric, found entries {asymmetry:.3g} apart from their mirror."
+        )
+    eigenvalues = np.linalg.eigvalsh((array + array.T) / 2)
+    if eigenvalues[0] < -_TOLERANCE * max(eigenvalues[-1], 0):
+        raise ValueError(
+            f"params[{name!r}] must be positive semi-definite, found the eigenvalue {eigenvalues[0]:.3g}; "
+            "project it onto such matrices first."
+        )

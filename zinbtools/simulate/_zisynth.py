@@ -1,0 +1,155 @@
+"""ZISynth, the synthetic counts of the 2019 study: Poisson-lognormal, then dropout by a known rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from os import PathLike
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from ._parameters import TYPES, Floats, builtin_parameters, read_parameters
+
+PROBABILITY_OF_TYPE_2 = 0.7
+
+# float32 holds every whole number up to here.
+_LARGEST_COUNT = 2**24
+
+
+def zisynth(
+    lam: float = 0.0,
+    *,
+    p: float = 0.08,
+    n_obs: int = 12_000,
+    params: Mapping[str, ArrayLike] | str | PathLike[str] | None = None,
+    rng: int | np.random.Generator | np.random.SeedSequence = 0,
+) -> AnnData:
+    r"""Simulate counts of two cell types with dropout that falls with the count.
+
+    Each cell is of type 2 with probability 0.7, else of type 0. Given its type c, with z ~ Normal(mu_c,
+    Sigma_c), its counts before dropout are x_g ~ Poisson(exp z_g). Each count is then lost with
+    probability p exp(-lam x_g^2), x_g being the realised count: ``lam=0`` loses any count alike, from
+    ``lam=10`` on practically none is lost. Cells that end up without a count are kept (the built-in
+    parameters make none).
+
+    The same ``rng`` gives the same counts before dropout whatever ``lam`` and ``p``, and what is lost
+    at a larger ``lam`` is lost at a smaller one too.
+
+    Parameters
+    ----------
+    lam
+        Decay of the dropout probability with the squared count, 0 or more. The study: 0, 0.001, 0.01,
+        0.1, 1, 10.
+    p
+        Dropout probability in the limit of small counts, from 0 to 1.
+    n_obs
+        Number of cells.
+    params
+        ``mu_0``, ``mu_2`` of shape (n_genes,) and ``sigma_0``, ``sigma_2`` of shape (n_genes, n_genes),
+        on the natural-log scale, as a mapping or as the path of an npz file. By default parameters of
+        50 genes fitted to mouse cortex (Zeisel et al. 2015): type 0 oligodendrocytes, type 2 CA1
+        pyramidal cells.
+    rng
+        Seed, generator or seed sequence.
+
+    Returns
+    -------
+    AnnData of n_obs cells x n_genes with the counts in ``X`` and those before dropout in
+    ``layers["true_counts"]`` (CSR, float32), the type in ``obs["cell_type"]``, and the settings and
+    parameters in ``uns["zisynth"]``.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, an array is not what it must be, or counts beyond 2^24 are to be
+        expected.
+    KeyError
+        If ``params`` lacks an array.
+    TypeError
+        If ``params`` or ``n_obs`` is of another type.
+
+    Notes
+    -----
+    The model is that of the study; the random numbers are numpy's, in another order than the study's.
+
+    Examples
+    --------
+    >>> adata = zisynth(lam=0.01, n_obs=500)
+    >>> adata.shape, adata.obs["cell_type"].cat.categories.tolist()
+    ((500, 50), ['0', '2'])
+    >>> lost = adata.layers["true_counts"].nnz - adata.X.nnz
+    >>> 0 < lost < 0.08 * adata.layers["true_counts"].nnz
+    True
+    """
+    _check_settings(lam, p, n_obs)
+    arrays = builtin_parameters() if params is None else read_parameters(params)
+    random = np.random.default_rng(rng)
+
+    is_type_2 = random.random(n_obs) < PROBABILITY_OF_TYPE_2
+    true_counts = _poisson_lognormal(arrays, is_type_2, random)
+    lost = random.random(true_counts.shape) < p * np.exp(-lam * np.square(true_counts, dtype=np.float64))
+
+    settings = {
+        "lam": float(lam),
+        "p": float(p),
+        "n_obs": int(n_obs),
+        "probability_of_type_2": PROBABILITY_OF_TYPE_2,
+        "rng": type(rng).__name__ if isinstance(rng, np.random.Generator) else str(rng),
+        "params": arrays,
+    }
+    return AnnData(
+        _csr(np.where(lost, 0, true_counts)),
+        obs=pd.DataFrame(
+            {"cell_type": pd.Categorical(np.where(is_type_2, "2", "0"), categories=list(TYPES))},
+            index=_names("cell", n_obs),
+        ),
+        var=pd.DataFrame(index=_names("gene", true_counts.shape[1])),
+        layers={"true_counts": _csr(true_counts)},
+        uns={"zisynth": settings},
+    )
+
+
+def _poisson_lognormal(
+    arrays: Mapping[str, Floats], is_type_2: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.int64]:
+    log_rate = random.standard_normal((is_type_2.size, arrays["mu_0"].size))
+    for cell_type, cells in zip(TYPES, (~is_type_2, is_type_2), strict=True):
+        noise = log_rate[cells] @ _square_root(arrays[f"sigma_{cell_type}"])
+        log_rate[cells] = arrays[f"mu_{cell_type}"] + noise
+    # Half the largest count leaves room for the Poisson draw.
+    if (highest := log_rate.max()) > np.log(_LARGEST_COUNT / 2):
+        raise ValueError(
+            f"params must keep expected counts below {_LARGEST_COUNT // 2}, "
+            f"found e^{highest:.1f}; lower mu or sigma."
+        )
+    return random.poisson(np.exp(log_rate))
+
+
+def _square_root(covariance: Floats) -> Floats:
+    """Symmetric square root: exists where Cholesky fails, and does not hang on the signs of eigenvectors."""
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T
+
+
+def _check_settings(lam: float, p: float, n_obs: int) -> None:
+    if not (lam >= 0 and np.isfinite(lam)):
+        raise ValueError(f"lam must be finite and at least 0, found {lam}.")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be a probability from 0 to 1, found {p}.")
+    if not isinstance(n_obs, Integral):
+        raise TypeError(f"n_obs must be a whole number of cells, found {n_obs!r}.")
+    if n_obs < 1:
+        raise ValueError(f"n_obs must be at least 1, found {n_obs}.")
+
+
+def _csr(counts: NDArray[np.int64]) -> sparse.csr_matrix:
+    return sparse.csr_matrix(counts.astype(np.float32))
+
+
+def _names(kind: str, number: int) -> pd.Index:
+    width = len(str(number - 1))
+    return pd.Index([f"{kind}_{i:0{width}}" for i in range(number)])
