@@ -70,3 +70,19 @@ class Keys:
     @property
     def score_se(self) -> str:
         return self._prefixed("zi_score_se")
+
+    def all_names(self) -> dict[str, list[str]]:
+        """Every name that a fit and what follows it may write, by place."""
+        models = ("nb", "zinb")
+        return {
+            "obsm": [self.latent(m) for m in models],
+            "layers": [*(self.mean(m) for m in models), self.dropout()],
+            "obs": [self.split, *(self.marginal_ll(m) for m in models)],
+            "var": [
+                *(self.inverse_dispersion(m) for m in models),
+                *(self.zero_fraction(m) for m in models),
+                self.mean_dropout(),
+                self.score,
+                self.score_se,
+            ],
+        }

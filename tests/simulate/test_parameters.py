@@ -9,7 +9,12 @@ import pytest
 from anndata import AnnData
 
 from zinbtools.simulate import zisynth
-from zinbtools.simulate._parameters import builtin_parameters, fit_builtin_parameters, read_parameters
+from zinbtools.simulate._parameters import (
+    builtin_cells,
+    builtin_parameters,
+    fit_builtin_parameters,
+    read_parameters,
+)
 from zinbtools.stats.pln import pln_zero_fraction
 
 GOOD: dict[str, Any] = {"mu_0": [0.0, 1], "sigma_0": np.eye(2), "mu_2": [1.0, 2], "sigma_2": np.eye(2)}
@@ -20,41 +25,35 @@ def cortex(shared_data: Path) -> AnnData:
     return anndata.read_h5ad(shared_data / "data" / "cortex_zeisel2015.h5ad")
 
 
-@pytest.fixture(scope="module")
-def refitted(cortex: AnnData) -> dict[str, Any]:
-    return fit_builtin_parameters(cortex)
-
-
-def test_the_shipped_parameters_are_those_of_the_fit(refitted: dict[str, Any]) -> None:
-    shipped = builtin_parameters()
+def test_the_shipped_parameters_are_those_of_the_fit(cortex: AnnData) -> None:
+    shipped, refitted = builtin_parameters(), fit_builtin_parameters(cortex)
     assert shipped.keys() == refitted.keys()
     for name, array in shipped.items():
         np.testing.assert_allclose(array, refitted[name], rtol=1e-8, atol=1e-8, err_msg=name)
 
 
-@pytest.mark.parametrize(("cell_type", "name"), [("0", "oligodendrocytes"), ("2", "pyramidal CA1")])
-def test_a_draw_is_a_twin_of_the_real_cells(
-    cortex: AnnData, refitted: dict[str, Any], cell_type: str, name: str
-) -> None:
-    twins = zisynth(p=0, n_obs=20_000)
-    twins = twins[twins.obs["cell_type"] == cell_type].X.toarray().astype(float)
-    cells = cortex[cortex.obs["cell_type"] == name].X.toarray().astype(float)
-    # The genes are not named in the file: their means tell which ones they are.
-    means = np.exp(refitted[f"mu_{cell_type}"] + np.diag(refitted[f"sigma_{cell_type}"]) / 2)
-    gap = np.abs(cells.mean(axis=0) - means[:, None])
-    assert gap.min(axis=1).max() < 1e-9
-    real = cells[:, gap.argmin(axis=1)]
+@pytest.mark.parametrize("cell_type", ["0", "2"])
+def test_a_draw_is_a_twin_of_the_real_cells(cortex: AnnData, cell_type: str) -> None:
+    real = builtin_cells(cortex)[cell_type]
+    drawn = zisynth(p=0, n_obs=20_000)
+    twins = drawn[drawn.obs["cell_type"] == cell_type].X.toarray().astype(float)
 
-    np.testing.assert_allclose(twins.mean(axis=0), real.mean(axis=0), rtol=0.06)
-    np.testing.assert_allclose(twins.var(axis=0), real.var(axis=0), rtol=0.25)
-    assert abs(np.log(twins.var(axis=0) / real.var(axis=0)).mean()) < 0.05
+    # The fit has the moments of the cells, so a draw has them to within its own Monte Carlo error. Heavy
+    # tails make that of the variances larger than it looks, hence six of them.
+    deviations = (twins - twins.mean(axis=0)) ** 2
+    mean_error, variance_error = (x.std(axis=0) / np.sqrt(len(twins)) for x in (twins, deviations))
+    assert (np.abs(twins.mean(axis=0) - real.mean(axis=0)) < 4.5 * mean_error).all()
+    assert (np.abs(twins.var(axis=0) - real.var(axis=0)) < 6 * variance_error).all()
+    assert np.median(mean_error / real.mean(axis=0)) < 0.02
+    assert np.median(variance_error / real.var(axis=0)) < 0.1
+    # The shares of zeros are no part of the fit.
     zeros, real_zeros = (twins == 0).mean(axis=0), (real == 0).mean(axis=0)
-    assert np.abs(zeros - real_zeros).max() < 0.03
+    assert np.abs(zeros - real_zeros).max() < 0.04
     assert abs(zeros.mean() - real_zeros.mean()) < 0.012
     assert np.corrcoef(zeros, real_zeros)[0, 1] > 0.95
     # What all genes share, the depth of a cell, and what pairs of genes share.
     depth, real_depth = twins.sum(axis=1), real.sum(axis=1)
-    assert depth.std() / depth.mean() == pytest.approx(real_depth.std() / real_depth.mean(), rel=0.05)
+    assert depth.std() / depth.mean() == pytest.approx(real_depth.std() / real_depth.mean(), rel=0.1)
     pairs = np.triu_indices(50, 1)
     correlation, real_correlation = np.corrcoef(twins.T)[pairs], np.corrcoef(real.T)[pairs]
     assert np.sqrt(np.mean((correlation - real_correlation) ** 2)) < 0.03
@@ -98,8 +97,8 @@ def test_single_precision_of_a_nearly_singular_covariance_is_tolerated() -> None
         ({"mu_2": [1.0]}, r"params\['mu_2'\] must have shape \(2,\) to go with mu_0.*found \(1,\)"),
         ({"sigma_0": np.eye(3)}, r"params\['sigma_0'\] must have shape \(2, 2\).*found \(3, 3\)"),
         ({"mu_0": [[0.0, 1]]}, r"params\['mu_0'\] must have shape \(2,\).*found \(1, 2\)"),
-        ({"sigma_0": [[1, np.inf], [np.inf, 1]]}, r"params\['sigma_0'\] has 2 values that are not finite"),
-        ({"mu_2": [0, np.nan]}, r"params\['mu_2'\] has 1 values that are not finite"),
+        ({"sigma_0": [[1, np.inf], [np.inf, 1]]}, r"params\['sigma_0'\] must be finite, found 2 of 4 values"),
+        ({"mu_2": [0, np.nan]}, r"params\['mu_2'\] must be finite, found 1 of 2 values"),
         (
             {"sigma_2": [[1, 0.5], [0.4, 1]]},
             r"params\['sigma_2'\] must be symmetric, found entries 0.1 apart",

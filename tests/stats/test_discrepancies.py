@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -116,6 +116,8 @@ def test_ks_forgets_which_gene_is_which(values: NDArray[np.float64], random: Any
 
 
 @given(VALUES, st.integers(0, 2**32 - 1))
+@example(np.zeros(1), 0)
+@example(np.array([0.0, 0, 0, 1, -2]), 0)
 def test_ks_is_the_largest_gap_of_the_distribution_functions(values: NDArray[np.float64], seed: int) -> None:
     other = np.random.default_rng(seed).integers(-4, 5, values.size).astype(float)
     at = np.arange(-4, 5)[:, None]

@@ -34,7 +34,7 @@ def standard_errors(counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize("seed", range(3))
 def test_known_parameters_are_recovered_within_monte_carlo_error(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
-    loadings = rng.normal(scale=0.4, size=(6, 2))
+    loadings = rng.uniform(-0.5, 0.5, size=(6, 2))
     sigma = loadings @ loadings.T + 0.1 * np.eye(6)
     mu = np.linspace(-1, 4, 6)
     counts = draw(mu, sigma, 50_000, seed)
@@ -139,8 +139,8 @@ def test_the_authors_near_singular_parameters_come_back(shared_data: Path) -> No
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ([[1, 0, 0], [2, 0, 0]], r"counts has 2 genes without a count \(columns 1, 2\)"),
-        (np.zeros((2, 9)), r"9 genes without a count \(columns 0, 1, 2, 3, 4, \.\.\.\)"),
+        ([[1, 0, 0], [2, 0, 0]], r"counts must have a count of every gene, found none in 2 columns \(1, 2\)"),
+        (np.zeros((2, 9)), r"none in 9 columns \(0, 1, 2, 3, 4, \.\.\.\)"),
         ([[1, 2]], r"at least 2 cells, found \(1, 2\)"),
         ([1, 2], r"shape \(n_cells, n_genes\) with at least 2 cells, found \(2,\)"),
         ([[1, -1], [1, 2]], "finite and not negative"),

@@ -50,24 +50,10 @@ class NLLDifference:
 
     def __str__(self) -> str:
         """One line with the verdict, the error and the number of cells."""
-        size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
+        size = f"{self.mean:.4g} ± {self.se:.2g} nats per cell ({self.n_cells:,} cells)"
         if self.favours is None:
             return f"no clear difference: ZINB - NB = {size}"
         return f"{self.favours.upper()} better by {size.removeprefix('-')}"
-
-
-def with_error(value: float, error: float) -> str:
-    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
-
-    Examples
-    --------
-    >>> with_error(20.7183, 0.3124), with_error(1750.2, 41.3), with_error(-0.00012, 0.0004)
-    ('20.72 ± 0.31', '1,750 ± 41', '-0.00012 ± 0.00040')
-    """
-    if not error > 0:
-        return f"{value:,.4g} ± {error:.2g}"
-    digits = min(max(0, 1 - int(np.floor(np.log10(error)))), 12)
-    return f"{value:,.{digits}f} ± {error:,.{digits}f}"
 
 
 def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
@@ -97,10 +83,12 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     NLLDifference(mean=0.75, se=0.25, n_cells=2)
     """
     keys = Keys(key)
-    nb, zinb = (column(adata.obs, "obs", keys.marginal_ll(m), "tl.marginal_ll") for m in ("nb", "zinb"))
+    nb, zinb = (column(adata, "obs", keys.marginal_ll(m), "tl.marginal_ll") for m in ("nb", "zinb"))
     gain = (zinb - nb)[np.isfinite(nb) & np.isfinite(zinb)]
     if not len(gain):
-        raise KeyError(f"no cell has a log likelihood under both models in adata.obs[{keys.marginal_ll('nb')!r}]"
-                       f" and {keys.marginal_ll('zinb')!r}; run zinbtools.tl.marginal_ll first")
+        raise KeyError(
+            f"no cell has a log likelihood under both models in adata.obs[{keys.marginal_ll('nb')!r}]"
+            f" and {keys.marginal_ll('zinb')!r}; run zinbtools.tl.marginal_ll first"
+        )
     se = float(gain.std(ddof=1)) / sqrt(len(gain)) if len(gain) > 1 else float("nan")
     return NLLDifference(mean=float(gain.mean()), se=se, n_cells=len(gain))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from .._anndata import read_matrix
 from .._keys import Keys
 from ..stats.discrepancies import GeneStatistics
-from ._lookup import column, counts_of_fit, fit_params, fitted_models, layer, stored
+from ._lookup import column, fit_params, fitted_models, layer, stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scipy import sparse
 
 # Below this a dropout probability or a mean is as good as zero, and its logarithm says nothing.
 SMALLEST = 1e-12
@@ -112,9 +114,9 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
         If there is no fit under ``key``, or its counts are no longer there.
     """
     keys, params = Keys(key), fit_params(adata, key)
-    frame = _gene_statistics(adata, counts_of_fit(adata, params))
+    frame = _gene_statistics(adata, read_matrix(adata, params.get("layer")))
     for model in fitted_models(params):
-        expected = column(adata.var, "var", keys.zero_fraction(model), "tl.fit_nb_zinb")
+        expected = column(adata, "var", keys.zero_fraction(model), "tl.fit_nb_zinb")
         frame[f"{model}_zero_fraction"] = expected
     return frame.dropna()
 
@@ -141,9 +143,9 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     keys = Keys(key)
     scores = pd.DataFrame(
         {
-            "score": column(adata.var, "var", keys.score, "tl.zi_scores"),
-            "score_se": column(adata.var, "var", keys.score_se, "tl.zi_scores"),
-            "mean_dropout": column(adata.var, "var", keys.mean_dropout(), "tl.fit_nb_zinb"),
+            "score": column(adata, "var", keys.score, "tl.zi_scores"),
+            "score_se": column(adata, "var", keys.score_se, "tl.zi_scores"),
+            "mean_dropout": column(adata, "var", keys.mean_dropout(), "tl.fit_nb_zinb"),
         },
         index=_genes(adata),
     )
@@ -174,16 +176,16 @@ def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """
     params, keys = fit_params(adata, key), Keys(key)
     mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
-    zero = _is_zero(counts_of_fit(adata, params)) & np.isfinite(mean)
+    zero = _is_zero(read_matrix(adata, params.get("layer"))) & np.isfinite(mean)
     if "true_counts" in adata.layers:
-        kinds, code = KINDS_OF_ZERO, ~_is_zero(adata.layers["true_counts"])[zero]
+        kinds, code = KINDS_OF_ZERO, ~_is_zero(read_matrix(adata, "true_counts"))[zero]
     else:
         kinds, code = ("zero",), np.zeros(int(zero.sum()), dtype=bool)
     return pd.DataFrame(
         {
             "log10_dropout": np.log10(np.maximum(dropout[zero], SMALLEST)),
             "log10_mean": np.log10(np.maximum(mean[zero], SMALLEST)),
-            "kind": pd.Categorical.from_codes(code.astype(np.int8), categories=list(kinds)),
+            "kind": pd.Categorical.from_codes(code.astype(np.int8), dtype=pd.CategoricalDtype(list(kinds))),
         }
     )
 
@@ -192,17 +194,15 @@ def _genes(adata: AnnData) -> pd.Index:
     return pd.Index(adata.var_names, name="gene")
 
 
-def _gene_statistics(adata: AnnData, counts: Any) -> pd.DataFrame:
+def _gene_statistics(adata: AnnData, counts: sparse.csr_array) -> pd.DataFrame:
     sums = GeneStatistics.from_counts(counts)
     return pd.DataFrame(
         {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells}, index=_genes(adata)
     )
 
 
-def _is_zero(counts: Any) -> NDArray[np.bool_]:
+def _is_zero(counts: sparse.csr_array) -> NDArray[np.bool_]:
     """Dense n_obs x n_vars mask; an explicitly stored zero is a zero."""
-    if isinstance(counts, np.ndarray):
-        return counts == 0
     zero = np.ones(counts.shape, dtype=bool)
     zero[counts.nonzero()] = False
     return zero

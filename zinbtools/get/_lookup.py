@@ -32,8 +32,9 @@ def stored(adata: AnnData, key: str | None, part: str, verb: str) -> Any:
     return found[part]
 
 
-def column(frame: pd.DataFrame, axis: str, name: str, verb: str) -> NDArray[np.float64]:
+def column(adata: AnnData, axis: str, name: str, verb: str) -> NDArray[np.float64]:
     """One numeric column of ``obs`` or ``var``, or a KeyError that names the verb which writes it."""
+    frame: pd.DataFrame = getattr(adata, axis)
     if name not in frame:
         raise KeyError(f"adata.{axis} has no column {name!r}; run zinbtools.{verb} first")
     return frame[name].to_numpy(dtype=np.float64)
@@ -49,9 +50,3 @@ def layer(adata: AnnData, name: str) -> NDArray[np.floating]:
 def fitted_models(params: Mapping[str, Any]) -> list[str]:
     """Models of the fit, in the order NB, ZINB."""
     return [model for model in ("nb", "zinb") if model in list(params["models"])]
-
-
-def counts_of_fit(adata: AnnData, params: Mapping[str, Any]) -> Any:
-    """Return the counts that were fitted, n_obs x n_vars, dense or sparse."""
-    name = params.get("layer")
-    return adata.X if name is None else adata.layers[name]

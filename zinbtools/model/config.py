@@ -8,6 +8,14 @@ from typing import Literal
 Likelihood = Literal["nb", "zinb"]
 
 
+def default_epochs(n_cells: int) -> int:
+    """Passes over ``n_cells`` training cells after which more would not help: 120, fewer with more cells.
+
+    Small sets overfit before they have had many steps, large ones get enough steps in fewer passes.
+    """
+    return max(8, min(120, round(1200 / n_cells ** (1 / 3))))
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """How a model is built and trained.
@@ -18,6 +26,8 @@ class FitConfig:
         Dimensions of z, units per hidden layer, hidden layers.
     dropout_rate
         Share of hidden units silenced in the encoders while training.
+    norm_momentum
+        Weight of a minibatch in batch normalisation's running statistics.
     dispersion
         One inverse dispersion per ``gene``, per gene and batch, or per gene and cell.
     library
@@ -49,11 +59,12 @@ class FitConfig:
     n_hidden: int = 128
     n_layers: int = 1
     dropout_rate: float = 0.1
+    norm_momentum: float = 0.1
     dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene"
     library: Literal["latent", "observed", "size_factor"] = "latent"
     batch_size: int = 128
     max_epochs: int | None = None
-    learning_rate: float = 4e-3
+    learning_rate: float = 8e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     adam_eps: float = 1e-8
     weight_decay: float = 0.0
@@ -72,6 +83,7 @@ PROTOCOLS = {
         max_epochs=150,
         learning_rate=1e-3,
         schedule="constant",
+        norm_momentum=0.01,
         adam_eps=0.01,
         weight_decay=1e-6,
         initialisation="random",

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from ..stats.discrepancies import GeneStatistics
 from .distributions import data_constant
 
 
@@ -135,6 +136,13 @@ class CountData:
             covariates=self.covariates[cells].to(dtype),
             log_library=self.log_library[cells].to(dtype),
         )
+
+    def statistics(self, cells: np.ndarray) -> GeneStatistics:
+        """Sums per gene over the given cells."""
+        total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
+        for batch in self.batches(torch.as_tensor(cells, device=self.device), 4096):
+            total += GeneStatistics.from_counts(batch.dense().numpy(force=True))
+        return total
 
     def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
         """The given cells in order, ``size`` at a time; the last batch may be smaller."""

@@ -38,9 +38,14 @@ class CountDistribution(ABC):
         """One draw per entry, as floats that hold integers."""
 
     @property
+    @abstractmethod
+    def log_zero_prob(self) -> Tensor:
+        """Natural logarithm of the probability of a zero."""
+
+    @property
     def zero_prob(self) -> Tensor:
         """Probability of a zero."""
-        return self.log_prob(torch.zeros((), dtype=self.mean.dtype, device=self.mean.device)).exp()
+        return self.log_zero_prob.exp()
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,11 @@ class NegativeBinomial(CountDistribution):
     def variance(self) -> Tensor:
         return self.mu + self.mu**2 / self.theta
 
+    @property
+    def log_zero_prob(self) -> Tensor:
+        return -self.theta * torch.log1p(self.mu / self.theta)
+
     def log_prob(self, counts: Tensor) -> Tensor:
-        at_zero = -self.theta * torch.log1p(self.mu / self.theta)
         positive = torch.where(counts > 0, counts, 1)
         _, log_total, log_count = nb_log_ratios(positive, self.mu.log(), self.mu, self.theta)
         above_zero = (
@@ -84,7 +92,7 @@ class NegativeBinomial(CountDistribution):
             + inverse_dispersion_term(self.theta)
             + data_constant(positive)
         )
-        return torch.where(counts > 0, above_zero, at_zero)
+        return torch.where(counts > 0, above_zero, self.log_zero_prob)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         mu, theta = torch.broadcast_tensors(self.mu, self.theta)
@@ -123,15 +131,18 @@ class ZeroInflatedNegativeBinomial(CountDistribution):
         kept = 1 - self.dropout
         return kept * (self.base.variance + self.dropout * self.base.mean**2)
 
-    def log_prob(self, counts: Tensor) -> Tensor:
-        base = self.base.log_prob(counts)
-        kept = base - softplus(self.dropout_logit)
-        return torch.where(counts > 0, kept, log_zero_prob(base, self.dropout_logit))
+    @property
+    def log_zero_prob(self) -> Tensor:
+        return log_zero_prob(self.base.log_zero_prob, self.dropout_logit)
 
+    def log_prob(self, counts: Tensor) -> Tensor:
+        kept = self.base.log_prob(counts) - softplus(self.dropout_logit)
+        return torch.where(counts > 0, kept, self.log_zero_prob)
+
+    @property
     def posterior_dropout(self) -> Tensor:
         """``P(the zero is a dropout | x = 0) = pi / (pi + (1 - pi) NB(0))``."""
-        zero = torch.zeros((), dtype=self.base.mu.dtype, device=self.base.mu.device)
-        return torch.sigmoid(self.dropout_logit - self.base.log_prob(zero))
+        return torch.sigmoid(self.dropout_logit - self.base.log_zero_prob)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         counts = self.base.sample(generator)

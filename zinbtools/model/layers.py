@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, n_features: int, n_replicates: int, *, momentum: float = 0.01, eps: float = 1e-3) -> None:
+    def __init__(self, n_features: int, n_replicates: int, momentum: float, eps: float = 1e-3) -> None:
         super().__init__()
         self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(n_replicates, n_features))
@@ -98,10 +98,12 @@ class BatchNorm(nn.Module):
 class Block(nn.Module):
     """Affine map, batch normalisation, ReLU, dropout."""
 
-    def __init__(self, n_in: int, n_out: int, n_replicates: int, dropout_rate: float = 0.0) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, n_replicates: int, *, momentum: float, dropout_rate: float = 0.0
+    ) -> None:
         super().__init__()
         self.linear = Linear(n_in, n_out, n_replicates)
-        self.norm = BatchNorm(n_out, n_replicates)
+        self.norm = BatchNorm(n_out, n_replicates, momentum)
         self.dropout_rate = dropout_rate
 
     def forward(self, x: Tensor, streams: Streams | None = None) -> Tensor:

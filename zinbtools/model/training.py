@@ -109,6 +109,15 @@ def learning_rate(config: FitConfig, progress: float) -> float:
     return config.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+@torch.no_grad()
+def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams) -> Tensor:
+    """Mean ELBO over cells, nats per cell, (R,), of a model in evaluation mode, by one latent draw per cell."""
+    total = torch.zeros(model.n_replicates, dtype=torch.float64, device=data.device)
+    for batch in data.batches(cells, model.config.batch_size):
+        total += model.elbo(batch, streams).sum(1)
+    return total / len(cells)
+
+
 class _Loop:
     """The state of a training run; the replicates still in the stack are ``active``, by their original number."""
 
@@ -172,7 +181,6 @@ class _Loop:
                     break
         return total / n_seen
 
-    @torch.no_grad()
     def _validation_elbo(self) -> Tensor:
         """Mean ELBO of each active replicate on the cells that decide when to stop, (R,).
 
@@ -180,10 +188,7 @@ class _Loop:
         """
         self.model.eval()
         streams = Streams([self.validation_seeds[r] for r in self.active], self.data.device)
-        total = torch.zeros(len(self.active), dtype=torch.float64, device=self.data.device)
-        for batch in self.data.batches(self.cells.stop, self.config.batch_size):
-            total += self.model.elbo(batch, streams).sum(1)
-        return total / len(self.cells.stop)
+        return mean_elbo(self.model, self.data, self.cells.stop, streams)
 
     def _record(self, epoch: int, train_elbo: Tensor, validation_elbo: Tensor) -> None:
         rate = self.optimizer.param_groups[0]["lr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -66,7 +67,8 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [n_in] + [config.n_hidden] * n_layers
         self.blocks = nn.ModuleList(
-            Block(a, b, n_replicates, config.dropout_rate) for a, b in zip(widths, widths[1:], strict=False)
+            Block(a, b, n_replicates, momentum=config.norm_momentum, dropout_rate=config.dropout_rate)
+            for a, b in pairwise(widths)
         )
         self.mean = Linear(config.n_hidden, n_out, n_replicates)
         self.log_variance = Linear(config.n_hidden, n_out, n_replicates)
@@ -99,7 +101,9 @@ class CountVAE(nn.Module):
     library_mean: Tensor
     library_variance: Tensor
 
-    def __init__(self, likelihood: Likelihood, shape: Shape, config: FitConfig, n_replicates: int = 1) -> None:
+    def __init__(
+        self, likelihood: Likelihood, shape: Shape, config: FitConfig, n_replicates: int = 1
+    ) -> None:
         super().__init__()
         self.likelihood, self.shape, self.config = likelihood, shape, config
         G, H, R = shape.n_genes, config.n_hidden, n_replicates
@@ -107,7 +111,7 @@ class CountVAE(nn.Module):
         self.library_encoder = Encoder(G, 1, 1, config, R) if config.library == "latent" else None
         widths = [config.n_latent] + [H] * config.n_layers
         self.decoder = nn.ModuleList(
-            Block(a + shape.n_covariates, b, R) for a, b in zip(widths, widths[1:], strict=False)
+            Block(a + shape.n_covariates, b, R, momentum=config.norm_momentum) for a, b in pairwise(widths)
         )
         self.scale = Linear(H, G, R)
         self.dropout = Linear(H, G, R) if likelihood == "zinb" else None
@@ -132,7 +136,9 @@ class CountVAE(nn.Module):
     def replicate_state(self) -> dict[str, Tensor]:
         """All that is a replicate's own, by name: parameters and batch norm statistics, (R, ...) each."""
         state = self.state_dict()
-        return {name: value for name, value in state.items() if name not in ("library_mean", "library_variance")}
+        return {
+            name: value for name, value in state.items() if name not in ("library_mean", "library_variance")
+        }
 
     def set_replicate_state(self, state: Mapping[str, Tensor]) -> None:
         """Replace all replicates by those of ``state``, which may be fewer or more."""
@@ -199,8 +205,12 @@ class CountVAE(nn.Module):
         """Mean and variance of each cell's log library size, (B,)."""
         return self.library_mean[batch.group], self.library_variance[batch.group]
 
+    def draw_parameters(self, posterior: Posterior, batch: Batch, streams: Streams) -> CountParameters:
+        """Parameters of the count distributions at one draw from the posterior."""
+        return self.decode(*self.draw(posterior, batch, streams), batch)
+
     def elbo(self, batch: Batch, streams: Streams) -> Tensor:
         """Evidence lower bound of each cell by one draw, nats, (R, B)."""
         posterior = self.encode(batch, streams)
-        parameters = self.decode(*self.draw(posterior, batch, streams), batch)
+        parameters = self.draw_parameters(posterior, batch, streams)
         return log_likelihood(batch, *parameters) - self.divergence(posterior, batch)

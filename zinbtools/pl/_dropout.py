@@ -1,4 +1,4 @@
-"""Zeros against the mean: does a model expect as many as there are?"""
+"""Zeros against the mean, and whether a model expects as many as there are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from ..get import dropout_df
-from ._style import COLORS, LABELS, finish, new_axes, style
+from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEW_GENES = 200
-N_BINS = 25
+GENES_PER_BIN, MOST_BINS = 40, 25
 
 
 def dropout(
@@ -63,6 +63,7 @@ def dropout(
     with style():
         target = ax if ax is not None else new_axes()[0]
         target.set_xscale("log")
+        plain_numbers(target.xaxis)
         target.scatter(
             genes["mean_count"],
             genes["observed_zero_fraction"],
@@ -98,7 +99,8 @@ def _draw_genes(ax: Axes, genes: pd.DataFrame, model: str) -> None:
 def _draw_medians(ax: Axes, genes: pd.DataFrame, model: str) -> None:
     """Draw medians and middle 80 % over bins of equally many genes."""
     ordered = genes.sort_values("mean_count")
-    bins = np.array_split(ordered[["mean_count", f"{model}_zero_fraction"]].to_numpy(), N_BINS)
+    n_bins = min(MOST_BINS, len(genes) // GENES_PER_BIN)
+    bins = np.array_split(ordered[["mean_count", f"{model}_zero_fraction"]].to_numpy(), n_bins)
     x = [np.median(b[:, 0]) for b in bins]
     low, middle, high = np.array([np.quantile(b[:, 1], [0.1, 0.5, 0.9]) for b in bins]).T
     ax.fill_between(x, low, high, color=COLORS[model], alpha=0.15, linewidth=0)

@@ -70,9 +70,8 @@ def history(
 def _draw_run(ax: Axes, run: pd.DataFrame, color: str, opacity: float) -> None:
     ax.plot(run["epoch"], run["train_elbo"], color=color, alpha=0.5 * opacity, ls="--", lw=0.8)
     ax.plot(run["epoch"], run["validation_elbo"], color=color, alpha=opacity)
-    if run["validation_elbo"].notna().any():
-        best = run.loc[run["validation_elbo"].idxmax()]
-        ax.plot(best["epoch"], best["validation_elbo"], "o", color=color, ms=3.5)
+    validated = run.dropna(subset=["validation_elbo"]).nlargest(1, "validation_elbo")
+    ax.plot(validated["epoch"], validated["validation_elbo"], "o", color=color, ms=3.5)
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:

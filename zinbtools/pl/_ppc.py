@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..get import metrics_df, ppc_df
-from ._style import COLORS, LABELS, finish, new_axes, style
+from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,13 +128,16 @@ def _scale(ax: Axes, name: str, genes: pd.DataFrame) -> tuple[float, float]:
     high = 1.3 * values.max()
     if (values > 0).all():
         ax.set(xscale="log", yscale="log")
+        plain_numbers(ax.xaxis, ax.yaxis)
         return values.min() / 1.3, high
-    smallest = float(np.quantile(values[values > 0], 0.05))
+    # A power of ten, so that no tick comes to lie in the linear part beside that of zero.
+    smallest = 10.0 ** np.ceil(np.log10(np.quantile(values[values > 0], 0.05)))
     for set_scale in (ax.set_xscale, ax.set_yscale):
-        set_scale("symlog", linthresh=smallest, linscale=0.4)
+        set_scale("symlog", linthresh=smallest, linscale=0.6)
+    plain_numbers(ax.xaxis, ax.yaxis)
     return -0.3 * smallest, high
 
 
 def _ks(metrics: pd.DataFrame, check: str, model: str) -> str:
     found = metrics[(metrics["metric"] == f"ks_{check}") & (metrics["model"] == model)]["value"]
-    return f", KS {found.iloc[0]:.2g}" if len(found) else ""
+    return f", KS {found.iloc[0]:.3f}" if len(found) else ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 Drawn = TypeVar("Drawn", Axes, list[Axes])
 
@@ -21,7 +23,7 @@ COLORS = {"nb": "#0072B2", "zinb": "#D55E00", "observed": "#4D4D4D", "neutral": 
 LABELS = {"nb": "NB", "zinb": "ZINB"}
 ZERO_CMAPS = {"limited sensitivity": "Blues", "dropout": "Reds", "zero": "Purples"}
 
-_RC = {
+_RC: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
@@ -56,9 +58,26 @@ def new_axes(n_panels: int = 1) -> list[Axes]:
     return list(axes[0])
 
 
-def finish(
-    drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool
-) -> Figure | Drawn | None:
+def plain_numbers(*axes: Axis) -> None:
+    """Write 0.1, 1, 10 and not powers of ten on logarithmic axes."""
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def legend_above(ax: Axes, **legend: Any) -> None:
+    """Legend in a row over the axes, where it covers nothing."""
+    ax.legend(
+        **legend,
+        loc="lower center",
+        bbox_to_anchor=(0.45, 1.0),
+        ncols=3,
+        columnspacing=0.9,
+        handlelength=0.9,
+        handletextpad=0.4,
+    )
+
+
+def finish(drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool) -> Figure | Drawn | None:
     """Show the figure or hand it back.
 
     ``show=None`` shows it as scanpy does (``scanpy.settings.autoshow``), unless the axes were given, the

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from scipy.ndimage import gaussian_filter
 
 from ..get import zero_study_df
-from ._style import ZERO_CMAPS, finish, new_axes, style
+from ._style import ZERO_CMAPS, finish, legend_above, new_axes, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,7 +74,7 @@ def zero_study(
                 _draw_kind(target, points, ZERO_CMAPS[kind], shade)
                 handles.append(Patch(color=shade, label=f"{name} ({len(points):,})"))
         target.set(xlabel="dropout probability (log10)", ylabel="NB mean (log10)")
-        target.legend(handles=handles[::-1], loc="upper right")
+        legend_above(target, handles=handles[::-1])
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
 
@@ -111,7 +111,9 @@ def smoothed_density(points: NDArray[np.floating]) -> Density:
     bandwidth = np.maximum((middle[1] - middle[0]) / 2, 1e-2) * len(values) ** (-1 / 6)
     low, high = np.quantile(values, [0.001, 0.999], axis=0)
     low, high = low - 4 * bandwidth, high + 4 * bandwidth
-    counts, x, y = np.histogram2d(values[:, 0], values[:, 1], bins=N_BINS, range=list(zip(low, high, strict=True)))
+    counts, x, y = np.histogram2d(
+        values[:, 0], values[:, 1], bins=N_BINS, range=list(zip(low, high, strict=True))
+    )
     bins = np.maximum(bandwidth / ((high - low) / N_BINS), 1.0)
     height = gaussian_filter(counts, bins, mode="constant")
     return Density((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2, height.T)

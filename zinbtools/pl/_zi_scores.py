@@ -1,4 +1,4 @@
-"""Which genes does zero inflation help?"""
+"""The genes that zero inflation helps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..get import zi_genes_df
-from ._style import COLORS, finish, new_axes, style
+from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def zi_scores(
         target.axvline(0.0, color="k", lw=0.6, ls=":")
         _name_genes(target, genes[genes["score"] > 0].head(n_labels))
         target.set(xlabel="ZINB gain (nats per cell)", ylabel="genes")
-        target.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, columnspacing=1.0)
+        legend_above(target)
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
 
@@ -79,9 +79,12 @@ def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
     edges = np.histogram_bin_edges(score, bins=N_BINS)
     for label, (members, color) in classes.items():
         # Not stacked: on a logarithmic axis the upper part of a stack has no readable height.
-        ax.hist(score[members], bins=list(edges), color=color, alpha=0.7, label=f"{label} ({members.sum():,})")
+        ax.hist(
+            score[members], bins=list(edges), color=color, alpha=0.7, label=f"{label} ({members.sum():,})"
+        )
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
+    plain_numbers(ax.yaxis)
 
 
 def _name_genes(ax: Axes, top: pd.DataFrame) -> None:

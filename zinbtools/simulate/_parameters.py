@@ -95,19 +95,9 @@ def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> di
 
 
 def fit_builtin_parameters(adata: AnnData) -> dict[str, Floats]:
-    """Fit the shipped parameters to the oligodendrocytes (type 0) and CA1 pyramidal cells (type 2).
+    """Fit the shipped parameters, by the method of moments, to :func:`builtin_cells`.
 
-    Candidates are the named genes which a Poisson-lognormal describes in both types, with
-
-    - a mean count between 2 and 60;
-    - a variance of the log rate of at most 1, that of the study's genes: beyond it a handful of cells
-      makes the variance;
-    - a share of zeros within 0.02 of a Poisson-lognormal's with the same mean and variance, because
-      only genes without zero inflation can have a twin without. (This drops Xist, which half the cells
-      lack for their sex.)
-
-    Of these, 50 are taken evenly in order of the ratio of their means. The shipped file is
-    ``np.savez_compressed("zisynth.npz", **fit_builtin_parameters(adata))``.
+    The shipped file is ``np.savez_compressed("zisynth.npz", **fit_builtin_parameters(adata))``.
 
     Parameters
     ----------
@@ -117,6 +107,34 @@ def fit_builtin_parameters(adata: AnnData) -> dict[str, Floats]:
     Returns
     -------
     The four arrays of ZISynth, by their names.
+    """
+    fits = {cell_type: pln_moments(counts) for cell_type, counts in builtin_cells(adata).items()}
+    return {f"{array}_{t}": getattr(fit, array) for t, fit in fits.items() for array in ("mu", "sigma")}
+
+
+def builtin_cells(adata: AnnData) -> dict[str, Floats]:
+    """Choose the cells and genes that the shipped parameters describe.
+
+    Type 0 are the oligodendrocytes, type 2 the CA1 pyramidal cells. Candidates are the named genes that
+    a Poisson-lognormal describes in both types, with
+
+    - a mean count between 2 and 60;
+    - a variance of the log rate of at most 1, that of the study's genes: beyond it a handful of cells
+      makes the variance;
+    - a share of zeros within 0.02 of a Poisson-lognormal's with the same mean and variance, because
+      only genes without zero inflation can have a twin without. (This drops Xist, which half the cells
+      lack for their sex.)
+
+    Of these, 50 are taken evenly in order of the ratio of their means.
+
+    Parameters
+    ----------
+    adata
+        As for :func:`fit_builtin_parameters`.
+
+    Returns
+    -------
+    Counts of shape (n_cells of the type, 50), by type.
     """
     cell_types = adata.obs["cell_type"].astype(str).to_numpy()
     counts: Any = adata.X
@@ -128,9 +146,8 @@ def fit_builtin_parameters(adata: AnnData) -> dict[str, Floats]:
     for of_type in cells.values():
         genes = genes[_is_poisson_lognormal(of_type[:, genes])]
     ratio = cells["0"][:, genes].mean(axis=0) / cells["2"][:, genes].mean(axis=0)
-    chosen = genes[np.argsort(ratio)][np.linspace(0, genes.size - 1, 50).round().astype(int)]
-    fits = {cell_type: pln_moments(of_type[:, chosen]) for cell_type, of_type in cells.items()}
-    return {f"{array}_{t}": getattr(fit, array) for t, fit in fits.items() for array in ("mu", "sigma")}
+    chosen = genes[np.argsort(ratio, kind="stable")][np.linspace(0, genes.size - 1, 50).round().astype(int)]
+    return {cell_type: of_type[:, chosen] for cell_type, of_type in cells.items()}
 
 
 def _is_poisson_lognormal(counts: Floats) -> NDArray[np.bool_]:
@@ -152,8 +169,8 @@ def _check_array(name: str, array: Floats, shape: tuple[int, ...]) -> None:
         )
     if not np.isfinite(array).all():
         raise ValueError(
-            f"params[{name!r}] has {np.count_nonzero(~np.isfinite(array))} values that are not finite, "
-            "replace them."
+            f"params[{name!r}] must be finite, found {np.count_nonzero(~np.isfinite(array))} "
+            f"of {array.size} values that are not; replace them."
         )
     if array.ndim == 1:
         return

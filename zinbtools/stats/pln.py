@@ -81,11 +81,12 @@ def pln_moments(counts: ArrayLike | sparse.spmatrix | sparse.sparray) -> PLNPara
     if (empty := np.flatnonzero(mean == 0)).size:
         shown = ", ".join(map(str, empty[:5])) + (", ..." if empty.size > 5 else "")
         raise ValueError(
-            f"counts has {empty.size} genes without a count (columns {shown}), "
-            "which have no log mean; leave them out."
+            f"counts must have a count of every gene, found none in {empty.size} columns ({shown}), "
+            "leave these out."
         )
-    products: Any = block.T @ block
-    products = products.toarray() if sparse.issparse(products) else products
+    products = block.T @ block
+    if not isinstance(products, np.ndarray):
+        products = products.toarray()
     factorial = products / n_cells - np.diag(mean)
     by_chance = np.outer(mean, mean)
     least = np.minimum(0.5 / (n_cells * by_chance), 1.0)
@@ -119,14 +120,13 @@ def pln_zero_fraction(mu: ArrayLike, variance: ArrayLike) -> Floats:
 
 
 def _checked(counts: Any) -> Any:
-    block: Any = (
-        counts.tocsr().astype(np.float64) if sparse.issparse(counts) else np.asarray(counts, np.float64)
-    )
+    as_floats: Any = sparse.csr_array if sparse.issparse(counts) else np.asarray
+    block = as_floats(counts, dtype=np.float64)
     if block.ndim != 2 or block.shape[0] < 2:
         raise ValueError(
             f"counts must have shape (n_cells, n_genes) with at least 2 cells, found {block.shape}."
         )
-    values: Any = block.data if sparse.issparse(block) else block
+    values = block if isinstance(block, np.ndarray) else block.data
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("counts must be finite and not negative, found others; pass raw counts.")
     return block

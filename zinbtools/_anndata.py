@@ -1,0 +1,394 @@
+"""The only door between AnnData and the numbers: counts and covariates in, checked; results out, all at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from ._keys import Keys
+
+SPLITS = ("train", "validation", "test")
+_LARGEST_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Raw counts of all cells and of the genes to be fitted.
+
+    Attributes
+    ----------
+    matrix
+        (n_obs, n_fitted) integers as float32.
+    genes
+        Which of the AnnData's genes they are, boolean, (n_vars,).
+    """
+
+    matrix: sparse.csr_array
+    genes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """How columns of ``obs`` become what the models are told of each cell.
+
+    Attributes
+    ----------
+    batch_key, batches
+        The batch column and its categories.
+    categorical
+        Categories of each further column.
+    continuous
+        Mean and standard deviation of each continuous column.
+    size_factor_key
+        The column that stands in for the total counts.
+    """
+
+    batch_key: str | None = None
+    batches: list[str] = field(default_factory=list)
+    categorical: dict[str, list[str]] = field(default_factory=dict)
+    continuous: dict[str, tuple[float, float]] = field(default_factory=dict)
+    size_factor_key: str | None = None
+
+    @property
+    def n_groups(self) -> int:
+        return max(1, len(self.batches))
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of `matrix`."""
+        categories = [self.batches, *self.categorical.values()]
+        return sum(len(names) for names in categories if len(names) > 1) + len(self.continuous)
+
+    def group(self, obs: pd.DataFrame) -> np.ndarray:
+        """Index of each cell's batch, (n_obs,)."""
+        if self.batch_key is None:
+            return np.zeros(len(obs), dtype=np.int64)
+        return _codes(obs, self.batch_key, self.batches)
+
+    def matrix(self, obs: pd.DataFrame) -> np.ndarray:
+        """One-hot categories and standardised continuous columns, (n_obs, n_covariates); one category needs no column."""
+        columns: list[np.ndarray] = [np.zeros((len(obs), 0), dtype=np.float32)]
+        categorical = {self.batch_key: self.batches} if self.batch_key is not None else {}
+        for key, categories in (categorical | self.categorical).items():
+            if len(categories) > 1:
+                columns.append(np.eye(len(categories), dtype=np.float32)[_codes(obs, key, categories)])
+        for key, (mean, deviation) in self.continuous.items():
+            columns.append(((obs[key].to_numpy(np.float64) - mean) / deviation)[:, None].astype(np.float32))
+        return np.concatenate(columns, axis=1)
+
+    def size_factor(self, obs: pd.DataFrame) -> np.ndarray | None:
+        """Positive numbers, (n_obs,), if there are any."""
+        return None if self.size_factor_key is None else obs[self.size_factor_key].to_numpy(np.float64)
+
+
+def check_anndata(adata: Any) -> None:
+    """Refuse what is not an AnnData, has no cells or genes, or whose genes cannot be told apart."""
+    if not isinstance(adata, AnnData):
+        raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
+    if 0 in adata.shape:
+        raise ValueError(f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be more than 0.")
+    if not adata.var_names.is_unique:
+        name = adata.var_names[adata.var_names.duplicated()][0]
+        raise ValueError(
+            f"var_names must be unique, found {name!r} twice; call adata.var_names_make_unique()."
+        )
+
+
+def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
+    """``X`` or a layer as compressed rows, whatever it is stored in; the AnnData is left as it is."""
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {_listing(adata.layers)}.")
+    matrix: Any = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise ValueError(
+            f"adata.X is empty; name the layer with the raw counts: there are {_listing(adata.layers)}."
+        )
+    if hasattr(matrix, "to_memory"):  # a sparse matrix in a backed file
+        matrix = matrix.to_memory()
+    if type(matrix).__module__.startswith("dask."):
+        if matrix.numblocks[1] > 1:
+            raise ValueError(
+                f"the dask array is chunked along genes ({matrix.numblocks[1]} chunks); "
+                "rechunk it to whole rows with .rechunk({1: -1})."
+            )
+        matrix = matrix.compute()
+    if not sparse.issparse(matrix):
+        matrix = np.asarray(matrix)
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"counts must be numbers, found dtype {matrix.dtype}.")
+    return sparse.csr_array(matrix)
+
+
+def read_counts(
+    adata: AnnData, layer: str | None = None, mask_var: str | np.ndarray | None = None, check: bool = True
+) -> Counts:
+    """Raw counts of the genes in ``mask_var``, checked.
+
+    Parameters
+    ----------
+    layer
+        Key of ``adata.layers``; ``None`` is ``adata.X``.
+    mask_var
+        Boolean column of ``adata.var``, or boolean array, (n_vars,); ``None`` is all genes.
+    check
+        Refuse numbers that are not whole; otherwise warn and round them.
+
+    Raises
+    ------
+    ValueError
+        For negative, not finite, not whole or too large numbers, cells or genes without a count.
+    KeyError, TypeError
+        For a missing layer or column, and for what is not numbers.
+    """
+    genes = read_mask(adata, mask_var)
+    matrix = read_matrix(adata, layer)
+    place = "adata.X" if layer is None else f"layer {layer!r}"
+    _check_numbers(adata, matrix.data, place)
+    matrix = matrix if genes.all() else matrix[:, genes]
+    matrix.sum_duplicates()
+    if not np.array_equal(matrix.data, np.rint(matrix.data)):
+        message = f"{place} holds numbers that are not whole{_kind_of_values(matrix.data)}"
+        if check:
+            raise ValueError(f"{message}; give raw counts: {_raw_places(adata, layer)}.")
+        warnings.warn(f"{message}; they are rounded.", UserWarning, stacklevel=3)
+        matrix.data = np.rint(matrix.data)
+    matrix.eliminate_zeros()
+    within = "" if genes.all() else " within mask_var"
+    _refuse_empty(
+        "cells", adata.obs_names, np.diff(matrix.indptr), within, "sc.pp.filter_cells(min_counts=1)"
+    )
+    n_cells = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
+    return Counts(matrix.astype(np.float32), genes)
+
+
+def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
+    """Which genes to fit, boolean, (n_vars,)."""
+    if mask_var is None:
+        return np.ones(adata.n_vars, dtype=bool)
+    if isinstance(mask_var, str):
+        mask = _column(adata.var, mask_var, "mask_var", "var").to_numpy()
+    else:
+        mask = np.asarray(mask_var)
+    if mask.dtype != bool or mask.shape != (adata.n_vars,):
+        raise ValueError(
+            f"mask_var must be boolean of length {adata.n_vars}, found {mask.dtype} of shape {mask.shape}."
+        )
+    if not mask.any():
+        raise ValueError("mask_var selects no gene; select at least one.")
+    return mask
+
+
+def read_covariates(
+    adata: AnnData,
+    *,
+    batch_key: str | None = None,
+    categorical_keys: Sequence[str] = (),
+    continuous_keys: Sequence[str] = (),
+    size_factor_key: str | None = None,
+) -> Covariates:
+    """Learn the categories and scales of the columns of ``obs`` that the models are told.
+
+    Raises
+    ------
+    KeyError
+        If a column is missing.
+    ValueError
+        If a column has missing or infinite values, does not vary, is not positive where it must be,
+        or if a batch has one cell.
+    """
+    batches: list[str] = []
+    if batch_key is not None:
+        column = _categories(adata.obs, batch_key, "batch_key")
+        sizes = column.value_counts()
+        if sizes.min() < 2:
+            raise ValueError(
+                f"batch_key {batch_key!r}: batch {sizes.idxmin()!r} has one cell; merge it with another or drop it."
+            )
+        batches = sorted(sizes.index)
+    categorical = {
+        key: sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
+        for key in categorical_keys
+    }
+    continuous = {}
+    for key in continuous_keys:
+        values = _numbers(adata.obs, key, "continuous_covariate_keys")
+        if values.std() == 0:
+            raise ValueError(f"continuous_covariate_keys: {key!r} does not vary; leave it out.")
+        continuous[key] = (float(values.mean()), float(values.std()))
+    if size_factor_key is not None and _numbers(adata.obs, size_factor_key, "size_factor_key").min() <= 0:
+        raise ValueError(f"size_factor_key {size_factor_key!r} must be positive; found values of 0 or less.")
+    return Covariates(batch_key, batches, categorical, continuous, size_factor_key)
+
+
+def read_split(
+    adata: AnnData, split: Sequence[float] | str, seed: np.random.SeedSequence, stop_on: str = "validation"
+) -> np.ndarray:
+    """``train``, ``validation`` or ``test`` for each cell, (n_obs,).
+
+    Parameters
+    ----------
+    split
+        Shares of the three, or a column of ``obs`` with these words.
+    stop_on
+        The split that early stopping looks at; it and ``train`` must have cells.
+    """
+    if isinstance(split, str):
+        labels = _column(adata.obs, split, "split", "obs").astype(str).to_numpy()
+        unknown = sorted(set(labels) - set(SPLITS))
+        if unknown:
+            raise ValueError(f"split column {split!r} must hold {_listing(SPLITS)}, found {unknown[0]!r}.")
+    else:
+        shares = np.asarray(split, dtype=float)
+        if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
+            raise ValueError(
+                f"split must be three shares (train, validation, test) that sum to 1, found {split}."
+            )
+        n_test, n_validation = (round(share * adata.n_obs) for share in (shares[2], shares[1]))
+        labels = np.full(adata.n_obs, "train", dtype="<U10")
+        order = np.random.default_rng(seed).permutation(adata.n_obs)
+        labels[order[:n_test]] = "test"
+        labels[order[n_test : n_test + n_validation]] = "validation"
+    for name, least in (("train", 2), (stop_on, 1), ("test", 1)):
+        found = int((labels == name).sum())
+        if found < least:
+            raise ValueError(
+                f"split {split!r} leaves {found} {name} cells of {adata.n_obs}; at least {least} are needed."
+            )
+    return labels.astype(object)
+
+
+@dataclass
+class Results:
+    """All that a fit writes, collected first, so that nothing is written if something goes wrong on the way."""
+
+    obsm: dict[str, np.ndarray] = field(default_factory=dict)
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
+    obs: dict[str, Any] = field(default_factory=dict)
+    var: dict[str, np.ndarray] = field(default_factory=dict)
+    uns: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, adata: AnnData, keys: Keys) -> None:
+        """Put the results in their places, and take away what is left there of an earlier fit."""
+        as_actual(adata)
+        for place, names in keys.all_names().items():
+            for name in names:
+                if name in getattr(adata, place):
+                    del getattr(adata, place)[name]
+        for place in ("obsm", "layers", "obs", "var"):
+            for name, values in getattr(self, place).items():
+                getattr(adata, place)[name] = values
+        adata.uns[keys.uns] = self.uns
+
+
+def as_actual(adata: AnnData) -> None:
+    """Turn a view into an AnnData of its own, so that results can be written into it."""
+    if adata.is_view:
+        warnings.warn("adata is a view and is turned into an AnnData of its own.", UserWarning, stacklevel=4)
+        adata._init_as_actual(adata.copy())
+
+
+def spread(values: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    """Values of the fitted genes, (..., n_fitted), among all genes, (..., n_vars), NaN elsewhere."""
+    if genes.all():
+        return values
+    full = np.full((*values.shape[:-1], len(genes)), np.nan, dtype=values.dtype)
+    full[..., genes] = values
+    return full
+
+
+def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as h5ad and zarr can hold them: ``None`` and empty ones left out, sequences as string arrays."""
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            value = storable(value)
+        elif isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            value = np.array(value, dtype=object)
+        if value is None or (hasattr(value, "__len__") and len(value) == 0):
+            continue
+        kept[name] = value
+    return kept
+
+
+def _check_numbers(adata: AnnData, values: np.ndarray, place: str) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{place} holds {int((~np.isfinite(values)).sum())} numbers that are NaN or infinite."
+        )
+    if values.size and values.min() < 0:
+        raise ValueError(
+            f"{place} holds negative numbers (smallest {values.min():g}), as scaled data do; "
+            f"give raw counts: {_raw_places(adata, None)}."
+        )
+    if values.size and values.max() > _LARGEST_COUNT:
+        raise ValueError(f"{place} holds {values.max():g}, more than the largest count allowed, 2^31 - 1.")
+
+
+def _kind_of_values(values: np.ndarray) -> str:
+    """A guess at what numbers that are not whole might be."""
+    return ", as log-transformed data do" if values.max() < 20 else ", as normalised data do"
+
+
+def _raw_places(adata: AnnData, layer: str | None) -> str:
+    """Where in this AnnData raw counts may be."""
+    places = [f"layer={name!r}" for name in adata.layers if name != layer]
+    if adata.raw is not None:
+        places.append("adata.raw.to_adata()")
+    return f"perhaps {' or '.join(places)}" if places else "no other layer is there"
+
+
+def _refuse_empty(what: str, names: pd.Index, sizes: np.ndarray, within: str, remedy: str) -> None:
+    empty = names[sizes == 0]
+    if len(empty):
+        some = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
+        raise ValueError(
+            f"{len(empty)} {what} have no count{within} ({some}); remove them, as {remedy} does."
+        )
+
+
+def _column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
+    if key not in frame:
+        raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {_listing(frame.columns)}.")
+    return frame[key]
+
+
+def _categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
+    column = _column(obs, key, argument, "obs")
+    if column.isna().any():
+        raise ValueError(
+            f"{argument}: {key!r} is missing for {int(column.isna().sum())} cells; fill or drop them."
+        )
+    return column.astype(str)
+
+
+def _numbers(obs: pd.DataFrame, key: str, argument: str) -> np.ndarray:
+    column = _column(obs, key, argument, "obs")
+    if not pd.api.types.is_numeric_dtype(column):
+        raise TypeError(f"{argument}: {key!r} must be numeric, found {column.dtype}.")
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{argument}: {key!r} is NaN or infinite for {bad} cells; fill or drop them.")
+    return values
+
+
+def _codes(obs: pd.DataFrame, key: str, categories: Sequence[str]) -> np.ndarray:
+    codes = pd.Categorical(
+        _column(obs, key, "covariate", "obs").astype(str), categories=list(categories)
+    ).codes
+    if (codes < 0).any():
+        unknown = obs[key].astype(str)[codes < 0].iloc[0]
+        raise ValueError(f"obs[{key!r}] holds {unknown!r}, which the fitted model has not seen.")
+    return codes.astype(np.int64)
+
+
+def _listing(names: Iterable[Any]) -> str:
+    return ", ".join(repr(str(name)) for name in names) or "none"

@@ -1,0 +1,179 @@
+"""A fit as it is kept in an AnnData: from settings and arrays back to models that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from ._anndata import Covariates, read_counts
+from ._keys import Keys
+from .model.config import FitConfig, Likelihood
+from .model.data import CountData
+from .model.vae import CountVAE, Shape
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `tl.fit_nb_zinb` left in ``uns`` under one key.
+
+    Attributes
+    ----------
+    keys
+        Where the results are.
+    params
+        Settings of the fit.
+    weights
+        Arrays of each model, (n_restarts, ...) each.
+    """
+
+    keys: Keys
+    params: Mapping[str, Any]
+    weights: Mapping[str, Mapping[str, np.ndarray]]
+
+    @classmethod
+    def read(cls, adata: AnnData, key: str | None = None) -> Fitted:
+        """Find the fit in an AnnData; KeyError if there is none."""
+        keys = Keys(key)
+        if keys.uns not in adata.uns or "weights" not in adata.uns[keys.uns]:
+            added = "" if key is None else f"key_added={key!r}"
+            raise KeyError(
+                f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb(adata, {added}) first."
+            )
+        results = adata.uns[keys.uns]
+        return cls(keys, results["params"], results["weights"])
+
+    @property
+    def models(self) -> list[Likelihood]:
+        """Fitted models, in the order NB, ZINB."""
+        return [name for name in ("nb", "zinb") if name in self.weights]
+
+    @property
+    def config(self) -> FitConfig:
+        kinds = {field.name: type(field.default) for field in fields(FitConfig)} | {"max_epochs": int}
+        return FitConfig(**{name: kind(self.params[name]) for name, kind in kinds.items()})
+
+    @property
+    def covariates(self) -> Covariates:
+        return restore_covariates(self.params.get("covariates", {}))
+
+    def genes(self, adata: AnnData) -> np.ndarray:
+        """Which genes were fitted, boolean, (n_vars,); ValueError if the AnnData has other genes by now."""
+        n_fitted = np.asarray(self.weights[self.models[0]]["scale.bias"]).shape[-1]
+        genes = np.asarray(self.params.get("fitted_genes", np.ones(n_fitted, dtype=bool)), dtype=bool)
+        if len(genes) != adata.n_vars:
+            raise ValueError(
+                f"adata has {adata.n_vars} genes, the fit was made with {len(genes)}; "
+                "use the AnnData that was fitted, or fit again."
+            )
+        return genes
+
+    def data(self, adata: AnnData, device: torch.device) -> CountData:
+        """The counts that were fitted."""
+        counts = read_counts(adata, self.params.get("layer"), self.genes(adata), check=False)
+        return count_data(adata, counts.matrix, self.covariates, device)
+
+    def cells(self, adata: AnnData, split: str) -> np.ndarray:
+        """Indices of the cells of a split, or of all cells for ``"all"``."""
+        labels = adata.obs[self.keys.split].astype(str).to_numpy()
+        if split == "all":
+            return np.arange(adata.n_obs)
+        cells = np.flatnonzero(labels == split)
+        if not len(cells):
+            raise ValueError(
+                f"split must be one of {', '.join(map(repr, sorted(set(labels))))} or 'all', found {split!r}."
+            )
+        return cells
+
+    def restarts(self, model: str) -> list[int]:
+        """Restarts of a model whose training did not fail."""
+        n = len(self.weights[model]["scale.bias"])
+        return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
+
+    def best_restart(self, model: str) -> int:
+        """The restart of highest validation ELBO."""
+        return int(self.params["best_restart"][model])
+
+    def load(self, model: str, device: torch.device, restart: int | None = None) -> CountVAE:
+        """One restart of a model, in evaluation mode; the best one by default."""
+        if model not in self.models:
+            raise ValueError(f"model must be one of {', '.join(self.models)}, found {model!r}.")
+        chosen = self.best_restart(model) if restart is None else restart
+        arrays = {name: torch.tensor(np.asarray(value)) for name, value in self.weights[model].items()}
+        shape = Shape(
+            n_genes=arrays["scale.bias"].shape[-1],
+            n_groups=self.covariates.n_groups,
+            n_covariates=self.covariates.n_columns,
+        )
+        rebuilt = CountVAE(cast(Likelihood, model), shape, self.config)
+        shared = {name: arrays.pop(name) for name in ("library_mean", "library_variance")}
+        rebuilt.load_state_dict({name: value[[chosen]] for name, value in arrays.items()} | shared)
+        return rebuilt.to(device).eval()
+
+
+def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
+    """All arrays of a model, by name."""
+    return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+
+
+def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torch.device) -> CountData:
+    """Counts and covariates as the models take them."""
+    return CountData(
+        matrix,
+        group=covariates.group(adata.obs),
+        covariates=covariates.matrix(adata.obs),
+        size_factor=covariates.size_factor(adata.obs),
+        device=device,
+    )
+
+
+def store_covariates(covariates: Covariates) -> dict[str, Any]:
+    """As a dictionary that h5ad and zarr can hold; column names may hold any character, so they are values."""
+    return {
+        "batch_key": covariates.batch_key,
+        "batches": covariates.batches,
+        "size_factor_key": covariates.size_factor_key,
+        "categorical_keys": list(covariates.categorical),
+        "categories": {f"{i}": values for i, values in enumerate(covariates.categorical.values())},
+        "continuous_keys": list(covariates.continuous),
+        "continuous_scales": np.array(list(covariates.continuous.values())),
+    }
+
+
+def restore_covariates(stored: Mapping[str, Any]) -> Covariates:
+    """The inverse of `store_covariates`, whatever a file has made of lists and strings."""
+
+    def strings(values: Any) -> list[str]:
+        return [str(value) for value in np.atleast_1d(values)]
+
+    categorical_keys = strings(stored.get("categorical_keys", []))
+    continuous_keys = strings(stored.get("continuous_keys", []))
+    scales = np.asarray(stored.get("continuous_scales", np.zeros((0, 2))))
+    return Covariates(
+        batch_key=stored.get("batch_key"),
+        batches=strings(stored.get("batches", [])),
+        categorical={key: strings(stored["categories"][str(i)]) for i, key in enumerate(categorical_keys)},
+        continuous={key: (float(a), float(b)) for key, (a, b) in zip(continuous_keys, scales, strict=True)},
+        size_factor_key=stored.get("size_factor_key"),
+    )
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """``"auto"`` is the GPU where torch sees one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', found {device!r}.") from None
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device; use 'auto' or 'cpu'.")
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device must be 'auto', 'cpu' or 'cuda', found {device!r}: the metrics need double precision."
+        )
+    return resolved

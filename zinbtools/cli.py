@@ -1,0 +1,227 @@
+"""The command line: ``zinbtools study counts.h5ad --out study``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from .study import Study
+
+EPILOG = """examples:
+  zinbtools study counts.h5ad --layer counts --batch-key sample --n-top-genes 1200 --out study
+  zinbtools study --simulate zisynth --lam 0 --out study
+
+DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
+metrics.csv, genes.csv, ppc.csv, history.csv and figures/*.png, all of them once everything is done."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    Exit status: 0, 2 for input that cannot be used, 130 when interrupted.
+
+    Examples
+    --------
+    >>> main(["study", "absent.h5ad", "--out", "study"])
+    2
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(words)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            study(arguments, command=shlex.join(["zinbtools", *words]))
+    except KeyboardInterrupt:
+        print(f"zinbtools: interrupted; nothing was written to {arguments.out}", file=sys.stderr)
+        return 130
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        print(f"zinbtools: error: {_sentence(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that the command line accepts."""
+    top = argparse.ArgumentParser(
+        prog="zinbtools", description="Should these single-cell counts be zero-inflated?"
+    )
+    top.add_argument("--version", action="version", version=f"zinbtools {version('zinbtools')}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "study",
+        help="fit NB and ZINB, compare them on held-out cells, write tables and a report",
+        description="Fit NB and ZINB to raw counts, compare them on held-out cells, write a report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = command.add_argument_group("counts").add_mutually_exclusive_group(required=True)
+    source.add_argument("input", nargs="?", metavar="INPUT", type=Path, help="AnnData file: .h5ad or .zarr")
+    source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
+    _add_data_options(command)
+    _add_fit_options(command)
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
+    return top
+
+
+def _add_data_options(command: argparse.ArgumentParser) -> None:
+    data = command.add_argument_group("data")
+    data.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
+    data.add_argument("--batch-key", metavar="KEY", help="column of obs with the batch")
+    data.add_argument(
+        "--min-detection",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)",
+    )
+    data.add_argument(
+        "--n-top-genes", type=_positive, metavar="N", help="of these keep the N of largest raw-count variance"
+    )
+    data.add_argument("--lam", type=float, default=0.0, help="decay of the simulated dropout (default: 0)")
+    data.add_argument(
+        "--n-obs", type=_positive, default=12_000, metavar="N", help="simulated cells (default: 12000)"
+    )
+
+
+def _add_fit_options(command: argparse.ArgumentParser) -> None:
+    fit = command.add_argument_group("fit")
+    fit.add_argument("--restarts", type=_positive, default=1, metavar="N", help="fits per model (default: 1)")
+    fit.add_argument(
+        "--max-epochs", type=_positive, metavar="N", help="epochs at most (default: by data size)"
+    )
+    fit.add_argument(
+        "--protocol", default="default", metavar="NAME", help="preset of the fit (default: default)"
+    )
+    fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
+    fit.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, found {text!r}")
+    return number
+
+
+def study(arguments: argparse.Namespace, *, command: str) -> None:
+    """Run ``zinbtools study``: read, select, compare, print, write."""
+    if arguments.input is not None and not arguments.input.exists():
+        raise FileNotFoundError(f"no file {arguments.input}")
+
+    # Heavy imports come after the cheap mistakes.
+    from .study import run_study, select, staged, write_study
+
+    def say(line: str) -> None:
+        if not arguments.quiet:
+            print(line, flush=True)
+
+    with staged(arguments.out) as folder:
+        title, counts = _counts(arguments)
+        say(f"{title}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
+        adata = select(
+            counts,
+            layer=arguments.layer,
+            min_detection=arguments.min_detection,
+            n_top_genes=arguments.n_top_genes,
+        )
+        n_empty = counts.n_obs - adata.n_obs
+        say(f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
+        del counts
+        found = run_study(
+            adata,
+            layer=arguments.layer,
+            batch_key=arguments.batch_key,
+            protocol=arguments.protocol,
+            n_restarts=arguments.restarts,
+            max_epochs=arguments.max_epochs,
+            device=arguments.device,
+            rng=arguments.seed,
+            progress=not arguments.quiet,
+        )
+        say("drawing and writing")
+        write_study(found, folder, title=title, command=command)
+    print(f"\n{_table(found)}\n\n{found.conclusion}")
+    say(f"\nreport: {arguments.out / 'report.html'}")
+
+
+def _counts(arguments: argparse.Namespace) -> tuple[str, AnnData]:
+    if arguments.simulate:
+        from . import simulate
+
+        adata = simulate.zisynth(lam=arguments.lam, n_obs=arguments.n_obs, rng=arguments.seed)
+        return f"ZISynth, lambda = {arguments.lam:g}", adata
+    return arguments.input.name, read(arguments.input)
+
+
+def read(path: Path) -> AnnData:
+    """Read an h5ad file or a zarr store.
+
+    Parameters
+    ----------
+    path
+        A path that ends in ``.h5ad`` or ``.zarr``.
+
+    Raises
+    ------
+    ValueError
+        If it ends otherwise.
+    OSError
+        If it cannot be read.
+    """
+    import anndata
+
+    readers: dict[str, Any] = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
+    if path.suffix not in readers:
+        raise ValueError(
+            f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first"
+        )
+    try:
+        return readers[path.suffix](path)
+    except OSError as error:
+        raise OSError(f"cannot read {path} as {path.suffix[1:]}: {_sentence(error)}") from error
+
+
+def _table(found: Study) -> str:
+    """Columns of text, the first to the left and the others to the right."""
+    from .study._report import COLUMNS, table_rows
+
+    rows = [["model", *COLUMNS.values()], *table_rows(found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """Return the message on one line; ``str`` would put that of a KeyError in quotes."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    print(f"zinbtools: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The fitted models, rebuilt from the arrays in the AnnData, and what they say of any block of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._fitted import Fitted, resolve_device
+from .._threads import single_threaded
+from ..model.predictive import Expectation, expectations
+from ..model.vae import CountVAE
+
+Kind = Literal["mean", "dropout", "zero"]
+
+
+def model(
+    adata: AnnData,
+    model: Literal["nb", "zinb"],
+    *,
+    restart: int | None = None,
+    device: str = "cpu",
+    key: str | None = None,
+) -> CountVAE:
+    """Rebuild a fitted model from the arrays in ``uns``.
+
+    Parameters
+    ----------
+    adata
+        Object on which `zinbtools.tl.fit_nb_zinb` was run, also read back from a file.
+    model
+        ``"nb"`` or ``"zinb"``.
+    restart
+        Which restart; the one of best validation ELBO by default.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    A torch module in evaluation mode, with one replicate.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit.
+    ValueError
+        If the model was not fitted.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
+    >>> zt.get.model(adata, "zinb").likelihood
+    'zinb'
+    """
+    return Fitted.read(adata, key).load(model, resolve_device(device), restart)
+
+
+@single_threaded()
+def expected_counts(
+    adata: AnnData,
+    *,
+    model: Literal["nb", "zinb"] = "zinb",
+    kind: Kind = "mean",
+    obs: Sequence[str] | np.ndarray | None = None,
+    var: Sequence[str] | np.ndarray | None = None,
+    device: str = "auto",
+    key: str | None = None,
+) -> pd.DataFrame:
+    """What a fitted model expects of a block of cells and genes, averaged over the fit's posterior draws.
+
+    Parameters
+    ----------
+    adata
+        Object on which `zinbtools.tl.fit_nb_zinb` was run.
+    model
+        ``"nb"`` or ``"zinb"``.
+    kind
+        ``"mean"``: mean of the NB part, counts, as in ``layers["zinb_mean"]``. ``"dropout"``: dropout probability,
+        as in ``layers["zinb_dropout"]``. ``"zero"``: probability of a zero, dropout included.
+    obs, var
+        Names, or boolean arrays, of the cells and genes; all by default.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    Cells x genes, float32; the values of the layers where the AnnData has the cells that were fitted, in their
+    order. NaN for genes that were not fitted.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit, or a name is not in the AnnData.
+    ValueError
+        If the model was not fitted, or the kind is not known.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
+    >>> block = zt.get.expected_counts(adata, obs=adata.obs_names[:3], var=adata.var_names[:2])
+    >>> bool(np.allclose(block, adata.layers["zinb_mean"][:3, :2]))
+    True
+    """
+    if kind not in ("mean", "dropout", "zero"):
+        raise ValueError(f"kind must be 'mean', 'dropout' or 'zero', found {kind!r}.")
+    return _block(adata, model, lambda block: getattr(block, kind).numpy(force=True), obs, var, device, key)
+
+
+@single_threaded()
+def posterior_dropout(
+    adata: AnnData,
+    *,
+    obs: Sequence[str] | np.ndarray | None = None,
+    var: Sequence[str] | np.ndarray | None = None,
+    device: str = "auto",
+    key: str | None = None,
+) -> pd.DataFrame:
+    """Probability that a zero is a dropout: ``pi / (pi + (1 - pi) NB(0))``, averaged over posterior draws.
+
+    Parameters
+    ----------
+    adata
+        Object on which `zinbtools.tl.fit_nb_zinb` was run with the ZINB.
+    obs, var
+        Names, or boolean arrays, of the cells and genes; all by default.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    Cells x genes, float32; 0 where the count is positive, NaN for genes that were not fitted.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit, or a name is not in the AnnData.
+    ValueError
+        If the ZINB was not fitted.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
+    >>> p = zt.get.posterior_dropout(adata, var=adata.var_names[:5])
+    >>> bool((p.to_numpy()[adata.X[:, :5].toarray() > 0] == 0).all())
+    True
+    """
+
+    def of_zeros(block: Expectation) -> np.ndarray:
+        return (block.posterior_dropout * block.is_zero).numpy(force=True)
+
+    return _block(adata, "zinb", of_zeros, obs, var, device, key)
+
+
+def _block(
+    adata: AnnData,
+    model: Literal["nb", "zinb"],
+    values: Callable[[Expectation], np.ndarray],
+    obs: Sequence[str] | np.ndarray | None,
+    var: Sequence[str] | np.ndarray | None,
+    device: str,
+    key: str | None,
+) -> pd.DataFrame:
+    """Rows and columns of a matrix that is computed from the weights, block of cells by block of cells."""
+    fit = Fitted.read(adata, key)
+    where = resolve_device(device)
+    rebuilt = fit.load(model, where)
+    genes = fit.genes(adata)
+    rows, columns = _positions(adata.obs_names, obs, "obs"), _positions(adata.var_names, var, "var")
+    fitted = genes[columns]
+    place_among_fitted = (np.cumsum(genes) - 1)[columns[fitted]]
+    result = np.full((len(rows), len(columns)), np.nan, dtype=np.float32)
+    for block in expectations(
+        rebuilt,
+        fit.data(adata, where),
+        n_draws=int(fit.params["n_draws"]),
+        seed=int(fit.params["draw_seed"]),
+        cells=rows,
+    ):
+        cells = block.cells.numpy(force=True)
+        here = np.flatnonzero(np.isin(rows, cells))
+        result[np.ix_(here, np.flatnonzero(fitted))] = values(block)[
+            np.ix_(rows[here] - cells[0], place_among_fitted)
+        ]
+    return pd.DataFrame(result, index=adata.obs_names[rows], columns=adata.var_names[columns])
+
+
+def _positions(names: pd.Index, wanted: Sequence[str] | np.ndarray | None, axis: str) -> np.ndarray:
+    """Positions of names, or of the True entries of a boolean array."""
+    if wanted is None:
+        return np.arange(len(names))
+    chosen = np.asarray(wanted)
+    if chosen.dtype == bool:
+        if chosen.shape != names.shape:
+            raise ValueError(f"{axis} must be boolean of length {len(names)}, found shape {chosen.shape}.")
+        return np.flatnonzero(chosen)
+    positions = names.get_indexer(pd.Index(chosen.astype(str)))
+    if (positions < 0).any():
+        raise KeyError(f"{axis}: {str(chosen[positions < 0][0])!r} is not in adata.{axis}_names.")
+    return positions

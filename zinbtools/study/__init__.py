@@ -1,0 +1,11 @@
+"""The whole comparison in one call: select, fit, evaluate, conclude, and write it all down."""
+
+from __future__ import annotations
+
+from ._conclusion import conclusion, summary
+from ._pipeline import Study, run_study
+from ._report import report_html
+from ._selection import select
+from ._write import staged, write_study
+
+__all__ = ["Study", "conclusion", "report_html", "run_study", "select", "staged", "summary", "write_study"]

@@ -1,0 +1,105 @@
+"""Fit both models and evaluate them, in the order in which a person would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import tl
+from ._conclusion import conclusion, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    adata
+        The object with every result in it.
+    key
+        ``key_added`` of the fit.
+    table
+        What :func:`summary` gives: one row per model.
+    conclusion
+        What :func:`conclusion` gives: the answer in words.
+    """
+
+    adata: AnnData
+    key: str | None
+    table: pd.DataFrame
+    conclusion: str
+
+
+def run_study(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    batch_key: str | None = None,
+    protocol: str = "default",
+    n_restarts: int = 1,
+    max_epochs: int | None = None,
+    n_samples: int = 100,
+    device: str = "auto",
+    rng: int = 0,
+    progress: bool = True,
+    key_added: str | None = None,
+) -> Study:
+    """Fit NB and ZINB, evaluate them on test cells, score the genes and conclude.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes with raw counts. The results are added to it.
+    layer, batch_key, protocol, n_restarts, max_epochs, device, key_added
+        As for :func:`zinbtools.tl.fit_nb_zinb`.
+    n_samples
+        Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
+    rng
+        Seed of every step.
+    progress
+        Announce the steps and show progress bars.
+
+    Returns
+    -------
+    The object with its results, the table and the conclusion.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        Whatever the verbs find wrong with the input, before anything is fitted.
+    """
+
+    def announce(step: str) -> None:
+        if progress:
+            print(step, flush=True)
+
+    announce(f"fitting NB and ZINB to {adata.n_obs:,} cells x {adata.n_vars:,} genes")
+    tl.fit_nb_zinb(
+        adata,
+        layer=layer,
+        batch_key=batch_key,
+        protocol=protocol,
+        n_restarts=n_restarts,
+        max_epochs=max_epochs,
+        device=device,
+        rng=rng,
+        progress=progress,
+        key_added=key_added,
+    )
+    announce("held-out log likelihood")
+    tl.marginal_ll(adata, n_samples=n_samples, rng=rng, key=key_added, progress=progress)
+    announce("posterior predictive checks")
+    tl.ppc(adata, n_samples=n_samples, rng=rng, key=key_added)
+    announce("gene scores")
+    tl.zi_scores(adata, rng=rng, key=key_added)
+    return Study(
+        adata=adata,
+        key=key_added,
+        table=summary(adata, key=key_added),
+        conclusion=conclusion(adata, key=key_added),
+    )

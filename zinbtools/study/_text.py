@@ -1,0 +1,32 @@
+"""Numbers in words: no more digits than are known, and no fewer."""
+
+from __future__ import annotations
+
+from math import floor, log10
+
+
+def with_error(value: float, error: float) -> str:
+    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
+
+    Examples
+    --------
+    >>> with_error(20.7183, 0.3124), with_error(1750.2, 41.3), with_error(-0.00012, 0.0004)
+    ('20.72 ± 0.31', '1,750 ± 41', '-0.00012 ± 0.00040')
+    """
+    if not error > 0:
+        return f"{value:,.4g} ± {error:.2g}"
+    digits = min(max(0, 1 - floor(log10(error))), 12)
+    return f"{value:,.{digits}f} ± {error:,.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """Write a share with two digits that tell it from 0 and from 1.
+
+    Examples
+    --------
+    >>> percent(0.134), percent(0.00213), percent(0.99987), percent(0.0)
+    ('13.4 %', '0.21 %', '99.987 %', '0.0 %')
+    """
+    rest = min(abs(share), abs(1 - share))
+    digits = 1 if rest >= 0.01 or rest == 0 else min(-floor(log10(rest)) - 1, 8)
+    return f"{100 * share:.{digits}f} %"

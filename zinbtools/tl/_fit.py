@@ -1,0 +1,404 @@
+"""`fit_nb_zinb`: both models, fitted to the same cells and evaluated on the same others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from .. import __version__
+from .._anndata import (
+    SPLITS,
+    Results,
+    check_anndata,
+    read_counts,
+    read_covariates,
+    read_split,
+    spread,
+    storable,
+)
+from .._fitted import count_data, resolve_device, store_covariates, weight_arrays
+from .._keys import Keys
+from .._rng import RNG, integers, seed_sequence
+from .._threads import single_threaded
+from ..model.config import PROTOCOLS, Likelihood, default_epochs
+from ..model.data import CountData
+from ..model.layers import Streams
+from ..model.predictive import expectations, mean_dropout
+from ..model.training import Cells, Training, mean_elbo, train
+from ..model.vae import Shape
+from ._metrics import Metric, metrics_table
+
+
+@single_threaded()
+def fit_nb_zinb(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    batch_key: str | None = None,
+    categorical_covariate_keys: Sequence[str] | None = None,
+    continuous_covariate_keys: Sequence[str] | None = None,
+    size_factor_key: str | None = None,
+    models: Sequence[Likelihood] = ("nb", "zinb"),
+    protocol: Literal["default", "blog2019"] = "default",
+    n_latent: int = 10,
+    n_hidden: int = 128,
+    n_layers: int = 1,
+    dropout_rate: float = 0.1,
+    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene",
+    library: Literal["latent", "observed"] = "latent",
+    n_restarts: int = 1,
+    max_epochs: int | None = None,
+    early_stopping: bool = True,
+    batch_size: int = 128,
+    learning_rate: float | None = None,
+    split: Sequence[float] | str | None = None,
+    n_draws: int = 25,
+    layers: Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
+    layer_memory: float = 4.0,
+    check_counts: bool = True,
+    device: str = "auto",
+    rng: RNG = 0,
+    random_state: RNG | None = None,
+    progress: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Fit a negative binomial and a zero-inflated negative binomial autoencoder to raw counts.
+
+    Both are scVI's model: ``z ~ N(0, I)``, ``l ~ N(m_s, v_s)`` the log library size of batch s,
+    ``mu = e^l softmax(f(z, s))``, ``x ~ NB(mu, theta)`` with variance ``mu + mu^2 / theta``; the ZINB puts a zero
+    in place of the count with probability ``sigmoid(h(z, s))``. They share architecture, split, order of
+    minibatches and seeds, and differ in nothing but the dropout head.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes with raw counts.
+    layer
+        Layer of the counts; ``X`` by default.
+    mask_var
+        Boolean column of ``var``, or boolean array: the genes to fit. All by default.
+    batch_key, categorical_covariate_keys, continuous_covariate_keys
+        Columns of ``obs`` that the decoder is told. The library size has one prior per batch.
+    size_factor_key
+        Column of ``obs`` with known size factors; takes the place of the library size.
+    models
+        Which models to fit.
+    protocol
+        ``"default"``, or ``"blog2019"``: optimiser, stopping rule and split of the 2019 study.
+    n_latent, n_hidden, n_layers, dropout_rate
+        Dimensions of z, units per hidden layer, hidden layers, dropout rate of the encoders.
+    dispersion
+        One ``theta`` per gene, per gene and batch, or per gene and cell.
+    library
+        ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the counts
+        that dropout removes, which biases the comparison.
+    n_restarts
+        Independent fits of each model, trained together. Layers, embeddings and ``var`` columns come from the one
+        with the best validation ELBO, the metrics from all.
+    max_epochs
+        Passes over the training cells; chosen by the number of cells by default.
+    early_stopping
+        Stop when the validation ELBO has not improved for a while. The best weights are kept in any case.
+    batch_size, learning_rate
+        Cells per minibatch; peak learning rate, the protocol's by default.
+    split
+        Shares of training, validation and test cells, or a column of ``obs`` that holds ``train``, ``validation``
+        and ``test``. By default (0.8, 0.1, 0.1), and (0.8, 0, 0.2) for ``"blog2019"``, which stops on test cells.
+    n_draws
+        Posterior draws over which layers are averaged.
+    layers
+        Which of them to write.
+    layer_memory
+        Most memory that the layers may take, GiB; beyond it they are left out with a warning, and
+        `zinbtools.get.expected_counts` computes any block of them.
+    check_counts
+        Refuse numbers that are not whole; otherwise warn and round them.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    rng
+        Seed, numpy Generator or SeedSequence. The same seed on the same machine gives the same bits.
+    random_state
+        Older name of ``rng``.
+    progress
+        Show progress bars (in a terminal or notebook).
+    key_added
+        Takes the place of ``zinbtools`` in ``uns`` and ``obs`` and is prefixed to all other names.
+    copy
+        Return a changed copy rather than change ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets, for each model:
+
+    ``obsm["X_nb"]``, ``obsm["X_zinb"]``
+        Posterior mean of z, float32, (n_obs, n_latent).
+    ``layers["nb_mean"]``, ``layers["zinb_mean"]``, ``layers["zinb_dropout"]``
+        ``mu`` in counts and dropout probability, averaged over draws, float32, (n_obs, n_vars).
+    ``obs["zinbtools_split"]``
+        ``train``, ``validation`` or ``test``.
+    ``var["nb_inverse_dispersion"]``, ``var["zinb_inverse_dispersion"]``
+        ``theta``; its geometric mean over cells where it is not one number per gene.
+    ``var["nb_zero_fraction"]``, ``var["zinb_zero_fraction"]``, ``var["zinb_mean_dropout"]``
+        Expected share of zeros and dropout probability, averaged over cells.
+    ``uns["zinbtools"]``
+        ``params``, ``history``, ``metrics``, ``weights``, and ``failures`` if a restart failed.
+
+    Genes that are not fitted get NaN.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        For counts, columns and settings that cannot be used, before any training.
+    RuntimeError
+        If the loss of every restart of a model stopped being finite. ``adata`` is as it was in both cases.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
+    >>> adata.obsm["X_zinb"].shape, sorted(adata.layers)
+    ((400, 10), ['nb_mean', 'true_counts', 'zinb_dropout', 'zinb_mean'])
+    """
+    check_anndata(adata)
+    chosen = _check_models(models)
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
+    preset = PROTOCOLS[protocol]
+    config = replace(
+        preset,
+        n_latent=n_latent,
+        n_hidden=n_hidden,
+        n_layers=n_layers,
+        dropout_rate=dropout_rate,
+        dispersion=dispersion,
+        library=library if size_factor_key is None else "size_factor",
+        early_stopping=early_stopping,
+        batch_size=batch_size,
+        learning_rate=preset.learning_rate if learning_rate is None else learning_rate,
+    )
+    counts = read_counts(adata, layer, mask_var, check_counts)
+    covariates = read_covariates(
+        adata,
+        batch_key=batch_key,
+        categorical_keys=_key_list(categorical_covariate_keys),
+        continuous_keys=_key_list(continuous_covariate_keys),
+        size_factor_key=size_factor_key,
+    )
+    seeds = _Seeds.spawn(rng if random_state is None else random_state, n_restarts)
+    shares = ((0.8, 0.0, 0.2) if protocol == "blog2019" else (0.8, 0.1, 0.1)) if split is None else split
+    labels = read_split(adata, shares, seeds.split, config.stop_on)
+    epochs = max_epochs or config.max_epochs or default_epochs(int((labels == "train").sum()))
+    config = replace(config, max_epochs=epochs)
+    where = resolve_device(device)
+    data = count_data(adata, counts.matrix, covariates, where)
+    shape = Shape(data.n_genes, covariates.n_groups, covariates.n_columns)
+    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
+    everyone = torch.arange(adata.n_obs, device=where)
+    cells = Cells(
+        train=members["train"],
+        stop=members[config.stop_on],
+        prior=members["train"] if config.prior_cells == "train" else everyone,
+    )
+    trainings = {
+        name: train(
+            name, data, shape, cells, config, seeds=seeds.restarts, order_seed=seeds.order, progress=progress
+        )
+        for name in chosen
+    }
+    failures = _failures(trainings, adata.var_names[counts.genes])
+
+    keys = Keys(key_added)
+    results = Results(
+        obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
+        uns={
+            "params": storable(
+                {
+                    **asdict(config),
+                    "protocol": protocol,
+                    "models": chosen,
+                    "layer": layer,
+                    "mask_var": mask_var if isinstance(mask_var, str) else None,
+                    "fitted_genes": None if counts.genes.all() else counts.genes,
+                    "batch_key": batch_key,
+                    "categorical_covariate_keys": list(covariates.categorical),
+                    "continuous_covariate_keys": list(covariates.continuous),
+                    "size_factor_key": size_factor_key,
+                    "covariates": store_covariates(covariates),
+                    "n_restarts": n_restarts,
+                    "n_draws": n_draws,
+                    "draw_seed": seeds.draws,
+                    "best_restart": {name: _best_restart(training) for name, training in trainings.items()},
+                    "failed": {
+                        name: np.array(sorted({failure.replicate for failure in training.failures}))
+                        for name, training in trainings.items()
+                    },
+                    "version": __version__,
+                }
+            ),
+            "history": _history(trainings),
+            "metrics": metrics_table(
+                row
+                for name, training in trainings.items()
+                for row in _metrics(name, training, data, members, seeds)
+            ),
+            "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
+        },
+    )
+    if len(failures):
+        results.uns["failures"] = failures
+    wanted = _affordable(layers, chosen, adata, layer_memory)
+    for name, training in trainings.items():
+        _describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
+    target = adata.copy() if copy else adata
+    results.write(target, keys)
+    return target if copy else None
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """One seed per purpose; the models share all of them, so that restarts are paired."""
+
+    split: np.random.SeedSequence
+    order: int
+    draws: int
+    restarts: list[int]
+
+    @classmethod
+    def spawn(cls, rng: RNG, n_restarts: int) -> _Seeds:
+        if n_restarts < 1:
+            raise ValueError(f"n_restarts must be at least 1, found {n_restarts}.")
+        split, rest, restarts = seed_sequence(rng).spawn(3)
+        order, draws = integers(rest, 2)
+        return cls(split, order, draws, integers(restarts, n_restarts))
+
+
+def _check_models(models: Sequence[str]) -> list[Likelihood]:
+    chosen = [models] if isinstance(models, str) else list(models)
+    known: tuple[Likelihood, ...] = ("nb", "zinb")
+    if not chosen or set(chosen) - set(known):
+        raise ValueError(f"models must be some of {', '.join(map(repr, known))}, found {models!r}.")
+    return [name for name in known if name in chosen]
+
+
+def _key_list(keys: Sequence[str] | str | None) -> list[str]:
+    return [keys] if isinstance(keys, str) else list(keys or ())
+
+
+def _best_restart(training: Training) -> int:
+    """The restart of highest validation ELBO among those that did not fail."""
+    failed = {failure.replicate for failure in training.failures}
+    best = max((r for r in training.history if r.replicate not in failed), key=lambda r: r.validation_elbo)
+    return best.replicate
+
+
+def _failures(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
+    """Restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
+    rows = []
+    for name, training in trainings.items():
+        for failure in training.failures:
+            gene = "no single gene" if failure.gene < 0 else str(genes[failure.gene])
+            message = (
+                f"the loss of the {name.upper()} model, restart {failure.replicate}, was not finite at step "
+                f"{failure.step} of epoch {failure.epoch} ({gene}): try a smaller learning_rate, "
+                "or look for extreme counts or size factors."
+            )
+            rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
+        if len({failure.replicate for failure in training.failures}) == len(training.best_epoch):
+            raise RuntimeError(f"No fit: {rows[-1][-1]}")
+    for row in rows:
+        warnings.warn(f"A restart is left out: {row[-1]}", RuntimeWarning, stacklevel=4)
+    return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
+
+
+def _history(trainings: Mapping[Likelihood, Training]) -> pd.DataFrame:
+    columns = ["model", "restart", "epoch", "train_elbo", "validation_elbo", "learning_rate"]
+    rows = [(name, *record) for name, training in trainings.items() for record in training.history]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _metrics(
+    name: Likelihood, training: Training, data: CountData, members: Mapping[str, Tensor], seeds: _Seeds
+) -> Iterator[Metric]:
+    """ELBO of every split and mean dropout of every restart that did not fail."""
+    failed = {failure.replicate for failure in training.failures}
+    model = training.model
+    values = {
+        ("elbo", split): mean_elbo(model, data, cells, Streams(seeds.restarts, data.device))
+        for split, cells in members.items()
+        if len(cells)
+    }
+    if name == "zinb":
+        values["mean_dropout", "all"] = mean_dropout(model, data, seed=seeds.draws)
+    for (metric, split), by_restart in values.items():
+        for restart, value in enumerate(by_restart.tolist()):
+            if restart not in failed:
+                yield Metric(name, restart, split, metric, value)
+
+
+def _affordable(
+    layers: Sequence[str], models: Sequence[Likelihood], adata: AnnData, budget: float
+) -> list[str]:
+    """The layers to write, or none and a warning where they would not fit in the budget (GiB)."""
+    unknown = set(layers) - {"mean", "dropout"}
+    if unknown:
+        raise ValueError(f"layers must be some of 'mean', 'dropout', found {unknown.pop()!r}.")
+    n_layers = ("mean" in layers) * len(models) + ("dropout" in layers and "zinb" in models)
+    needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
+    if needed <= budget:
+        return list(layers)
+    warnings.warn(
+        f"the layers would take {needed:.1f} GiB, more than layer_memory={budget:g}, and are left out; "
+        "zt.get.expected_counts computes any block of them.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return []
+
+
+def _describe(
+    results: Results,
+    keys: Keys,
+    name: Likelihood,
+    training: Training,
+    data: CountData,
+    genes: np.ndarray,
+    layers: Sequence[str],
+    n_draws: int,
+    seed: int,
+) -> None:
+    """Add what the best restart of a model says of cells and genes."""
+    model = deepcopy(training.model)
+    model.take([_best_restart(training)])
+    n_cells = data.n_cells
+    latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
+    kept = {what: np.full((n_cells, len(genes)), np.nan, dtype=np.float32) for what in layers}
+    sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
+    for block in expectations(model, data, n_draws=n_draws, seed=seed):
+        rows = block.cells.numpy(force=True)
+        latent[rows] = block.latent.numpy(force=True)
+        for what, values in kept.items():
+            values[np.ix_(rows, genes)] = getattr(block, what).numpy(force=True)
+        for what in sums:
+            values = getattr(block, what).expand(len(rows), -1)
+            sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
+    results.obsm[keys.latent(name)] = latent
+    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes)
+    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes)
+    if "mean" in kept:
+        results.layers[keys.mean(name)] = kept["mean"]
+    if name == "zinb":
+        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes)
+        if "dropout" in kept:
+            results.layers[keys.dropout()] = kept["dropout"]

@@ -1,0 +1,35 @@
+"""The tidy table of metrics in ``uns``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._keys import Keys
+
+
+class Metric(NamedTuple):
+    """One row of the table."""
+
+    model: str
+    restart: int
+    split: str
+    metric: str
+    value: float
+    se: float = np.nan
+
+
+def metrics_table(rows: Iterable[Metric]) -> pd.DataFrame:
+    """Rows as a data frame."""
+    return pd.DataFrame(list(rows), columns=list(Metric._fields))
+
+
+def update_metrics(adata: AnnData, keys: Keys, rows: Iterable[Metric]) -> None:
+    """Add rows to the table; they replace those of the same model, restart, split and metric."""
+    results = adata.uns[keys.uns]
+    table = pd.concat([results["metrics"], metrics_table(rows)], ignore_index=True)
+    results["metrics"] = table.drop_duplicates(list(Metric._fields[:4]), keep="last", ignore_index=True)
