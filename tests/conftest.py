@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+
+from zinbtools import tl
+from zinbtools.simulate import zisynth
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +25,37 @@ def shared_data() -> Path:
     if absent:
         pytest.skip(f"no {' and no '.join(absent)} folder in {root}; set ZINBTOOLS_DATA to where they are")
     return root
+
+
+@pytest.fixture(scope="session")
+def _simulated() -> AnnData:
+    adata = zisynth(n_obs=300, rng=1)
+    number = np.arange(adata.n_obs)
+    adata.obs["sample"] = pd.Categorical(np.where(number % 3 == 0, "a", "b"))
+    adata.obs["donor"] = np.array(["x", "y", "z"])[number % 3]
+    adata.obs["age"] = 20.0 + number % 7
+    adata.obs["depth"] = np.asarray(adata.X.sum(axis=1)).ravel() / 1e3
+    adata.var["even"] = np.arange(adata.n_vars) % 2 == 0
+    return adata
+
+
+@pytest.fixture
+def counts(_simulated: AnnData) -> AnnData:
+    """Counts of 300 cells x 50 genes, with columns for every kind of covariate."""
+    return _simulated.copy()
+
+
+@pytest.fixture(scope="session")
+def _fitted(_simulated: AnnData) -> AnnData:
+    adata = _simulated.copy()
+    tl.fit_nb_zinb(adata, max_epochs=4, n_restarts=2, progress=False)
+    tl.marginal_ll(adata, n_samples=20)
+    tl.ppc(adata, n_samples=20)
+    tl.zi_scores(adata, n_samples=5)
+    return adata
+
+
+@pytest.fixture
+def fitted(_fitted: AnnData) -> AnnData:
+    """`counts` after a short fit of two restarts and all that follows a fit."""
+    return _fitted.copy()

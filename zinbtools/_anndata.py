@@ -127,7 +127,11 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
 
 
 def read_counts(
-    adata: AnnData, layer: str | None = None, mask_var: str | np.ndarray | None = None, check: bool = True
+    adata: AnnData,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    check: bool = True,
+    empty_genes: bool = False,
 ) -> Counts:
     """Raw counts of the genes in ``mask_var``, checked.
 
@@ -139,6 +143,8 @@ def read_counts(
         Boolean column of ``adata.var``, or boolean array, (n_vars,); ``None`` is all genes.
     check
         Refuse numbers that are not whole; otherwise warn and round them.
+    empty_genes
+        Allow genes without a count, as some of the cells that were fitted may have.
 
     Raises
     ------
@@ -150,8 +156,9 @@ def read_counts(
     genes = read_mask(adata, mask_var)
     matrix = read_matrix(adata, layer)
     place = "adata.X" if layer is None else f"layer {layer!r}"
-    _check_numbers(adata, matrix.data, place)
-    matrix = matrix if genes.all() else matrix[:, genes]
+    _check_numbers(adata, matrix.data, place, layer)
+    # A copy, because what follows changes arrays in place, and they may be those of the AnnData.
+    matrix = matrix.copy() if genes.all() else matrix[:, genes]
     matrix.sum_duplicates()
     if not np.array_equal(matrix.data, np.rint(matrix.data)):
         message = f"{place} holds numbers that are not whole{_kind_of_values(matrix.data)}"
@@ -164,9 +171,10 @@ def read_counts(
     _refuse_empty(
         "cells", adata.obs_names, np.diff(matrix.indptr), within, "sc.pp.filter_cells(min_counts=1)"
     )
-    n_cells = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
-    return Counts(matrix.astype(np.float32), genes)
+    if not empty_genes:
+        n_cells = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
+    return Counts(matrix.astype(np.float32, copy=False), genes)
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
@@ -213,6 +221,8 @@ def read_covariates(
                 f"batch_key {batch_key!r}: batch {sizes.idxmin()!r} has one cell; merge it with another or drop it."
             )
         batches = sorted(sizes.index)
+        if batch_key in categorical_keys:
+            raise ValueError(f"categorical_covariate_keys: {batch_key!r} is the batch_key; leave it out.")
     categorical = {
         key: sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
         for key in categorical_keys
@@ -220,7 +230,7 @@ def read_covariates(
     continuous = {}
     for key in continuous_keys:
         values = _numbers(adata.obs, key, "continuous_covariate_keys")
-        if values.std() == 0:
+        if values.min() == values.max():
             raise ValueError(f"continuous_covariate_keys: {key!r} does not vary; leave it out.")
         continuous[key] = (float(values.mean()), float(values.std()))
     if size_factor_key is not None and _numbers(adata.obs, size_factor_key, "size_factor_key").min() <= 0:
@@ -246,7 +256,10 @@ def read_split(
         if unknown:
             raise ValueError(f"split column {split!r} must hold {_listing(SPLITS)}, found {unknown[0]!r}.")
     else:
-        shares = np.asarray(split, dtype=float)
+        try:
+            shares = np.asarray(split, dtype=float)
+        except (TypeError, ValueError):  # what is not numbers is refused with the rest
+            shares = np.zeros(0)
         if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
             raise ValueError(
                 f"split must be three shares (train, validation, test) that sum to 1, found {split}."
@@ -318,7 +331,7 @@ def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_numbers(adata: AnnData, values: np.ndarray, place: str) -> None:
+def _check_numbers(adata: AnnData, values: np.ndarray, place: str, layer: str | None) -> None:
     if not np.isfinite(values).all():
         raise ValueError(
             f"{place} holds {int((~np.isfinite(values)).sum())} numbers that are NaN or infinite."
@@ -326,7 +339,7 @@ def _check_numbers(adata: AnnData, values: np.ndarray, place: str) -> None:
     if values.size and values.min() < 0:
         raise ValueError(
             f"{place} holds negative numbers (smallest {values.min():g}), as scaled data do; "
-            f"give raw counts: {_raw_places(adata, None)}."
+            f"give raw counts: {_raw_places(adata, layer)}."
         )
     if values.size and values.max() > _LARGEST_COUNT:
         raise ValueError(f"{place} holds {values.max():g}, more than the largest count allowed, 2^31 - 1.")
@@ -339,7 +352,8 @@ def _kind_of_values(values: np.ndarray) -> str:
 
 def _raw_places(adata: AnnData, layer: str | None) -> str:
     """Where in this AnnData raw counts may be."""
-    places = [f"layer={name!r}" for name in adata.layers if name != layer]
+    places = ["layer=None (X)"] if layer is not None and adata.X is not None else []
+    places += [f"layer={name!r}" for name in adata.layers if name != layer]
     if adata.raw is not None:
         places.append("adata.raw.to_adata()")
     return f"perhaps {' or '.join(places)}" if places else "no other layer is there"

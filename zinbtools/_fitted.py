@@ -40,10 +40,8 @@ class Fitted:
         """Find the fit in an AnnData; KeyError if there is none."""
         keys = Keys(key)
         if keys.uns not in adata.uns or "weights" not in adata.uns[keys.uns]:
-            added = "" if key is None else f"key_added={key!r}"
-            raise KeyError(
-                f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb(adata, {added}) first."
-            )
+            arguments = "adata" if key is None else f"adata, key_added={key!r}"
+            raise KeyError(f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb({arguments}) first.")
         results = adata.uns[keys.uns]
         return cls(keys, results["params"], results["weights"])
 
@@ -74,7 +72,9 @@ class Fitted:
 
     def data(self, adata: AnnData, device: torch.device) -> CountData:
         """The counts that were fitted."""
-        counts = read_counts(adata, self.params.get("layer"), self.genes(adata), check=False)
+        counts = read_counts(
+            adata, self.params.get("layer"), self.genes(adata), check=False, empty_genes=True
+        )
         return count_data(adata, counts.matrix, self.covariates, device)
 
     def cells(self, adata: AnnData, split: str) -> np.ndarray:
@@ -103,6 +103,9 @@ class Fitted:
         if model not in self.models:
             raise ValueError(f"model must be one of {', '.join(self.models)}, found {model!r}.")
         chosen = self.best_restart(model) if restart is None else restart
+        if chosen not in self.restarts(model):
+            good = ", ".join(map(str, self.restarts(model)))
+            raise ValueError(f"restart must be one of those that did not fail ({good}), found {chosen!r}.")
         arrays = {name: torch.tensor(np.asarray(value)) for name, value in self.weights[model].items()}
         shape = Shape(
             n_genes=arrays["scale.bias"].shape[-1],

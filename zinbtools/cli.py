@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .study import Study
-
 EPILOG = """examples:
   zinbtools study counts.h5ad --layer counts --batch-key sample --n-top-genes 1200 --out study
   zinbtools study --simulate zisynth --lam 0 --out study
@@ -34,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit status: 0, 2 for input that cannot be used, 130 when interrupted.
+    Exit status: 0, 1 if the fit failed, 2 for input that cannot be used, 130 when interrupted.
 
     Examples
     --------
@@ -53,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, KeyError, TypeError, OSError) as error:
         print(f"zinbtools: error: {_sentence(error)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        print(f"zinbtools: the fit failed: {_sentence(error)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -110,7 +111,7 @@ def _add_fit_options(command: argparse.ArgumentParser) -> None:
         "--protocol", default="default", metavar="NAME", help="preset of the fit (default: default)"
     )
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
-    fit.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    fit.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
 def _positive(text: str) -> int:
@@ -123,7 +124,7 @@ def _positive(text: str) -> int:
 def study(arguments: argparse.Namespace, *, command: str) -> None:
     """Run ``zinbtools study``: read, select, compare, print, write."""
     if arguments.input is not None and not arguments.input.exists():
-        raise FileNotFoundError(f"no file {arguments.input}")
+        raise FileNotFoundError(f"there is no file {arguments.input}.")
 
     # Heavy imports come after the cheap mistakes.
     from .study import run_study, select, staged, write_study
@@ -157,7 +158,7 @@ def study(arguments: argparse.Namespace, *, command: str) -> None:
         )
         say("drawing and writing")
         write_study(found, folder, title=title, command=command)
-    print(f"\n{_table(found)}\n\n{found.conclusion}")
+    print(f"\n{found}")
     say(f"\nreport: {arguments.out / 'report.html'}")
 
 
@@ -190,27 +191,12 @@ def read(path: Path) -> AnnData:
     readers: dict[str, Any] = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
     if path.suffix not in readers:
         raise ValueError(
-            f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first"
+            f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first."
         )
     try:
         return readers[path.suffix](path)
     except OSError as error:
         raise OSError(f"cannot read {path} as {path.suffix[1:]}: {_sentence(error)}") from error
-
-
-def _table(found: Study) -> str:
-    """Columns of text, the first to the left and the others to the right."""
-    from .study._report import COLUMNS, table_rows
-
-    rows = [["model", *COLUMNS.values()], *table_rows(found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
 
 
 def _sentence(error: Exception) -> str:

@@ -91,6 +91,11 @@ def test_single_precision_of_a_nearly_singular_covariance_is_tolerated() -> None
     assert zisynth(params=params, n_obs=5).n_vars == 40
 
 
+def test_an_asymmetry_of_rounding_is_evened_out() -> None:
+    sigma = read_parameters({**GOOD, "sigma_0": [[1, 0.5], [0.5 + 1e-9, 1]]})["sigma_0"]
+    np.testing.assert_array_equal(sigma, sigma.T)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

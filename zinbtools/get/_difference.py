@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._keys import Keys
+from .._text import with_error
 from ._lookup import column
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class NLLDifference:
 
     Examples
     --------
-    >>> print(NLLDifference(mean=1.53, se=0.08, n_cells=427))
-    ZINB better by 1.53 ± 0.08 nats per cell (427 cells)
+    >>> print(NLLDifference(mean=1.534, se=0.081, n_cells=427))
+    ZINB better by 1.534 ± 0.081 nats per cell (427 cells)
     >>> NLLDifference(mean=0.03, se=0.08, n_cells=427).favours is None
     True
     """
@@ -50,7 +51,7 @@ class NLLDifference:
 
     def __str__(self) -> str:
         """One line with the verdict, the error and the number of cells."""
-        size = f"{self.mean:.4g} ± {self.se:.2g} nats per cell ({self.n_cells:,} cells)"
+        size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
         if self.favours is None:
             return f"no clear difference: ZINB - NB = {size}"
         return f"{self.favours.upper()} better by {size.removeprefix('-')}"
@@ -88,7 +89,7 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     if not len(gain):
         raise KeyError(
             f"no cell has a log likelihood under both models in adata.obs[{keys.marginal_ll('nb')!r}]"
-            f" and {keys.marginal_ll('zinb')!r}; run zinbtools.tl.marginal_ll first"
+            f" and {keys.marginal_ll('zinb')!r}; run zinbtools.tl.marginal_ll first."
         )
     se = float(gain.std(ddof=1)) / sqrt(len(gain)) if len(gain) > 1 else float("nan")
     return NLLDifference(mean=float(gain.mean()), se=se, n_cells=len(gain))

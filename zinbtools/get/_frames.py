@@ -22,13 +22,15 @@ SMALLEST = 1e-12
 KINDS_OF_ZERO = ("limited sensitivity", "dropout")
 
 
-def metrics_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) -> pd.DataFrame:
     """Every number by which the models are judged, one a row.
 
     Parameters
     ----------
     adata
         Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
+    best
+        Only the restart of each model that was best on validation, from which the layers come.
     key
         ``key_added`` of the fit to read.
 
@@ -36,14 +38,29 @@ def metrics_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     -------
     Columns ``model``, ``restart``, ``split``, ``metric``, ``value`` and ``se`` (NaN where a metric has
     no error). ``elbo`` and ``nll`` are in nats per cell; ``nll`` and the ``ks_*`` rows are there after
-    :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`.
+    :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`. What was evaluated last comes last.
 
     Raises
     ------
     KeyError
         If there is no fit under ``key``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.get.metrics_df(adata)[["model", "split", "metric"]].tail(2)
+      model split        metric
+    5  zinb  test          elbo
+    6  zinb   all  mean_dropout
     """
-    return stored(adata, key, "metrics", "tl.fit_nb_zinb").copy()
+    table = stored(adata, key, "metrics", "tl.fit_nb_zinb").copy()
+    if not best:
+        return table
+    chosen = fit_params(adata, key)["best_restart"]
+    is_best = table["restart"] == table["model"].map({m: int(restart) for m, restart in chosen.items()})
+    return table[is_best].reset_index(drop=True)
 
 
 def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
@@ -63,6 +80,14 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ------
     KeyError
         If there is no fit under ``key``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.get.history_df(adata).columns[:4].tolist()
+    ['model', 'restart', 'epoch', 'train_elbo']
     """
     return stored(adata, key, "history", "tl.fit_nb_zinb").copy()
 
@@ -85,6 +110,15 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ------
     KeyError
         If :func:`~zinbtools.tl.ppc` was not run on the fit.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.ppc(adata, n_samples=5)
+    >>> zt.get.ppc_df(adata).columns.tolist()
+    ['gene', 'check', 'model', 'observed', 'predicted']
     """
     wide = stored(adata, key, "ppc", "tl.ppc")["genes"]
     models = [model for model in ("nb", "zinb") if model in wide]
@@ -112,6 +146,14 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ------
     KeyError
         If there is no fit under ``key``, or its counts are no longer there.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.get.dropout_df(adata).columns.tolist()
+    ['mean_count', 'observed_zero_fraction', 'nb_zero_fraction', 'zinb_zero_fraction']
     """
     keys, params = Keys(key), fit_params(adata, key)
     frame = _gene_statistics(adata, read_matrix(adata, params.get("layer")))
@@ -139,6 +181,15 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ------
     KeyError
         If :func:`~zinbtools.tl.zi_scores` was not run on the fit.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.zi_scores(adata, n_samples=5)
+    >>> zt.get.zi_genes_df(adata)["score"].is_monotonic_decreasing
+    True
     """
     keys = Keys(key)
     scores = pd.DataFrame(
@@ -173,6 +224,14 @@ def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ------
     KeyError
         If the fit has no ZINB, or its dense layers were left out.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.get.zero_study_df(adata)["kind"].cat.categories.tolist()
+    ['limited sensitivity', 'dropout']
     """
     params, keys = fit_params(adata, key), Keys(key)
     mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())

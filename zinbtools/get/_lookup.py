@@ -28,7 +28,7 @@ def stored(adata: AnnData, key: str | None, part: str, verb: str) -> Any:
     where = Keys(key).uns
     found: Mapping[str, Any] = adata.uns.get(where, {})
     if part not in found:
-        raise KeyError(f"adata.uns[{where!r}] holds no {part!r}; run zinbtools.{verb} first")
+        raise KeyError(f"adata.uns[{where!r}] holds no {part!r}; run zinbtools.{verb} first.")
     return found[part]
 
 
@@ -36,14 +36,14 @@ def column(adata: AnnData, axis: str, name: str, verb: str) -> NDArray[np.float6
     """One numeric column of ``obs`` or ``var``, or a KeyError that names the verb which writes it."""
     frame: pd.DataFrame = getattr(adata, axis)
     if name not in frame:
-        raise KeyError(f"adata.{axis} has no column {name!r}; run zinbtools.{verb} first")
+        raise KeyError(f"adata.{axis} has no column {name!r}; run zinbtools.{verb} first.")
     return frame[name].to_numpy(dtype=np.float64)
 
 
 def layer(adata: AnnData, name: str) -> NDArray[np.floating]:
     """One dense layer, n_obs x n_vars, or a KeyError that says how to get it."""
     if name not in adata.layers:
-        raise KeyError(f"adata.layers has no {name!r}; run zinbtools.{LAYER_HINT} first")
+        raise KeyError(f"adata.layers has no {name!r}; run zinbtools.{LAYER_HINT} first.")
     return np.asarray(adata.layers[name])
 
 

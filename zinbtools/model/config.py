@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args, get_origin, get_type_hints
 
 Likelihood = Literal["nb", "zinb"]
+
+# Batch normalisation cannot train on a single cell.
+_LEAST = {"n_latent": 1, "n_hidden": 1, "n_layers": 1, "batch_size": 2, "max_epochs": 1, "patience": 1}
 
 
 def default_epochs(n_cells: int) -> int:
@@ -53,6 +58,11 @@ class FitConfig:
         The cells whose ELBO decides: ``validation``, or ``test`` as the study did.
     prior_cells
         The cells whose library sizes make the prior: ``train``, or ``all`` as the study did.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or a word is not one of those above.
     """
 
     n_latent: int = 10
@@ -75,6 +85,23 @@ class FitConfig:
     restore_best: bool = True
     stop_on: Literal["validation", "test"] = "validation"
     prior_cells: Literal["train", "all"] = "train"
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if name == "max_epochs" and value is None:
+                continue
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, found {value!r}.")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate must be from 0 to below 1, found {self.dropout_rate!r}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive and finite, found {self.learning_rate!r}.")
+        for name, hint in get_type_hints(type(self)).items():
+            words = get_args(hint)
+            if get_origin(hint) is Literal and getattr(self, name) not in words:
+                known = ", ".join(map(repr, words))
+                raise ValueError(f"{name} must be one of {known}, found {getattr(self, name)!r}.")
 
 
 PROTOCOLS = {

@@ -83,6 +83,7 @@ class NegativeBinomial(CountDistribution):
         return -self.theta * torch.log1p(self.mu / self.theta)
 
     def log_prob(self, counts: Tensor) -> Tensor:
+        counts = counts.to(self.mu.dtype)
         positive = torch.where(counts > 0, counts, 1)
         _, log_total, log_count = nb_log_ratios(positive, self.mu.log(), self.mu, self.theta)
         above_zero = (
@@ -153,13 +154,16 @@ class ZeroInflatedNegativeBinomial(CountDistribution):
 def log_zero_prob(log_nb_zero: Tensor, dropout_logit: Tensor) -> Tensor:
     """``log(pi + (1 - pi) NB(0))`` from ``z = log NB(0)`` and the logit ``l`` of ``pi``.
 
-    Near ``z = 0`` it is ``log1p((1 - pi) expm1(z))``; elsewhere ``log(e^l + e^z) - log(e^l + 1)``, both shifted
-    by ``max(l, 0)`` so that they stay small.
+    Near ``z = 0`` it is ``log1p((1 - pi) expm1(z))``; elsewhere a difference of two terms of which neither is
+    large: ``log(e^l + e^z) - log(e^l + 1)``, for positive ``l`` with ``l`` taken out of both.
     """
     near = log_nb_zero > -1
     small = torch.log1p(torch.sigmoid(-dropout_logit) * torch.expm1(torch.where(near, log_nb_zero, 0)))
-    shift = dropout_logit.clamp(min=0)
-    large = torch.logaddexp(dropout_logit - shift, log_nb_zero - shift) - softplus(-dropout_logit.abs())
+    large = torch.where(
+        dropout_logit > 0,
+        softplus(log_nb_zero - dropout_logit) - softplus(-dropout_logit),
+        torch.logaddexp(dropout_logit, log_nb_zero) - softplus(dropout_logit),
+    )
     return torch.where(near, small, large)
 
 

@@ -85,8 +85,9 @@ def _at_zero(
     value = nb_zero if dropout_logit is None else log_zero_prob(nb_zero, dropout_logit)
     if not with_gradient:
         return [value]
-    by_mean = torch.exp(excess - log_ratio).mul_(-theta)  # -theta mu / (mu + theta)
-    by_theta = nb_zero - by_mean
+    share = torch.exp(excess - log_ratio)  # mu / (mu + theta)
+    by_mean = -theta * share
+    by_theta = theta * _log1p_minus(-share, -log_ratio)
     if dropout_logit is None:
         return [value, by_mean, by_theta]
     dropped = torch.sigmoid(dropout_logit - nb_zero)  # P(dropout | x = 0)
@@ -111,10 +112,18 @@ def _at_counts(
         value -= softplus(logit)
     if not with_gradient:
         return [value]
-    by_theta = theta_x * (log_total - delta + remainder_slope(total) - 0.5 / total)
+    by_theta = theta_x * (_log1p_minus(delta, log_total) + remainder_slope(total) - 0.5 / total)
     by_theta += _select(0.5 - theta * remainder_slope_from_zero(theta), batch)
     gradients = [theta_x * delta, by_theta]
     return [value, *gradients] if logit is None else [value, *gradients, -torch.sigmoid(logit)]
+
+
+def _log1p_minus(t: Tensor, log1p_t: Tensor) -> Tensor:
+    """``log(1 + t) - t``, in single precision by its series where the difference would lose digits."""
+    if t.dtype == torch.float64:
+        return log1p_t - t
+    series = t * t * (-1 / 2 + t * (1 / 3 + t * (-1 / 4 + t / 5)))
+    return torch.where(t.abs() < 0.05, series, log1p_t - t)
 
 
 def _select(by_gene: Tensor, batch: Batch) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from ..get import dropout_df
@@ -30,9 +30,8 @@ def dropout(
 ) -> Axes | Figure | None:
     """Share of zeros of each gene against its mean, with the share that each model expects.
 
-    A model whose line or marks lie below the points expects too few zeros. Up to 200 genes each has its
-    mark per model; with more, the lines are medians of the expectation over bins of the mean, and bands
-    hold the middle 80 % of the genes.
+    A model whose marks or line lie below the observed ones expects too few zeros. Up to 200 genes each has
+    its marks; with more, the lines are medians over bins of the mean, and the points the genes as observed.
 
     Parameters
     ----------
@@ -56,6 +55,15 @@ def dropout(
     ------
     KeyError
         If there is no fit under ``key``, or its counts are no longer there.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> ax = zt.pl.dropout(adata, show=False)
+    >>> ax.get_xlabel()
+    'mean count per cell'
     """
     genes = dropout_df(adata, key=key)
     genes = genes[genes["mean_count"] > 0]
@@ -63,45 +71,53 @@ def dropout(
     with style():
         target = ax if ax is not None else new_axes()[0]
         target.set_xscale("log")
-        plain_numbers(target.xaxis)
-        target.scatter(
-            genes["mean_count"],
-            genes["observed_zero_fraction"],
-            s=14 if len(genes) <= FEW_GENES else 3,
-            c=COLORS["observed"],
-            alpha=0.5 if len(genes) <= FEW_GENES else 0.25,
-            linewidths=0,
-            rasterized=True,
-            label="observed",
-        )
-        for model in models:
-            draw = _draw_genes if len(genes) <= FEW_GENES else _draw_medians
-            draw(target, genes, model)
+        if len(genes) <= FEW_GENES:
+            _draw_genes(target, genes, models)
+        else:
+            _draw_medians(target, genes, models)
         target.yaxis.set_major_formatter(PercentFormatter(1.0))
-        target.set(xlabel="mean count per cell", ylabel="cells without a count", ylim=(-0.02, 1.02))
+        target.set(xlabel="mean count per cell", ylabel="cells without a count")
+        plain_numbers(target.xaxis)
         target.legend(loc="upper right")
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
 
-def _draw_genes(ax: Axes, genes: pd.DataFrame, model: str) -> None:
-    marker = {"nb": "_", "zinb": "|"}[model]
+def _draw_genes(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
+    """Draw one mark per gene and model."""
+    _draw_observed(ax, genes, size=14, alpha=0.5, label="observed")
+    for model in models:
+        ax.scatter(
+            genes["mean_count"],
+            genes[f"{model}_zero_fraction"],
+            s=18,
+            marker={"nb": "_", "zinb": "|"}[model],
+            c=COLORS[model],
+            linewidths=1.0,
+            label=f"{LABELS[model]} expects",
+        )
+
+
+def _draw_medians(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
+    """Draw medians over bins of equally many genes, and the genes behind them."""
+    _draw_observed(ax, genes, size=3, alpha=0.2, label=None)
+    n_bins = min(MOST_BINS, len(genes) // GENES_PER_BIN)
+    rank = genes["mean_count"].rank(method="first").to_numpy() - 1
+    medians = genes.groupby(rank * n_bins // len(genes)).median()
+    x = medians["mean_count"]
+    ax.plot(x, medians["observed_zero_fraction"], color=COLORS["observed"], lw=3.2, alpha=0.5, label="observed")
+    for model, width in zip(models, (1.6, 0.9), strict=False):
+        expected = medians[f"{model}_zero_fraction"]
+        ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{LABELS[model]} expects")
+
+
+def _draw_observed(ax: Axes, genes: pd.DataFrame, *, size: float, alpha: float, label: str | None) -> None:
     ax.scatter(
         genes["mean_count"],
-        genes[f"{model}_zero_fraction"],
-        s=18,
-        marker=marker,
-        c=COLORS[model],
-        linewidths=1.0,
-        label=f"{LABELS[model]} expects",
+        genes["observed_zero_fraction"],
+        s=size,
+        c=COLORS["observed"],
+        alpha=alpha,
+        linewidths=0,
+        rasterized=True,
+        label=label,
     )
-
-
-def _draw_medians(ax: Axes, genes: pd.DataFrame, model: str) -> None:
-    """Draw medians and middle 80 % over bins of equally many genes."""
-    ordered = genes.sort_values("mean_count")
-    n_bins = min(MOST_BINS, len(genes) // GENES_PER_BIN)
-    bins = np.array_split(ordered[["mean_count", f"{model}_zero_fraction"]].to_numpy(), n_bins)
-    x = [np.median(b[:, 0]) for b in bins]
-    low, middle, high = np.array([np.quantile(b[:, 1], [0.1, 0.5, 0.9]) for b in bins]).T
-    ax.fill_between(x, low, high, color=COLORS[model], alpha=0.15, linewidth=0)
-    ax.plot(x, middle, color=COLORS[model], label=f"{LABELS[model]} expects")

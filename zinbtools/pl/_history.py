@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from ..get import history_df
-from ._style import COLORS, LABELS, finish, new_axes, style
+from ._style import COLORS, LABELS, finish, legend_above, new_axes, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,15 @@ def history(
     ------
     KeyError
         If there is no fit under ``key``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> ax = zt.pl.history(adata, show=False)
+    >>> ax.get_ylabel()
+    'ELBO (nats per cell)'
     """
     table = history_df(adata, key=key)
     with style():
@@ -63,7 +72,7 @@ def history(
             _draw_run(target, run.sort_values("epoch"), COLORS[str(model)], opacity)
         target.set(xlabel="epoch", ylabel="ELBO (nats per cell)", ylim=_limits(table))
         models = [m for m in LABELS if m in set(table["model"])]
-        target.legend(handles=_legend(models), loc="lower right")
+        legend_above(target, 4, handles=_legend(models))
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
 
@@ -85,7 +94,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 
 def _legend(models: list[str]) -> list[Line2D]:
     kinds = [
-        Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best epoch"),
+        Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best"),
         Line2D([], [], color="k", ls="--", lw=0.8, alpha=0.5, label="training"),
     ]
     return [Line2D([], [], color=COLORS[m], label=LABELS[m]) for m in models] + kinds

@@ -65,10 +65,20 @@ def ppc(
         If :func:`~zinbtools.tl.ppc` was not run on the fit, or not with one of the ``checks``.
     ValueError
         If ``ax`` does not hold one axes per check.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.ppc(adata, n_samples=5)
+    >>> axes = zt.pl.ppc(adata, show=False)
+    >>> [ax.get_title() for ax in axes]
+    ['share of zeros', 'zeros / mean non-zero count', 'coefficient of variation']
     """
     table = ppc_df(adata, key=key)
     names = _checks_to_draw(table, checks)
-    metrics = metrics_df(adata, key=key)
+    metrics = metrics_df(adata, best=True, key=key)
     with style():
         axes = _axes_for(names, ax)
         for target, name in zip(axes, names, strict=True):
@@ -81,7 +91,7 @@ def _checks_to_draw(table: pd.DataFrame, checks: str | Sequence[str] | None) -> 
     wanted = run if checks is None else [checks] if isinstance(checks, str) else list(checks)
     if absent := [name for name in wanted if name not in run]:
         raise KeyError(
-            f"checks: {', '.join(map(repr, absent))} not among {run}; run zinbtools.tl.ppc with it first"
+            f"checks: {', '.join(map(repr, absent))} not among {run}; run zinbtools.tl.ppc with it first."
         )
     return wanted
 
@@ -91,7 +101,7 @@ def _axes_for(names: Sequence[str], ax: Axes | Sequence[Axes] | None) -> list[Ax
         return new_axes(len(names))
     axes = list(np.ravel(np.asarray(ax, dtype=object)))
     if len(axes) != len(names):
-        raise ValueError(f"ax must hold one axes for each of the {len(names)} checks, found {len(axes)}")
+        raise ValueError(f"ax must hold one axes for each of the {len(names)} checks, found {len(axes)}.")
     return axes
 
 
@@ -112,6 +122,8 @@ def _draw_check(ax: Axes, name: str, table: pd.DataFrame, metrics: pd.DataFrame)
     low, high = _scale(ax, name, genes)
     ax.plot([low, high], [low, high], color="k", lw=0.6, ls=":", zorder=3)
     ax.set(xlim=(low, high), ylim=(low, high), xlabel="observed", ylabel="predicted")
+    if ax.get_xscale() != "linear":
+        plain_numbers(ax.xaxis, ax.yaxis)
     ax.set_title(TITLES.get(name, name.replace("_", " ")))
     for model in LABELS:
         if model in set(genes["model"]):
@@ -123,21 +135,21 @@ def _draw_check(ax: Axes, name: str, table: pd.DataFrame, metrics: pd.DataFrame)
 def _scale(ax: Axes, name: str, genes: pd.DataFrame) -> tuple[float, float]:
     """Set both axes linear or logarithmic, and return common limits."""
     values = genes[["observed", "predicted"]].to_numpy(dtype=float).ravel()
-    if name in LINEAR or not (values > 0).any():
-        return -0.03, max(1.03, 1.03 * values.max(initial=1.0))
+    usual = np.quantile(values[values > 0], 0.05) if (values > 0).any() else 0.0
+    if name in LINEAR or values.max(initial=0.0) < 20 * usual or not usual:
+        low, high = values.min(initial=1.0), values.max(initial=0.01)
+        return low - 0.05 * (high - low), high + 0.05 * (high - low)
     high = 1.3 * values.max()
     if (values > 0).all():
         ax.set(xscale="log", yscale="log")
-        plain_numbers(ax.xaxis, ax.yaxis)
         return values.min() / 1.3, high
     # A power of ten, so that no tick comes to lie in the linear part beside that of zero.
-    smallest = 10.0 ** np.ceil(np.log10(np.quantile(values[values > 0], 0.05)))
+    smallest = 10.0 ** np.ceil(np.log10(usual))
     for set_scale in (ax.set_xscale, ax.set_yscale):
         set_scale("symlog", linthresh=smallest, linscale=0.6)
-    plain_numbers(ax.xaxis, ax.yaxis)
     return -0.3 * smallest, high
 
 
 def _ks(metrics: pd.DataFrame, check: str, model: str) -> str:
     found = metrics[(metrics["metric"] == f"ks_{check}") & (metrics["model"] == model)]["value"]
-    return f", KS {found.iloc[0]:.3f}" if len(found) else ""
+    return f", KS {found.iloc[-1]:.3f}" if len(found) else ""

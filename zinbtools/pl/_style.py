@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf, log10
 from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Drawn = TypeVar("Drawn", Axes, list[Axes])
 
@@ -59,18 +60,26 @@ def new_axes(n_panels: int = 1) -> list[Axes]:
 
 
 def plain_numbers(*axes: Axis) -> None:
-    """Write 0.1, 1, 10 and not powers of ten on logarithmic axes."""
+    """Write 0.1, 1, 10 and not powers of ten on logarithmic axes whose limits are set.
+
+    An axis of less than two decades gets ticks between the powers of ten too.
+    """
     for axis in axes:
+        low, high = axis.get_view_interval()
+        decades = log10(high / low) if low > 0 else inf
+        if decades < 2:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.8 else (1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
-def legend_above(ax: Axes, **legend: Any) -> None:
+def legend_above(ax: Axes, n_columns: int = 3, **legend: Any) -> None:
     """Legend in a row over the axes, where it covers nothing."""
     ax.legend(
         **legend,
         loc="lower center",
         bbox_to_anchor=(0.45, 1.0),
-        ncols=3,
+        ncols=n_columns,
         columnspacing=0.9,
         handlelength=0.9,
         handletextpad=0.4,

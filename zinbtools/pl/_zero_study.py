@@ -62,6 +62,15 @@ def zero_study(
     ------
     KeyError
         If the fit has no ZINB, or its dense layers were left out.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> ax = zt.pl.zero_study(adata, show=False)
+    >>> ax.get_xlabel()
+    'dropout probability (log10)'
     """
     zeros = zero_study_df(adata, key=key)
     with style():

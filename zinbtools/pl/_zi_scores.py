@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ..get import zi_genes_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
-N_BINS = 50
+TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
+BARS_TO = 0.63  # share of the height that the bars take
 
 
 def zi_scores(
@@ -29,8 +32,8 @@ def zi_scores(
 ) -> Axes | Figure | None:
     """Histogram of the gene scores; positive scores are genes that the ZINB accounts better for.
 
-    Genes whose score is within two standard errors of zero are grey. The count of genes is logarithmic,
-    because a few genes lie far out.
+    All genes are grey; in front of them are those whose score is more than two standard errors from zero.
+    With many genes their number is on a logarithmic axis, because a few lie far out.
 
     Parameters
     ----------
@@ -56,6 +59,16 @@ def zi_scores(
     ------
     KeyError
         If :func:`~zinbtools.tl.zi_scores` was not run on the fit.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.zi_scores(adata, n_samples=5)
+    >>> ax = zt.pl.zi_scores(adata, show=False)
+    >>> ax.get_xlabel()
+    'ZINB gain (nats per cell)'
     """
     genes = zi_genes_df(adata, key=key)
     genes = genes[genes["score"].notna()]
@@ -71,20 +84,37 @@ def zi_scores(
 
 def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
     score, margin = genes["score"].to_numpy(), 2 * genes["score_se"].to_numpy()
+    edges = _edges_with_zero(score)
+    tallest = float(np.histogram(score, bins=edges)[0].max(initial=1))
+    logarithmic = tallest > TALL
+    # In front of all genes, and not stacked on others: heights stay readable on a logarithmic axis.
     classes = {
+        "all genes": (np.ones(len(score), dtype=bool), COLORS["neutral"]),
         "NB better": (score < -margin, COLORS["nb"]),
-        "within 2 SE": (~(np.abs(score) > margin), COLORS["neutral"]),
         "ZINB better": (score > margin, COLORS["zinb"]),
     }
-    edges = np.histogram_bin_edges(score, bins=N_BINS)
     for label, (members, color) in classes.items():
-        # Not stacked: on a logarithmic axis the upper part of a stack has no readable height.
-        ax.hist(
-            score[members], bins=list(edges), color=color, alpha=0.7, label=f"{label} ({members.sum():,})"
-        )
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=0.7)
-    plain_numbers(ax.yaxis)
+        name = f"{label} ({members.sum():,})"
+        ax.hist(score[members], bins=list(edges), color=color, label=name, log=logarithmic)
+    _leave_room(ax, tallest, logarithmic)
+
+
+def _edges_with_zero(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bins of equal width none of which holds scores of both signs."""
+    n_bins = int(np.clip(2 * len(score) ** 0.5, 15, 50))
+    width = max(float(np.ptp(score)) / n_bins, 1e-12)
+    first, last = np.floor(score.min() / width), np.floor(score.max() / width) + 1
+    return np.arange(first, last + 1) * width
+
+
+def _leave_room(ax: Axes, tallest: float, logarithmic: bool) -> None:
+    """Let the bars end below the names."""
+    if logarithmic:
+        ax.set_ylim(0.7, 0.7 * (tallest / 0.7) ** (1 / BARS_TO))
+        plain_numbers(ax.yaxis)
+    else:
+        ax.set_ylim(0, tallest / BARS_TO)
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _name_genes(ax: Axes, top: pd.DataFrame) -> None:
@@ -96,7 +126,7 @@ def _name_genes(ax: Axes, top: pd.DataFrame) -> None:
         ax.annotate(
             str(gene),
             xy=(score, 1.0),
-            xytext=(place, 0.45),
+            xytext=(place, BARS_TO + 0.03),
             textcoords=ax.get_xaxis_transform(),
             rotation=90,
             ha="center",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ._conclusion import conclusion, summary
+from ._conclusion import conclusion
 from ._pipeline import Study, run_study
 from ._report import report_html
 from ._selection import select
+from ._table import summary
 from ._write import staged, write_study
 
 __all__ = ["Study", "conclusion", "report_html", "run_study", "select", "staged", "summary", "write_study"]

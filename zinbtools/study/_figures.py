@@ -51,7 +51,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     yield _picture(
         "dropout",
         "Zeros against the mean",
-        "Grey: the genes as they are. A model whose line or marks lie below them expects too few zeros at "
+        "Grey: the genes as they are. A model whose marks or line lie below them expects too few zeros at "
         "that mean.",
         "Share of cells without a count of each gene against its mean count, with what NB and ZINB expect.",
         pl.dropout(adata, key=key, show=False, return_fig=True),
@@ -68,8 +68,8 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     yield _picture(
         "zi_scores",
         "Genes that zero inflation helps",
-        "To the right of zero the ZINB accounts better for a gene. Grey genes are within two standard errors "
-        "of no difference; with many genes some of the others are there by chance.",
+        "To the right of zero the ZINB accounts better for a gene. Coloured are genes more than two standard "
+        "errors from no difference; among many genes some are so by chance.",
         "Histogram of the gain of the ZINB over the NB per gene, in nats per cell.",
         pl.zi_scores(adata, key=key, show=False, return_fig=True),
     )

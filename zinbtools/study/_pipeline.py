@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .. import tl
-from ._conclusion import conclusion, summary
+from ._conclusion import conclusion
+from ._table import summary, table_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +35,17 @@ class Study:
     table: pd.DataFrame
     conclusion: str
 
+    def __str__(self) -> str:
+        """Table and conclusion."""
+        return f"{table_text(self.table)}\n\n{self.conclusion}"
+
 
 def run_study(
     adata: AnnData,
     *,
     layer: str | None = None,
     batch_key: str | None = None,
-    protocol: str = "default",
+    protocol: Literal["default", "blog2019"] = "default",
     n_restarts: int = 1,
     max_epochs: int | None = None,
     n_samples: int = 100,
@@ -92,11 +97,11 @@ def run_study(
         key_added=key_added,
     )
     announce("held-out log likelihood")
-    tl.marginal_ll(adata, n_samples=n_samples, rng=rng, key=key_added, progress=progress)
+    tl.marginal_ll(adata, n_samples=n_samples, device=device, rng=rng, key=key_added)
     announce("posterior predictive checks")
-    tl.ppc(adata, n_samples=n_samples, rng=rng, key=key_added)
+    tl.ppc(adata, n_samples=n_samples, device=device, rng=rng, key=key_added)
     announce("gene scores")
-    tl.zi_scores(adata, rng=rng, key=key_added)
+    tl.zi_scores(adata, device=device, rng=rng, key=key_added)
     return Study(
         adata=adata,
         key=key_added,

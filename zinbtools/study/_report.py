@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from platform import python_version
@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import get
 from .._keys import Keys
-from ._text import with_error
+from .._text import with_error
+from ._table import COLUMNS, MODELS, table_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,14 +24,8 @@ if TYPE_CHECKING:
     from ._pipeline import Study
 
 N_TOP_GENES = 10
-MODELS = {"nb": "NB", "zinb": "ZINB"}
-COLUMNS = {
-    "nll": "held-out NLL, nats per cell",
-    "ks_dropout_ratio": "KS, share of zeros",
-    "ks_zeros_to_expression": "KS, zeros / expression",
-    "ks_cv": "KS, variation",
-    "mean_dropout": "mean dropout",
-}
+# What makes a fit readable for machines says little to people.
+NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes"}
 PACKAGES = ("zinbtools", "anndata", "scanpy", "torch", "numpy", "scipy", "pandas")
 
 
@@ -65,20 +60,12 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         conclusion=study.conclusion,
         failures=_failures(adata, key),
         columns=list(COLUMNS.values()),
-        rows=list(table_rows(study)),
+        rows=table_cells(study.table),
         pictures=[(p, b64encode(p.png).decode("ascii")) for p in pictures],
         genes=_top_genes(adata, key),
         settings=_settings(adata, key, command),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
     )
-
-
-def table_rows(study: Study) -> Iterator[list[str]]:
-    """Cells of the table of models, as text: the model's name, then :data:`COLUMNS`."""
-    for model, row in study.table.iterrows():
-        nll = with_error(row["nll"], row["nll_se"])
-        numbers = ("–" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in list(COLUMNS)[1:])
-        yield [MODELS[str(model)], nll, *numbers]
 
 
 def _splits(adata: AnnData, key: str | None) -> str:
@@ -112,7 +99,11 @@ def _top_genes(adata: AnnData, key: str | None) -> list[list[str]]:
 
 def _settings(adata: AnnData, key: str | None, command: str | None) -> list[tuple[str, str]]:
     params = adata.uns[Keys(key).uns]["params"]
-    shown = [(name.replace("_", " "), _plain(value)) for name, value in sorted(params.items())]
+    shown = [
+        (name.replace("_", " "), _plain(value))
+        for name, value in sorted(params.items())
+        if name not in NOT_SHOWN
+    ]
     return [("command", command), *shown] if command else shown
 
 

@@ -58,21 +58,21 @@ def select(
     genes = np.arange(adata.n_vars)
     if min_detection is not None:
         if not 0 <= min_detection < 1:
-            raise ValueError(f"min_detection must be a share from 0 to below 1, found {min_detection}")
+            raise ValueError(f"min_detection must be a share from 0 to below 1, found {min_detection}.")
         genes = genes[_sum_of_genes(counts.astype(bool)) / adata.n_obs > min_detection]
         if not len(genes):
             raise ValueError(
                 f"min_detection={min_detection} leaves no gene: none of the {adata.n_vars:,} has a count in "
-                "more than that share of the cells; choose a smaller one"
+                "more than that share of the cells; choose a smaller one."
             )
     if n_top_genes is not None:
         if n_top_genes < 1:
-            raise ValueError(f"n_top_genes must be 1 or more, found {n_top_genes}")
+            raise ValueError(f"n_top_genes must be 1 or more, found {n_top_genes}.")
         largest = np.argsort(-_variances(counts[:, genes]), kind="stable")[:n_top_genes]
         genes = np.sort(genes[largest])
     cells = np.asarray(counts[:, genes].astype(bool).sum(axis=1)).ravel() > 0
     if not cells.any():
-        raise ValueError("the counts are all zero; give the layer that holds raw counts")
+        raise ValueError("the counts are all zero; give the layer that holds raw counts.")
     return adata[cells, genes].copy()
 
 

@@ -45,7 +45,7 @@ def staged(out: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(out).absolute()
     if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{out} is a file; give a folder")
+        raise NotADirectoryError(f"{out} is a file; give a folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -175,6 +176,14 @@ def fit_nb_zinb(
     chosen = _check_models(models)
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
+    if library not in ("latent", "observed"):
+        raise ValueError(
+            f"library must be 'latent' or 'observed', found {library!r}; "
+            "known size factors are given by size_factor_key."
+        )
+    for argument, number in {"n_restarts": n_restarts, "n_draws": n_draws}.items():
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"{argument} must be a whole number of at least 1, found {number!r}.")
     preset = PROTOCOLS[protocol]
     config = replace(
         preset,
@@ -186,6 +195,7 @@ def fit_nb_zinb(
         library=library if size_factor_key is None else "size_factor",
         early_stopping=early_stopping,
         batch_size=batch_size,
+        max_epochs=preset.max_epochs if max_epochs is None else max_epochs,
         learning_rate=preset.learning_rate if learning_rate is None else learning_rate,
     )
     counts = read_counts(adata, layer, mask_var, check_counts)
@@ -199,9 +209,11 @@ def fit_nb_zinb(
     seeds = _Seeds.spawn(rng if random_state is None else random_state, n_restarts)
     shares = ((0.8, 0.0, 0.2) if protocol == "blog2019" else (0.8, 0.1, 0.1)) if split is None else split
     labels = read_split(adata, shares, seeds.split, config.stop_on)
-    epochs = max_epochs or config.max_epochs or default_epochs(int((labels == "train").sum()))
-    config = replace(config, max_epochs=epochs)
+    config = replace(
+        config, max_epochs=config.max_epochs or default_epochs(int((labels == "train").sum()))
+    )
     where = resolve_device(device)
+    wanted = _affordable(layers, chosen, adata, layer_memory)
     data = count_data(adata, counts.matrix, covariates, where)
     shape = Shape(data.n_genes, covariates.n_groups, covariates.n_columns)
     members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
@@ -258,7 +270,6 @@ def fit_nb_zinb(
     )
     if len(failures):
         results.uns["failures"] = failures
-    wanted = _affordable(layers, chosen, adata, layer_memory)
     for name, training in trainings.items():
         _describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
     target = adata.copy() if copy else adata
@@ -277,8 +288,6 @@ class _Seeds:
 
     @classmethod
     def spawn(cls, rng: RNG, n_restarts: int) -> _Seeds:
-        if n_restarts < 1:
-            raise ValueError(f"n_restarts must be at least 1, found {n_restarts}.")
         split, rest, restarts = seed_sequence(rng).spawn(3)
         order, draws = integers(rest, 2)
         return cls(split, order, draws, integers(restarts, n_restarts))
@@ -351,13 +360,13 @@ def _affordable(
     layers: Sequence[str], models: Sequence[Likelihood], adata: AnnData, budget: float
 ) -> list[str]:
     """The layers to write, or none and a warning where they would not fit in the budget (GiB)."""
-    unknown = set(layers) - {"mean", "dropout"}
-    if unknown:
-        raise ValueError(f"layers must be some of 'mean', 'dropout', found {unknown.pop()!r}.")
-    n_layers = ("mean" in layers) * len(models) + ("dropout" in layers and "zinb" in models)
+    wanted = _key_list(layers)
+    if set(wanted) - {"mean", "dropout"}:
+        raise ValueError(f"layers must be some of 'mean', 'dropout', found {layers!r}.")
+    n_layers = ("mean" in wanted) * len(models) + ("dropout" in wanted and "zinb" in models)
     needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
     if needed <= budget:
-        return list(layers)
+        return wanted
     warnings.warn(
         f"the layers would take {needed:.1f} GiB, more than layer_memory={budget:g}, and are left out; "
         "zt.get.expected_counts computes any block of them.",

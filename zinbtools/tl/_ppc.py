@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata import as_actual, check_anndata, read_counts
+from .._anndata import as_actual, check_anndata
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
@@ -86,16 +86,16 @@ def ppc(
     (150, 5)
     """
     check_anndata(adata)
-    unknown = [name for name in checks if name not in CHECKS]
-    if unknown:
-        raise ValueError(f"checks must be some of {', '.join(map(repr, CHECKS))}, found {unknown[0]!r}.")
+    names = [checks] if isinstance(checks, str) else list(checks)
+    if not names or set(names) - set(CHECKS):
+        raise ValueError(f"checks must be some of {', '.join(map(repr, CHECKS))}, found {checks!r}.")
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split)
     data = fit.data(adata, where)
-    chosen = [CHECKS[name] for name in checks]
+    chosen = [CHECKS[name] for name in names]
     observed = _evaluate(chosen, data.statistics(cells))
     seed = integer(rng)
     rows: list[Metric] = []

@@ -1,0 +1,61 @@
+"""Minibatches from compressed rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+from zinbtools.model.data import CountData
+from zinbtools.stats.discrepancies import GeneStatistics
+
+matrices = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(0, 9))
+
+
+@given(matrices, st.data())
+def test_a_batch_holds_the_counts_of_its_cells(counts, chosen):
+    counts[:, 0] += 1  # no cell without a count
+    cells = chosen.draw(st.lists(st.integers(0, len(counts) - 1), min_size=1, max_size=8))
+    batch = CountData(counts).batch(torch.tensor(cells))
+    np.testing.assert_array_equal(batch.dense(), counts[cells])
+    np.testing.assert_allclose(batch.log1p, np.log1p(counts[cells]), rtol=1e-6)
+    np.testing.assert_allclose(batch.log_library, np.log(counts[cells].sum(1)), rtol=1e-6)
+    np.testing.assert_array_equal(batch.positions % counts.shape[1], batch.genes)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix])
+def test_the_container_does_not_matter(container):
+    counts = np.random.default_rng(0).poisson(0.7, (20, 6)) + np.eye(20, 6, dtype=int)
+    counts[:, 0] += 1
+    reference, other = CountData(counts), CountData(container(counts))
+    for a, b in zip(vars(reference.batch(torch.arange(20))).values(), vars(other.batch(torch.arange(20))).values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_epoch_has_every_cell_once_in_an_order_of_its_seed():
+    data = CountData(np.arange(1, 11)[:, None])
+    epochs = [
+        torch.cat([b.counts for b in data.shuffled(torch.arange(10), 4, torch.Generator().manual_seed(seed))])
+        for seed in (0, 0, 1)
+    ]
+    assert sorted(epochs[0].tolist()) == list(range(1, 11))
+    assert torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0], epochs[2])
+
+
+def test_a_last_cell_alone_is_left_out_of_an_epoch_but_not_of_an_evaluation():
+    data = CountData(np.ones((9, 2)))
+    assert [len(b) for b in data.shuffled(torch.arange(9), 4, torch.Generator())] == [4, 4]
+    assert [len(b) for b in data.batches(torch.arange(9), 4)] == [4, 4, 1]
+
+
+def test_statistics_are_those_of_the_cells():
+    counts = np.random.default_rng(1).poisson(1, (30, 4)) + 1
+    cells = np.array([3, 5, 29])
+    ours, expected = CountData(counts).statistics(cells), GeneStatistics.from_counts(counts[cells])
+    assert ours.n_cells == 3
+    np.testing.assert_array_equal(ours.total_of_squares, expected.total_of_squares)

@@ -1,0 +1,89 @@
+"""Importance sampling against numerical integration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from zinbtools.model.data import CountData
+from zinbtools.model.layers import Streams
+from zinbtools.model.likelihood import log_likelihood
+from zinbtools.model.marginal import marginal_log_likelihood
+from zinbtools.model.training import train
+from zinbtools.model.vae import CountVAE, Shape
+
+
+def normal(value: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
+    return torch.distributions.Normal(mean, variance**0.5).log_prob(value)
+
+
+def integrate(model: CountVAE, data: CountData, cell: int) -> float:
+    """``log p(x)`` of one cell by the trapezoid rule over z, and over the log library size where it is latent."""
+    batch = data.batch(torch.tensor([cell]), torch.float64)
+    z = torch.linspace(-7, 7, 401, dtype=torch.float64)
+    if model.library_encoder is None:
+        library, width = batch.log_library, 1.0
+        prior = torch.zeros(1, dtype=torch.float64)
+    else:
+        mean, variance = float(model.library_mean[0]), float(model.library_variance[0])
+        library = torch.linspace(mean - 7 * variance**0.5, mean + 7 * variance**0.5, 301, dtype=torch.float64)
+        width = float(library[1] - library[0])
+        prior = normal(library, mean, variance)
+    grid_z, grid_l = (grid.reshape(1, -1, 1) for grid in torch.meshgrid(z, library, indexing="ij"))
+    same_cell = data.batch(torch.full((grid_z.shape[1],), cell), torch.float64)
+    joint = log_likelihood(same_cell, *model.decode(grid_z, grid_l, same_cell))
+    joint = joint.view(len(z), len(library)) + normal(z, 0.0, 1.0)[:, None] + prior
+    return float(joint.logsumexp((0, 1)) + np.log(width * float(z[1] - z[0])))
+
+
+@pytest.mark.parametrize("library", ["observed", "latent"])
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@torch.no_grad()
+def test_agrees_with_numerical_integration(likelihood, library, data, cells, config):
+    settings = replace(config, n_latent=1, library=library, max_epochs=30)
+    with torch.enable_grad():
+        model = train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=[0], order_seed=0).model
+    chosen = cells.stop[:4]
+    estimate = marginal_log_likelihood(model, data, chosen, n_samples=20_000, seed=1)
+    precise = model.double()
+    exact = [integrate(precise, data, int(cell)) for cell in chosen]
+    assert (estimate.standard_error < 0.003).all()
+    np.testing.assert_allclose(estimate.log_likelihood[0], exact, atol=0.01)
+
+
+def test_the_standard_error_is_the_spread_over_seeds(data, cells, config):
+    model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
+    runs = [marginal_log_likelihood(model, data, cells.stop, n_samples=400, seed=s) for s in range(30)]
+    values = torch.stack([run.log_likelihood[0] for run in runs])
+    errors = torch.stack([run.standard_error[0] for run in runs])
+    ratio = values.std(0) / errors.square().mean(0).sqrt()
+    assert ratio.median() == pytest.approx(1, abs=0.15)
+
+
+def test_replicates_are_evaluated_as_if_alone(data, cells, config):
+    model = train("zinb", data, Shape(data.n_genes), cells, config, seeds=[0, 1], order_seed=0).model
+    both = marginal_log_likelihood(model, data, cells.stop, n_samples=20)
+    model.take([1])
+    alone = marginal_log_likelihood(model, data, cells.stop, n_samples=20)
+    np.testing.assert_allclose(alone.log_likelihood[0], both.log_likelihood[1], rtol=1e-10)
+
+
+def test_the_size_of_the_blocks_does_not_matter_beyond_the_draws(data, cells, config):
+    """Cells weigh the same whatever batch they are in: a last small batch is no exception."""
+    model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
+    whole, parts = (
+        marginal_log_likelihood(model, data, cells.stop, n_samples=2000, batch_size=size) for size in (40, 7)
+    )
+    error = (whole.standard_error**2 + parts.standard_error**2).sqrt()
+    assert ((whole.log_likelihood - parts.log_likelihood).abs() < 5 * error + 1e-6).all()
+
+
+def test_draws_of_a_replicate_do_not_depend_on_the_stack():
+    like = torch.zeros(())
+    together, alone = Streams([1, 2, 3]), Streams([2])
+    assert torch.equal(together.normal(4, 2, like=like)[1], alone.normal(4, 2, like=like)[0])
+    rest = together.subset([1])
+    assert torch.equal(rest.mask(5, keep=0.5, like=like), alone.mask(5, keep=0.5, like=like))

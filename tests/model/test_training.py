@@ -1,0 +1,133 @@
+"""The training loop: restarts alone and in a stack, early stopping, best weights, losses that are not finite."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from zinbtools.model.layers import Streams
+from zinbtools.model.marginal import marginal_log_likelihood
+from zinbtools.model.training import learning_rate, mean_elbo, train
+from zinbtools.model.vae import CountVAE, Shape
+
+SEEDS = [11, 22, 33]
+
+
+@pytest.fixture
+def fit(data, cells, config):
+    def run(likelihood="zinb", seeds=SEEDS, **changes):
+        settings = replace(config, **changes)
+        return train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=seeds, order_seed=5)
+
+    return run
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_a_restart_is_the_same_alone_and_in_a_stack_after_one_epoch(fit, likelihood):
+    stack = fit(likelihood, max_epochs=1, schedule="constant").model.replicate_state()
+    for place, seed in enumerate(SEEDS):
+        alone = fit(likelihood, seeds=[seed], max_epochs=1, schedule="constant").model.replicate_state()
+        for name, value in alone.items():
+            scale = value.abs().max()
+            assert ((value[0] - stack[name][place]).abs() <= 1e-5 * scale).all(), name
+
+
+def test_a_restart_has_the_same_held_out_likelihood_alone_and_in_a_stack(fit, data, cells):
+    stack = marginal_log_likelihood(fit(max_epochs=12).model, data, cells.stop, n_samples=50)
+    for place, seed in enumerate(SEEDS):
+        alone = marginal_log_likelihood(fit(seeds=[seed], max_epochs=12).model, data, cells.stop, n_samples=50)
+        # rounding grows over the steps; the difference stays far below the Monte Carlo error of a cell
+        assert alone.log_likelihood.mean() == pytest.approx(stack.log_likelihood[place].mean(), abs=1e-3)
+
+
+def test_the_same_seeds_give_the_same_bits(fit):
+    first, second = (fit().model.state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_different_seeds_differ(fit):
+    weight = fit().model.scale.weight
+    assert not torch.equal(weight[0], weight[1])
+
+
+def test_training_improves_the_held_out_elbo(fit):
+    history = [record for record in fit("nb", seeds=[1], max_epochs=30).history]
+    assert history[-1].validation_elbo > history[0].validation_elbo + 1
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(fit, data, cells, config):
+    """Training that gets worse must give back the weights from before it did."""
+    result = fit("nb", max_epochs=25, learning_rate=0.2, schedule="constant")
+    for r in range(len(SEEDS)):
+        course = [x.validation_elbo for x in result.history if x.replicate == r]
+        assert result.best_epoch[r] == int(np.argmax(course)) < len(course) - 1
+    streams = Streams([5, 6, 7])  # the loop's validation draws
+    kept = mean_elbo(result.model, data, cells.stop, streams)
+    best = [max(x.validation_elbo for x in result.history if x.replicate == r) for r in range(len(SEEDS))]
+    np.testing.assert_allclose(kept, best, rtol=1e-6)
+
+
+def test_the_last_weights_are_kept_on_request(fit):
+    result = fit("nb", max_epochs=6, learning_rate=0.2, schedule="constant", restore_best=False)
+    assert result.best_epoch == [5, 5, 5]
+
+
+def test_replicates_stop_on_their_own(fit):
+    """Each replicate leaves the stack when its own patience is over, and the others go on as before."""
+    settings = {"max_epochs": 40, "learning_rate": 0.1, "schedule": "constant", "patience": 2}
+    together = fit("nb", **settings)
+    lengths = [sum(x.replicate == r for x in together.history) for r in range(len(SEEDS))]
+    assert len(set(lengths)) > 1
+    for place, seed in enumerate(SEEDS):
+        alone = fit("nb", seeds=[seed], **settings)
+        first = [x.validation_elbo for x in alone.history][:2]
+        np.testing.assert_allclose(
+            first, [x.validation_elbo for x in together.history if x.replicate == place][:2], rtol=1e-4
+        )
+
+
+def test_min_delta_is_what_an_epoch_must_gain(fit):
+    eager = fit("nb", seeds=[1], max_epochs=40, patience=2, min_delta=1e6)
+    assert len(eager.history) == 3  # the first epoch beats minus infinity, the next two do not
+
+
+def test_a_loss_that_is_not_finite_takes_out_its_replicate_only(fit, monkeypatch):
+    whole = fit(max_epochs=3)
+    elbo = CountVAE.elbo
+    calls = []
+
+    def broken(model, batch, streams):
+        value = elbo(model, batch, streams)
+        if model.training:
+            calls.append(1)
+            if len(calls) == 4:
+                value = value * torch.tensor([[1.0], [math.nan], [1.0]])
+        return value
+
+    monkeypatch.setattr(CountVAE, "elbo", broken)
+    result = fit(max_epochs=3)
+    (failure,) = result.failures
+    assert (failure.replicate, failure.epoch, failure.step) == (1, 0, 3)
+    state, expected = result.model.replicate_state(), whole.model.replicate_state()
+    for name, value in state.items():
+        assert torch.isfinite(value).all()
+        for place in (0, 2):
+            np.testing.assert_allclose(value[place], expected[name][place], rtol=1e-3, atol=1e-4)
+
+
+def test_a_learning_rate_beyond_reason_is_a_recorded_failure(fit):
+    result = fit("nb", learning_rate=1e30, schedule="constant")
+    assert {failure.replicate for failure in result.failures} == {0, 1, 2}
+    assert all(torch.isfinite(value).all() for value in result.model.replicate_state().values())
+
+
+def test_the_schedule_rises_and_falls(config):
+    rates = [learning_rate(config, share) for share in np.linspace(0, 1, 101)]
+    assert rates[0] == 0
+    assert np.argmax(rates) in (5, 6)
+    assert rates[-1] == pytest.approx(0)
+    assert learning_rate(replace(config, schedule="constant"), 0.3) == config.learning_rate

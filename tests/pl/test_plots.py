@@ -1,0 +1,244 @@
+"""What is drawn, read from the artists."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from anndata import AnnData
+from fake_fit import fake_fit
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+
+from zinbtools import get, pl
+from zinbtools.pl._style import COLORS
+from zinbtools.pl._zero_study import MASSES, levels_of_mass, smoothed_density
+
+
+def legend_of(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def points_of(ax: Axes, i: int) -> NDArray[np.float64]:
+    return np.asarray(ax.collections[i].get_offsets())
+
+
+# history
+
+
+def test_each_restart_has_its_two_curves_and_its_best_epoch(adata: AnnData) -> None:
+    ax = pl.history(adata)
+    for (model, _), run in get.history_df(adata).groupby(["model", "restart"]):
+        same_color = [line for line in ax.lines if to_hex(line.get_color()) == COLORS[model].lower()]
+        curves = [tuple(line.get_ydata()) for line in same_color]
+        assert tuple(run["train_elbo"]) in curves
+        assert tuple(run["validation_elbo"]) in curves
+        best = run.loc[run["validation_elbo"].idxmax()]
+        assert (best["validation_elbo"],) in curves
+
+
+def test_a_wild_first_epoch_does_not_squash_the_axis(adata: AnnData) -> None:
+    table = get.history_df(adata)
+    assert table["validation_elbo"].min() == -1e5
+    low, high = pl.history(adata).get_ylim()
+    late = table.loc[table["epoch"] >= 20, ["train_elbo", "validation_elbo"]].to_numpy()
+    assert low < late.min() < late.max() < high
+    assert high - low < 3 * np.ptp(late)
+
+
+def test_a_history_without_validation_is_drawn(adata: AnnData) -> None:
+    adata.uns["zinbtools"]["history"]["validation_elbo"] = np.nan
+    low, high = pl.history(adata).get_ylim()
+    assert np.isfinite([low, high]).all()
+
+
+# ppc
+
+
+def test_every_gene_is_at_its_observed_and_predicted_value(adata: AnnData) -> None:
+    table = get.ppc_df(adata).dropna()
+    for ax, check in zip(pl.ppc(adata), table["check"].unique(), strict=True):
+        expected = table.loc[table["check"] == check, ["observed", "predicted"]].to_numpy()
+        drawn = points_of(ax, 0)
+        np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
+        assert ax.get_xlim() == ax.get_ylim()
+        assert (drawn.min(), drawn.max()) >= (ax.get_xlim()[0], 0)
+        assert drawn.max() <= ax.get_xlim()[1]
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), ax.lines[0].get_ydata())
+
+
+def test_points_have_the_color_of_their_model(adata: AnnData) -> None:
+    ax = pl.ppc(adata, checks="cv")[0]
+    table = get.ppc_df(adata).query("check == 'cv'").dropna()
+    colors = [to_hex(color) for color in ax.collections[0].get_facecolors()]
+    drawn = {
+        (round(x, 9), round(y, 9), c) for (x, y), c in zip(points_of(ax, 0).tolist(), colors, strict=True)
+    }
+    expected = {
+        (round(row.observed, 9), round(row.predicted, 9), COLORS[row.model].lower())
+        for row in table.itertuples()
+    }
+    assert drawn == expected
+
+
+def test_the_legend_gives_the_distance_of_the_best_restart_and_the_last_split(adata: AnnData) -> None:
+    results = adata.uns["zinbtools"]
+    metrics = results["metrics"]
+    other = metrics[metrics["metric"].str.startswith("ks_")].assign(value=0.987)
+    older = other.assign(split="train")
+    worse = other.assign(restart=1 - other["restart"])
+    results["metrics"] = type(metrics)(np.vstack([older, metrics, worse]), columns=metrics.columns)
+    nb, zinb = legend_of(pl.ppc(adata, checks=["dropout_ratio"])[0])
+    truth = metrics[metrics["metric"] == "ks_dropout_ratio"].set_index("model")["value"]
+    assert (nb, zinb) == (f"NB, KS {truth['nb']:.3f}", f"ZINB, KS {truth['zinb']:.3f}")
+
+
+def test_checks_and_axes_that_do_not_fit_are_refused(adata: AnnData) -> None:
+    with pytest.raises(KeyError, match="'skewness' not among"):
+        pl.ppc(adata, checks=["cv", "skewness"])
+    with pytest.raises(ValueError, match="one axes for each of the 3 checks, found 1"):
+        pl.ppc(adata, ax=plt.figure().add_subplot())
+
+
+# dropout
+
+
+def test_few_genes_are_all_marked(adata: AnnData) -> None:
+    frame = get.dropout_df(adata)
+    ax = pl.dropout(adata)
+    for i, who in enumerate(["observed", "nb", "zinb"]):
+        np.testing.assert_allclose(points_of(ax, i), frame[["mean_count", f"{who}_zero_fraction"]])
+        assert to_hex(ax.collections[i].get_facecolors()[0]) == COLORS[who].lower()
+    assert ax.get_xscale() == "log"
+
+
+def test_many_genes_have_medians_of_equally_many() -> None:
+    adata = fake_fit(100, 430)
+    frame = get.dropout_df(adata).query("mean_count > 0").sort_values("mean_count")
+    ax = pl.dropout(adata)
+    assert len(points_of(ax, 0)) == len(frame)
+    observed, nb, zinb = ax.lines
+    parts = np.array_split(np.arange(len(frame)), len(nb.get_xdata()))
+    assert min(map(len, parts)) >= 40
+    inner = frame.iloc[parts[0][:-1]]
+    assert inner["mean_count"].min() < nb.get_xdata()[0] < inner["mean_count"].max()
+    assert (nb.get_ydata()[-1] < zinb.get_ydata()[-1]) and nb.get_ydata()[-1] < observed.get_ydata()[-1]
+    assert (np.diff(nb.get_xdata()) > 0).all()
+
+
+def test_genes_without_a_count_do_not_break_the_logarithm(adata: AnnData) -> None:
+    counts = adata.X.toarray()
+    counts[:, 3] = 0
+    adata.X = counts
+    assert len(points_of(pl.dropout(adata), 0)) == adata.n_vars - 1
+
+
+# zero_study
+
+
+def test_levels_hold_their_share_of_the_mass() -> None:
+    points = np.random.default_rng(0).normal(size=(200_000, 2)) * [0.3, 2.0] + [-2.0, 1.0]
+    density = smoothed_density(points)
+    assert density.height.sum() == pytest.approx(len(points), rel=5e-3)
+    peak = np.unravel_index(density.height.argmax(), density.height.shape)
+    assert density.x[peak[1]] == pytest.approx(-2.0, abs=0.15)
+    assert density.y[peak[0]] == pytest.approx(1.0, abs=1.0)
+    column = np.searchsorted(density.x, points[:, 0]).clip(max=len(density.x) - 1)
+    row = np.searchsorted(density.y, points[:, 1]).clip(max=len(density.y) - 1)
+    within = [
+        (density.height[row, column] >= level).mean() for level in levels_of_mass(density.height, MASSES)
+    ]
+    np.testing.assert_allclose(within, MASSES, atol=0.03)
+
+
+def test_a_density_does_not_depend_on_the_units() -> None:
+    points = np.random.default_rng(0).normal(size=(5_000, 2))
+    one, other = smoothed_density(points), smoothed_density(points * [10.0, 100.0] + [5.0, -7.0])
+    np.testing.assert_allclose(other.x, one.x * 10 + 5)
+    np.testing.assert_allclose(other.height, one.height, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9])
+def test_equal_probabilities_have_a_density(spread: float, adata: AnnData) -> None:
+    noise = np.random.default_rng(0).random(adata.shape)
+    adata.layers["zinb_dropout"] = (0.08 + spread * noise).astype(np.float32)
+    figure = pl.zero_study(adata, return_fig=True)
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_xlim()
+    assert low < np.log10(0.08) < high
+
+
+def test_kinds_are_named_and_counted_and_sensitivity_lies_on_top(adata: AnnData) -> None:
+    ax = pl.zero_study(adata)
+    sizes = get.zero_study_df(adata)["kind"].value_counts()
+    assert legend_of(ax) == [
+        f"Limited sensitivity ({sizes['limited sensitivity']:,})",
+        f"Dropout ({sizes['dropout']:,})",
+    ]
+    red, blue = (contour.get_facecolors()[-1] for contour in ax.collections)
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+
+
+def test_unknown_kinds_are_one_cloud(adata: AnnData) -> None:
+    del adata.layers["true_counts"]
+    ax = pl.zero_study(adata)
+    assert legend_of(ax) == [f"Zeros ({(adata.X.toarray() == 0).sum():,})"]
+    assert len(ax.collections) == 1
+
+
+def test_a_handful_of_zeros_are_points(adata: AnnData) -> None:
+    true, counts = adata.layers["true_counts"].toarray(), adata.X.toarray()
+    lost = np.argwhere((true > 0) & (counts == 0))
+    for i, j in lost[7:]:
+        counts[i, j] = true[i, j]
+    adata.X = counts
+    assert len(points_of(pl.zero_study(adata), 0)) == 7
+
+
+# zi_scores
+
+
+def heights(ax: Axes, i: int) -> float:
+    return sum(bar.get_height() for bar in ax.containers[i])
+
+
+@pytest.mark.parametrize("n_vars", [60, 600])
+def test_bars_hold_all_genes_and_the_clear_ones(n_vars: int) -> None:
+    adata = fake_fit(200, n_vars)
+    adata.var.iloc[0, adata.var.columns.get_loc("zi_score_se")] = np.nan
+    genes = get.zi_genes_df(adata)
+    better = (genes["score"] > 2 * genes["score_se"]).sum()
+    worse = (genes["score"] < -2 * genes["score_se"]).sum()
+    assert better > 0
+    ax = pl.zi_scores(adata)
+    assert [heights(ax, i) for i in range(3)] == [len(genes), worse, better]
+    assert legend_of(ax) == [f"all genes ({n_vars})", f"NB better ({worse})", f"ZINB better ({better})"]
+    assert ax.get_yscale() == ("linear" if n_vars == 60 else "log")
+
+
+def test_no_bar_holds_scores_of_both_signs(adata: AnnData) -> None:
+    edges = [bar.get_x() for bar in pl.zi_scores(adata).containers[0]]
+    assert min(abs(np.array(edges))) < 1e-12
+
+
+@pytest.mark.parametrize("n_labels", [0, 3])
+def test_the_best_genes_are_named(n_labels: int, adata: AnnData) -> None:
+    named = [text.get_text() for text in pl.zi_scores(adata, n_labels=n_labels).texts]
+    assert named == list(get.zi_genes_df(adata).index[:n_labels])
+
+
+def test_genes_that_do_not_gain_are_not_named(adata: AnnData) -> None:
+    adata.var["zi_score"] = -1.0 - np.arange(adata.n_vars)
+    assert not pl.zi_scores(adata).texts
+
+
+def test_names_do_not_overlap(adata: AnnData) -> None:
+    adata.var["zi_score"] = 1.0 + 1e-6 * np.arange(adata.n_vars)
+    figure = pl.zi_scores(adata, return_fig=True)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    inner = sorted((box.x1 + box.x0) / 2 for box in boxes)
+    assert len(inner) == 5
+    assert len(set(np.round(inner))) == 5

@@ -1,0 +1,108 @@
+"""`marginal_ll`: columns, rows of the table, and that they agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from anndata import AnnData
+from compare import assert_same_anndata
+
+import zinbtools as zt
+
+SIZES = {"train": 240, "validation": 30, "test": 30, "all": 300}
+
+
+def nll(adata: AnnData, model: str, split: str = "test") -> np.ndarray:
+    metrics = adata.uns["zinbtools"]["metrics"]
+    return metrics.query(f"metric == 'nll' and split == '{split}' and model == '{model}'")
+
+
+@pytest.mark.parametrize("split", SIZES)
+@pytest.mark.parametrize("model", ["nb", "zinb"])
+def test_columns_and_rows_agree(fitted: AnnData, model: str, split: str) -> None:
+    zt.tl.marginal_ll(fitted, n_samples=5, split=split)
+    column = fitted.obs[f"{model}_marginal_ll"]
+    assert column.dtype == np.float64
+    evaluated = np.ones(300, dtype=bool) if split == "all" else fitted.obs["zinbtools_split"] == split
+    assert evaluated.sum() == SIZES[split]
+    np.testing.assert_array_equal(column.notna(), evaluated)
+    assert (column[evaluated] < 0).all()
+    rows = nll(fitted, model, split)
+    assert rows["restart"].tolist() == [0, 1]
+    best = fitted.uns["zinbtools"]["params"]["best_restart"][model]
+    np.testing.assert_allclose(rows["value"].iloc[best], -column.mean(), rtol=1e-12)
+    assert rows["value"].nunique() == 2
+    assert rows["se"].between(1e-6, 5).all()
+
+
+def test_it_is_a_tighter_bound_than_the_elbo(fitted: AnnData) -> None:
+    zt.tl.marginal_ll(fitted, n_samples=50)
+    metrics = fitted.uns["zinbtools"]["metrics"].query("split == 'test'")
+    wide = metrics.pivot_table(index=["model", "restart"], columns="metric", values="value")
+    assert (wide["nll"] < -wide["elbo"]).all()
+
+
+def test_the_monte_carlo_error_is_that_of_repetition(fitted: AnnData) -> None:
+    """Over seeds, the estimate spreads as its standard error says."""
+    values, errors = [], []
+    for seed in range(12):
+        zt.tl.marginal_ll(fitted, n_samples=100, rng=seed)
+        row = nll(fitted, "nb").iloc[0]
+        values.append(row["value"])
+        errors.append(row["se"])
+    assert 0.4 < np.std(values, ddof=1) / np.mean(errors) < 2.5
+
+
+def test_seeds_and_copies(fitted: AnnData) -> None:
+    before = fitted.copy()
+    first = zt.tl.marginal_ll(fitted, n_samples=3, rng=1, copy=True)
+    second = zt.tl.marginal_ll(fitted, n_samples=3, rng=2, copy=True)
+    assert_same_anndata(fitted, before)
+    assert (first.obs["nb_marginal_ll"] != second.obs["nb_marginal_ll"]).any()
+    zt.tl.marginal_ll(fitted, n_samples=3, rng=np.random.SeedSequence(1))
+    assert_same_anndata(fitted, first)
+
+
+def test_a_new_run_replaces_its_rows_only(fitted: AnnData) -> None:
+    before = fitted.uns["zinbtools"]["metrics"]
+    zt.tl.marginal_ll(fitted, n_samples=3, rng=1)
+    after = fitted.uns["zinbtools"]["metrics"]
+    assert len(after) == len(before)
+    others = [table[table["metric"] != "nll"].reset_index(drop=True) for table in (before, after)]
+    assert others[0].equals(others[1])
+    zt.tl.marginal_ll(fitted, n_samples=3, split="train")
+    assert len(fitted.uns["zinbtools"]["metrics"]) == len(before) + 4
+
+
+def test_the_fit_of_a_key(counts: AnnData) -> None:
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, models="nb", progress=False, key_added="run")
+    zt.tl.marginal_ll(counts, n_samples=2, key="run")
+    assert "run_nb_marginal_ll" in counts.obs
+    assert "nll" in counts.uns["run"]["metrics"]["metric"].tolist()
+    assert "zinbtools" not in counts.uns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"key": "elsewhere"}, KeyError, r"'elsewhere'.*zt\.tl\.fit_nb_zinb\(adata, key_added='elsewhere'\)"),
+        ({"split": "holdout"}, ValueError, "split must be one of 'test', 'train', 'validation' or 'all'"),
+        ({"n_samples": 0}, ValueError, "n_samples must be at least 1, found 0"),
+        ({"device": "abacus"}, ValueError, "device must be .* found 'abacus'"),
+        ({"rng": None}, TypeError, "rng must be"),
+    ],
+)
+def test_what_is_refused(
+    fitted: AnnData, arguments: dict[str, object], error: type[Exception], words: str
+) -> None:
+    before = fitted.copy()
+    with pytest.raises(error, match=words):
+        zt.tl.marginal_ll(fitted, **arguments)
+    assert_same_anndata(fitted, before)
+
+
+def test_there_must_be_a_fit(counts: AnnData) -> None:
+    with pytest.raises(KeyError, match=r"holds no fit; run zt\.tl\.fit_nb_zinb\(adata\) first"):
+        zt.tl.marginal_ll(counts)
+    with pytest.raises(TypeError, match="adata must be an AnnData, found list"):
+        zt.tl.marginal_ll([])

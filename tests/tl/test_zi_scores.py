@@ -1,0 +1,96 @@
+"""`zi_scores`: sign, size, standard error and where they are written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from anndata import AnnData
+from compare import assert_same_anndata
+from scipy import stats
+
+import zinbtools as zt
+
+
+def test_columns(fitted: AnnData) -> None:
+    for name in ("zi_score", "zi_score_se"):
+        assert fitted.var[name].dtype == np.float64
+        assert np.isfinite(fitted.var[name]).all()
+    assert (fitted.var["zi_score_se"] > 0).all()
+
+
+def test_scores_sum_to_the_difference_of_reconstructions(fitted: AnnData) -> None:
+    """By hand, from the rebuilt models at their posterior means, which a fit of vanishing noise would draw."""
+    cells = (fitted.obs["zinbtools_split"] == "test").to_numpy()
+    X = fitted.X.toarray()[cells].astype(np.float64)
+    zt.tl.zi_scores(fitted, n_samples=200)
+    mean, theta = fitted.layers["nb_mean"][cells], fitted.var["nb_inverse_dispersion"].to_numpy()
+    nb = stats.nbinom.logpmf(X, theta, theta / (theta + mean))
+    pi, mean = fitted.layers["zinb_dropout"][cells], fitted.layers["zinb_mean"][cells]
+    theta = fitted.var["zinb_inverse_dispersion"].to_numpy()
+    zinb = (1 - pi) * stats.nbinom.pmf(X, theta, theta / (theta + mean)) + pi * (X == 0)
+    by_hand = (np.log(zinb) - nb).mean(axis=0)
+    assert np.corrcoef(by_hand, fitted.var["zi_score"])[0, 1] > 0.9
+
+
+def test_the_standard_error_is_that_over_cells(fitted: AnnData) -> None:
+    """The same cells and draws three times over would make it smaller by the square root of three."""
+    zt.tl.zi_scores(fitted, n_samples=50, split="all")
+    whole = fitted.var["zi_score_se"].copy()
+    zt.tl.zi_scores(fitted, n_samples=50, split="test")
+    assert np.median(fitted.var["zi_score_se"] / whole) == pytest.approx(np.sqrt(10), rel=0.4)
+
+
+def test_masked_genes_get_nan(counts: AnnData) -> None:
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, progress=False, mask_var="even", key_added="run")
+    zt.tl.zi_scores(counts, n_samples=1, key="run")
+    np.testing.assert_array_equal(counts.var["run_zi_score"].notna(), counts.var["even"])
+    np.testing.assert_array_equal(counts.var["run_zi_score_se"].notna(), counts.var["even"])
+
+
+def test_seeds_and_copies(fitted: AnnData) -> None:
+    before = fitted.copy()
+    first, second = (zt.tl.zi_scores(fitted, n_samples=2, rng=seed, copy=True) for seed in (1, 2))
+    assert_same_anndata(fitted, before)
+    zt.tl.zi_scores(fitted, n_samples=2, rng=1)
+    assert_same_anndata(fitted, first)
+    assert (first.var["zi_score"] != second.var["zi_score"]).all()
+
+
+def test_positive_on_zero_inflated_data() -> None:
+    adata = zt.simulate.zisynth(lam=0, p=0.3, n_obs=600)
+    zt.tl.fit_nb_zinb(adata, max_epochs=25, progress=False)
+    zt.tl.zi_scores(adata, n_samples=10, split="all")
+    assert (adata.var["zi_score"] > 0).mean() > 0.8
+    assert adata.var["zi_score"].mean() > 5 * np.sqrt((adata.var["zi_score_se"] ** 2).mean() / 50)
+
+
+def test_threads_are_given_back(fitted: AnnData) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        zt.tl.zi_scores(fitted, n_samples=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "magic"}, "method must be 'reconstruction', found 'magic'"),
+        ({"n_samples": 0}, "n_samples must be at least 1, found 0"),
+        ({"split": "holdout"}, "split must be one of .* found 'holdout'"),
+    ],
+)
+def test_what_is_refused(fitted: AnnData, arguments: dict[str, object], words: str) -> None:
+    before = fitted.copy()
+    with pytest.raises(ValueError, match=words):
+        zt.tl.zi_scores(fitted, **arguments)
+    assert_same_anndata(fitted, before)
+
+
+def test_both_models_are_needed(counts: AnnData) -> None:
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, models="zinb", progress=False)
+    with pytest.raises(ValueError, match="only 'zinb' was fitted; fit both"):
+        zt.tl.zi_scores(counts)
