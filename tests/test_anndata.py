@@ -49,9 +49,7 @@ def refused(adata: Any, error: type[Exception], words: tuple[str, ...], **argume
         assert_same_anndata(adata, before)
 
 
-def case(
-    name: str, change: Change | None, error: type[Exception], *words: str, **arguments: Any
-) -> Any:
+def case(name: str, change: Change | None, error: type[Exception], *words: str, **arguments: Any) -> Any:
     return pytest.param(change, error, words, arguments, id=name)
 
 
@@ -285,9 +283,17 @@ SPLIT_CASES = [
         split="part",
     ),
     case(
-        "NaN word", column("part", first(np.nan, "train")), ValueError, "'part'", "'train'", "nan", split="part"
+        "NaN word",
+        column("part", first(np.nan, "train")),
+        ValueError,
+        "'part'",
+        "'train'",
+        "nan",
+        split="part",
     ),
-    case("lacks test", column("part", first("validation", "train")), ValueError, "0 test cells", split="part"),
+    case(
+        "lacks test", column("part", first("validation", "train")), ValueError, "0 test cells", split="part"
+    ),
 ]
 
 
@@ -334,6 +340,7 @@ def test_bad_data_are_refused(
         ("learning_rate", 0, "positive"),
         ("learning_rate", -0.001, "positive"),
         ("learning_rate", np.inf, "finite"),
+        ("key_added", "a/b", "'/'"),
         ("rng", -1, "non-negative"),
         ("rng", "today", "Generator"),
         ("rng", None, "SeedSequence"),
@@ -423,7 +430,9 @@ def test_results_take_away_what_is_left_of_an_earlier_fit(counts: AnnData) -> No
             getattr(counts, place)[name] = values if place in ("layers", "obsm") else np.zeros(length)
     before = set(counts.obs) | set(counts.var)
     Results(var={keys.score: np.ones(counts.n_vars)}, uns={"params": {}}).write(counts, keys)
-    left = {name for place, names in keys.all_names().items() for name in names if name in getattr(counts, place)}
+    left = {
+        name for place, names in keys.all_names().items() for name in names if name in getattr(counts, place)
+    }
     assert left == {"run_zi_score"}
     assert (counts.var["run_zi_score"] == 1).all()
     assert {"sample", "donor", "even"} <= set(counts.obs) | set(counts.var) < before
@@ -487,7 +496,8 @@ def test_a_failed_restart_does_not_disturb_the_other(
     with pytest.warns(RuntimeWarning, match="left out"):
         fit(counts, n_restarts=2, max_epochs=3)
     first, second = (
-        a.uns["zinbtools"]["history"].query("restart == 0").set_index(["model", "epoch"]) for a in (whole, counts)
+        a.uns["zinbtools"]["history"].query("restart == 0").set_index(["model", "epoch"])
+        for a in (whole, counts)
     )
     pd.testing.assert_frame_equal(first.loc["nb"], second.loc["nb"], check_exact=True)
     pd.testing.assert_frame_equal(first.loc["zinb"], second.loc["zinb"], rtol=1e-3)  # rounding only

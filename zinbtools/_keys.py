@@ -22,6 +22,10 @@ class Keys:
 
     key_added: str | None = None
 
+    def __post_init__(self) -> None:
+        if "/" in (self.key_added or ""):
+            raise ValueError(f"key_added must not hold '/', which files keep apart, found {self.key_added!r}.")
+
     @property
     def uns(self) -> str:
         return self.key_added or DEFAULT

@@ -28,7 +28,9 @@ def test_cells_are_paired() -> None:
     hnp.arrays(float, 12, elements=st.floats(-5, 5)),
     st.floats(-50, 50),
 )
-def test_a_common_gain_moves_the_mean_and_not_the_error(nb: np.ndarray, gain: np.ndarray, more: float) -> None:
+def test_a_common_gain_moves_the_mean_and_not_the_error(
+    nb: np.ndarray, gain: np.ndarray, more: float
+) -> None:
     before = nll_difference(with_log_likelihoods(nb, nb + gain))
     after = nll_difference(with_log_likelihoods(nb, nb + gain + more))
     assert after.mean - before.mean == pytest.approx(more, abs=1e-9)

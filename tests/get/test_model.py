@@ -119,10 +119,10 @@ def test_posterior_dropout_by_hand(counts: AnnData) -> None:
 
 def test_a_subset_of_the_cells_can_be_asked(fitted: AnnData) -> None:
     """Also where some gene has no count left."""
-    some = fitted[:5].copy()
+    some = fitted[:1].copy()
     assert (np.asarray(some.X.sum(axis=0)) == 0).any()
     assert np.isfinite(zt.get.expected_counts(some)).all(axis=None)
-    assert zt.get.posterior_dropout(some).shape == (5, 50)
+    assert zt.get.posterior_dropout(some).shape == (1, 50)
 
 
 def test_other_genes_are_refused(fitted: AnnData) -> None:
@@ -137,7 +137,11 @@ def test_other_genes_are_refused(fitted: AnnData) -> None:
         ({"kind": "variance"}, ValueError, "kind must be 'mean', 'dropout' or 'zero', found 'variance'"),
         ({"obs": ["nobody"]}, KeyError, r"obs: 'nobody' is not in adata\.obs_names"),
         ({"var": ["nothing"]}, KeyError, r"var: 'nothing' is not in adata\.var_names"),
-        ({"var": np.ones(3, dtype=bool)}, ValueError, r"var must be boolean of length 50, found shape \(3,\)"),
+        (
+            {"var": np.ones(3, dtype=bool)},
+            ValueError,
+            r"var must be boolean of length 50, found shape \(3,\)",
+        ),
         ({"key": "elsewhere"}, KeyError, r"adata\.uns\['elsewhere'\] holds no fit"),
         ({"device": "abacus"}, ValueError, "device must be 'auto'"),
     ],

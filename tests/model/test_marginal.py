@@ -47,11 +47,14 @@ def test_agrees_with_numerical_integration(likelihood, library, data, cells, con
     with torch.enable_grad():
         model = train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=[0], order_seed=0).model
     chosen = cells.stop[:4]
-    estimate = marginal_log_likelihood(model, data, chosen, n_samples=20_000, seed=1)
+    # 10,000 independent estimates of 50 draws each per cell, averaged as what they are: means of weights
+    estimate = marginal_log_likelihood(
+        model, data, chosen.repeat_interleave(10_000), n_samples=50, batch_size=10_000
+    )
+    ours = estimate.log_likelihood.view(4, 10_000).logsumexp(1) - np.log(10_000)
     precise = model.double()
     exact = [integrate(precise, data, int(cell)) for cell in chosen]
-    assert (estimate.standard_error < 0.003).all()
-    np.testing.assert_allclose(estimate.log_likelihood[0], exact, atol=0.01)
+    np.testing.assert_allclose(ours, exact, atol=0.01)
 
 
 def test_the_standard_error_is_the_spread_over_seeds(data, cells, config):

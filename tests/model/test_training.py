@@ -41,7 +41,8 @@ def test_a_restart_has_the_same_held_out_likelihood_alone_and_in_a_stack(fit, da
     for place, seed in enumerate(SEEDS):
         alone = marginal_log_likelihood(fit(seeds=[seed], max_epochs=12).model, data, cells.stop, n_samples=50)
         # rounding grows over the steps; the difference stays far below the Monte Carlo error of a cell
-        assert alone.log_likelihood.mean() == pytest.approx(stack.log_likelihood[place].mean(), abs=1e-3)
+        mean = float(stack.log_likelihood[place].mean())
+        assert float(alone.log_likelihood.mean()) == pytest.approx(mean, abs=1e-3)
 
 
 def test_the_same_seeds_give_the_same_bits(fit):
@@ -65,7 +66,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch(fit, data, cells, config):
     for r in range(len(SEEDS)):
         course = [x.validation_elbo for x in result.history if x.replicate == r]
         assert result.best_epoch[r] == int(np.argmax(course)) < len(course) - 1
-    streams = Streams([5, 6, 7])  # the loop's validation draws
+    streams = Streams([seed ^ 1 for seed in SEEDS])  # the loop's validation draws
     kept = mean_elbo(result.model, data, cells.stop, streams)
     best = [max(x.validation_elbo for x in result.history if x.replicate == r) for r in range(len(SEEDS))]
     np.testing.assert_allclose(kept, best, rtol=1e-6)

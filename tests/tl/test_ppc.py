@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from anndata import AnnData
 from compare import assert_same, assert_same_anndata
@@ -32,7 +31,9 @@ def test_observed_values_are_those_of_the_counts(fitted: AnnData, split: str) ->
     table = ppc["genes"]
     assert list(table) == ["gene", "check", "observed", "nb", "zinb"]
     assert table["check"].unique().tolist() == list(CHECKS)
-    cells = np.ones(300, dtype=bool) if split == "all" else (fitted.obs["zinbtools_split"] == split).to_numpy()
+    cells = (
+        np.ones(300, dtype=bool) if split == "all" else (fitted.obs["zinbtools_split"] == split).to_numpy()
+    )
     for check, expected in by_hand(fitted.X.toarray()[cells].astype(np.float64)).items():
         rows = table[table["check"] == check]
         assert rows["gene"].tolist() == fitted.var_names.tolist()
@@ -42,17 +43,15 @@ def test_observed_values_are_those_of_the_counts(fitted: AnnData, split: str) ->
 def test_the_distances_are_those_of_scipy(fitted: AnnData) -> None:
     results = fitted.uns["zinbtools"]
     metrics = results["metrics"].set_index(["model", "restart", "split", "metric"])["value"]
-    for (check, rows), model in pd.MultiIndex.from_product(
-        [list(results["ppc"]["genes"].groupby("check")), ["nb", "zinb"]]
-    ):
-        expected = stats.ks_2samp(rows["observed"].dropna(), rows[model].dropna()).statistic
-        found = metrics[model, results["params"]["best_restart"][model], "test", f"ks_{check}"]
-        assert found == pytest.approx(expected, abs=1e-12)
+    for check, rows in results["ppc"]["genes"].groupby("check"):
+        for model, best in results["params"]["best_restart"].items():
+            expected = stats.ks_2samp(rows["observed"].dropna(), rows[model].dropna()).statistic
+            assert metrics[model, best, "test", f"ks_{check}"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_predicted_zeros_are_the_probability_of_a_zero(fitted: AnnData) -> None:
     """Two roads to the same number: counts that were drawn, and the distribution's own zero probability."""
-    zt.tl.ppc(fitted, n_samples=100, split="all", checks="dropout_ratio")
+    zt.tl.ppc(fitted, n_samples=30, split="all", checks="dropout_ratio")
     table = fitted.uns["zinbtools"]["ppc"]["genes"]
     for model in ("nb", "zinb"):
         np.testing.assert_allclose(table[model], fitted.var[f"{model}_zero_fraction"], atol=0.02)

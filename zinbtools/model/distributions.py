@@ -182,9 +182,11 @@ def nb_log_ratios(counts: Tensor, log_mu: Tensor, mu: Tensor, theta: Tensor) -> 
 
 
 def _log_ratio(ratio_minus_one: Tensor, log_ratio: Tensor) -> Tensor:
-    """``log(1 + r)`` by log1p, and by the difference of logarithms where ``1 + r`` would lose digits."""
-    near = ratio_minus_one > -0.5
-    return torch.where(near, torch.log1p(torch.where(near, ratio_minus_one, 0)), log_ratio)
+    """``log r`` by log1p, and by the given difference of logarithms where ``r < 1/2`` would lose digits.
+
+    Of the two terms one is constant in each range; a choice by mask would be slower by far.
+    """
+    return torch.log1p(ratio_minus_one.clamp(min=-0.5)) + (log_ratio + math.log(2)).clamp(max=0)
 
 
 def gamma_terms(total: Tensor) -> Tensor:

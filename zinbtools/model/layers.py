@@ -42,27 +42,29 @@ class Streams:
         """Dropout masks, (R, *shape): ``1 / keep`` with probability ``keep``, otherwise 0."""
         draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
         for draw, generator in zip(draws, self._generators, strict=True):
-            draw.bernoulli_(keep, generator=generator)
-        return draws.div_(keep)
+            draw.uniform_(generator=generator)
+        return draws.add_(keep).floor_().div_(keep)
 
 
 class Linear(nn.Module):
     """R affine maps; an input without the replicate axis, (B, n_in), is shared by all of them."""
 
-    def __init__(self, n_in: int, n_out: int, n_replicates: int) -> None:
+    def __init__(self, n_in: int, n_out: int, n_replicates: int, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_replicates, n_in, n_out))
-        self.bias = nn.Parameter(torch.empty(n_replicates, 1, n_out))
+        self.bias = nn.Parameter(torch.empty(n_replicates, 1, n_out)) if bias else None
 
     def reset(self, streams: Streams) -> None:
         """Uniform on +-1 / sqrt(n_in), torch's default for affine maps."""
         n_in, n_out = self.weight.shape[1:]
         bound = 1 / math.sqrt(n_in)
         self.weight.data = streams.uniform(n_in, n_out, bound=bound, like=self.weight)
-        self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
+        if self.bias is not None:
+            self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x.expand(len(self.weight), *x.shape[-2:]), self.weight)
+        x = x.expand(len(self.weight), *x.shape[-2:])
+        return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
 
 
 class BatchNorm(nn.Module):
@@ -96,13 +98,17 @@ class BatchNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Affine map, batch normalisation, ReLU, dropout."""
+    """Linear map, batch normalisation, ReLU, dropout.
+
+    The map has no bias: normalisation would take it away again, and Adam would turn the rounding of its
+    vanishing gradient into a random walk.
+    """
 
     def __init__(
         self, n_in: int, n_out: int, n_replicates: int, *, momentum: float, dropout_rate: float = 0.0
     ) -> None:
         super().__init__()
-        self.linear = Linear(n_in, n_out, n_replicates)
+        self.linear = Linear(n_in, n_out, n_replicates, bias=False)
         self.norm = BatchNorm(n_out, n_replicates, momentum)
         self.dropout_rate = dropout_rate
 

@@ -95,10 +95,8 @@ def train(
     progress
         Show a bar over epochs.
     """
-    streams = Streams(seeds, data.device)
     model = CountVAE(likelihood, shape, config, len(seeds)).to(data.device)
-    initialise(model, data, cells.train, cells.prior, streams)
-    return _Loop(model, data, cells, streams, order_seed).run(progress)
+    return _Loop(model, data, cells, seeds, order_seed).run(progress)
 
 
 def learning_rate(config: FitConfig, progress: float) -> float:
@@ -122,19 +120,20 @@ class _Loop:
     """The state of a training run; the replicates still in the stack are ``active``, by their original number."""
 
     def __init__(
-        self, model: CountVAE, data: CountData, cells: Cells, streams: Streams, order_seed: int
+        self, model: CountVAE, data: CountData, cells: Cells, seeds: Sequence[int], order_seed: int
     ) -> None:
         config = model.config
         if config.max_epochs is None:
             raise ValueError("config.max_epochs must be set to train; default_epochs gives a value.")
-        n = model.n_replicates
-        self.model, self.data, self.cells, self.streams = model, data, cells, streams
+        n = len(seeds)
+        self.streams = Streams(seeds, data.device)
+        initialise(model, data, cells.train, cells.prior, self.streams)
+        # the validation draws of a replicate are its own too, and the same in every epoch
+        self.validation_seeds = [seed ^ 1 for seed in seeds]
+        self.model, self.data, self.cells = model, data, cells
         self.config, self.n_epochs = config, config.max_epochs
         self.order = torch.Generator().manual_seed(order_seed)
-        self.validation_seeds = [order_seed + r for r in range(n)]
-        self.optimizer = Adam(
-            model.parameters(), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = self._new_optimizer()
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
         self.step = 0
         self.active = list(range(n))
@@ -148,11 +147,13 @@ class _Loop:
         with tqdm(total=self.n_epochs, desc=name, unit="epoch", disable=None if progress else True) as bar:
             for epoch in range(self.n_epochs):
                 train_elbo = self._train_epoch(epoch)
+                if not self.active:
+                    break
                 validation_elbo = self._validation_elbo()
                 self._record(epoch, train_elbo, validation_elbo)
-                self._leave(self._finished(epoch, validation_elbo))
                 bar.update()
                 bar.set_postfix(validation_elbo=f"{max(self.best):.2f}", refresh=False)
+                self._leave(self._finished(epoch, validation_elbo))
                 if not self.active:
                     break
         self.model.set_replicate_state(self.kept)
@@ -217,9 +218,11 @@ class _Loop:
 
     def _fail(self, epoch: int, batch: Batch, places: list[int]) -> None:
         """Record where the loss stopped being finite, and go on without these replicates."""
+        self.model.eval()  # looking must not move batch normalisation's running statistics
         for place in places:
             gene = _first_bad_gene(self.model, batch, place)
             self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
+        self.model.train()
         self._leave(places)
 
     def _leave(self, places: list[int]) -> None:
@@ -229,10 +232,17 @@ class _Loop:
         staying = [place for place in range(len(self.active)) if place not in places]
         self.active = [self.active[place] for place in staying]
         self.streams = self.streams.subset(staying)
+        moments = {name: self.optimizer.state[p] for name, p in self.model.named_parameters()}
         self.model.take(staying)
-        for moments in self.optimizer.state.values():
-            for name in ("exp_avg", "exp_avg_sq"):
-                moments[name] = moments[name][staying]
+        self.optimizer = self._new_optimizer()
+        for name, parameter in self.model.named_parameters():
+            self.optimizer.state[parameter] = {
+                key: value if key == "step" else value[staying] for key, value in moments[name].items()
+            }
+
+    def _new_optimizer(self) -> Adam:
+        config = self.config
+        return Adam(self.model.parameters(), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .config import FitConfig, Likelihood
 from .data import Batch
 from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
-from .layers import BatchNorm, Block, Linear, Streams
+from .layers import Block, Linear, Streams
 from .likelihood import log_likelihood
 
 _MIN_VARIANCE = 1e-4  # of q(z|x) and q(l|x)
@@ -153,12 +153,7 @@ class CountVAE(nn.Module):
     def take(self, replicates: Sequence[int]) -> None:
         """Keep only these replicates, in this order."""
         index = list(replicates)
-        for parameter in self.parameters():
-            parameter.data = parameter.data[index]
-            parameter.grad = None
-        for layer in self.modules():
-            if isinstance(layer, BatchNorm):
-                layer.running_mean, layer.running_var = layer.running_mean[index], layer.running_var[index]
+        self.set_replicate_state({name: value[index] for name, value in self.replicate_state().items()})
 
     def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:
         """Posterior of each cell; ``streams`` feed the dropout masks while training."""

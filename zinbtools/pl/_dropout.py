@@ -104,7 +104,9 @@ def _draw_medians(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
     rank = genes["mean_count"].rank(method="first").to_numpy() - 1
     medians = genes.groupby(rank * n_bins // len(genes)).median()
     x = medians["mean_count"]
-    ax.plot(x, medians["observed_zero_fraction"], color=COLORS["observed"], lw=3.2, alpha=0.5, label="observed")
+    ax.plot(
+        x, medians["observed_zero_fraction"], color=COLORS["observed"], lw=3.2, alpha=0.5, label="observed"
+    )
     for model, width in zip(models, (1.6, 0.9), strict=False):
         expected = medians[f"{model}_zero_fraction"]
         ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{LABELS[model]} expects")

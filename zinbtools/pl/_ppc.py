@@ -135,19 +135,18 @@ def _draw_check(ax: Axes, name: str, table: pd.DataFrame, metrics: pd.DataFrame)
 def _scale(ax: Axes, name: str, genes: pd.DataFrame) -> tuple[float, float]:
     """Set both axes linear or logarithmic, and return common limits."""
     values = genes[["observed", "predicted"]].to_numpy(dtype=float).ravel()
+    if name not in LINEAR and len(values) and (values > 0).all():
+        ax.set(xscale="log", yscale="log")
+        return values.min() / 1.3, 1.3 * values.max()
     usual = np.quantile(values[values > 0], 0.05) if (values > 0).any() else 0.0
-    if name in LINEAR or values.max(initial=0.0) < 20 * usual or not usual:
+    if name in LINEAR or values.max(initial=0.0) <= 20 * usual:
         low, high = values.min(initial=1.0), values.max(initial=0.01)
         return low - 0.05 * (high - low), high + 0.05 * (high - low)
-    high = 1.3 * values.max()
-    if (values > 0).all():
-        ax.set(xscale="log", yscale="log")
-        return values.min() / 1.3, high
     # A power of ten, so that no tick comes to lie in the linear part beside that of zero.
     smallest = 10.0 ** np.ceil(np.log10(usual))
     for set_scale in (ax.set_xscale, ax.set_yscale):
         set_scale("symlog", linthresh=smallest, linscale=0.6)
-    return -0.3 * smallest, high
+    return -0.3 * smallest, 1.3 * values.max()
 
 
 def _ks(metrics: pd.DataFrame, check: str, model: str) -> str:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from .. import get
 from .._keys import Keys
 from .._text import with_error
-from ._table import COLUMNS, MODELS, table_cells
+from ._table import COLUMNS, table_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,7 +63,8 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         rows=table_cells(study.table),
         pictures=[(p, b64encode(p.png).decode("ascii")) for p in pictures],
         genes=_top_genes(adata, key),
-        settings=_settings(adata, key, command),
+        command=command,
+        settings=_settings(adata, key),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
     )
 
@@ -74,14 +75,9 @@ def _splits(adata: AnnData, key: str | None) -> str:
 
 
 def _failures(adata: AnnData, key: str | None) -> list[str]:
-    """One line for each restart whose training broke off."""
+    """One sentence for each restart whose training broke off."""
     table = adata.uns[Keys(key).uns].get("failures")
-    if table is None:
-        return []
-    return [
-        f"{MODELS[row.model]} restart {row.restart} stopped at epoch {row.epoch}: {row.message}"
-        for row in table.itertuples()
-    ]
+    return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
 
 
 def _top_genes(adata: AnnData, key: str | None) -> list[list[str]]:
@@ -97,14 +93,9 @@ def _top_genes(adata: AnnData, key: str | None) -> list[list[str]]:
     ]
 
 
-def _settings(adata: AnnData, key: str | None, command: str | None) -> list[tuple[str, str]]:
+def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:
     params = adata.uns[Keys(key).uns]["params"]
-    shown = [
-        (name.replace("_", " "), _plain(value))
-        for name, value in sorted(params.items())
-        if name not in NOT_SHOWN
-    ]
-    return [("command", command), *shown] if command else shown
+    return [(name.replace("_", " "), _plain(params[name])) for name in sorted(set(params) - NOT_SHOWN)]
 
 
 def _plain(value: Any) -> str:

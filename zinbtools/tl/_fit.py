@@ -173,6 +173,7 @@ def fit_nb_zinb(
     ((400, 10), ['nb_mean', 'true_counts', 'zinb_dropout', 'zinb_mean'])
     """
     check_anndata(adata)
+    keys = Keys(key_added)
     chosen = _check_models(models)
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
@@ -209,9 +210,7 @@ def fit_nb_zinb(
     seeds = _Seeds.spawn(rng if random_state is None else random_state, n_restarts)
     shares = ((0.8, 0.0, 0.2) if protocol == "blog2019" else (0.8, 0.1, 0.1)) if split is None else split
     labels = read_split(adata, shares, seeds.split, config.stop_on)
-    config = replace(
-        config, max_epochs=config.max_epochs or default_epochs(int((labels == "train").sum()))
-    )
+    config = replace(config, max_epochs=config.max_epochs or default_epochs(int((labels == "train").sum())))
     where = resolve_device(device)
     wanted = _affordable(layers, chosen, adata, layer_memory)
     data = count_data(adata, counts.matrix, covariates, where)
@@ -231,7 +230,6 @@ def fit_nb_zinb(
     }
     failures = _failures(trainings, adata.var_names[counts.genes])
 
-    keys = Keys(key_added)
     results = Results(
         obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
         uns={

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zinbtools import get, simulate
+from zinbtools.study import conclusion, run_study, summary
+
+
+def test_a_study_is_the_verbs_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    adata = simulate.zisynth(n_obs=200)
+    found = run_study(adata, n_restarts=2, max_epochs=2, n_samples=5, rng=3, key_added="run2", progress=False)
+    assert capsys.readouterr().out == ""
+    assert found.adata is adata
+    assert found.conclusion == conclusion(adata, key="run2")
+    pd.testing.assert_frame_equal(found.table, summary(adata, key="run2"))
+    numbers = found.table.to_numpy(dtype=float)
+    assert np.isnan(numbers).sum() == 1  # the NB's mean dropout
+    assert str(found).endswith(found.conclusion)
+    assert adata.uns["run2"]["params"]["n_restarts"] == 2
+    assert get.zi_genes_df(adata, key="run2")["score"].notna().all()
+    assert get.nll_difference(adata, key="run2").n_cells == 20
+
+
+def test_the_same_seed_gives_the_same_study(capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (run_study(simulate.zisynth(n_obs=200), max_epochs=1, n_samples=5) for _ in range(2))
+    pd.testing.assert_frame_equal(get.metrics_df(one.adata), get.metrics_df(other.adata), check_exact=True)
+    assert one.conclusion == other.conclusion
+    assert "fitting NB and ZINB to 200 cells x 50 genes\n" in capsys.readouterr().out

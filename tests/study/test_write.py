@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import anndata
+import matplotlib.image as mpl_image
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from zinbtools import get
+from zinbtools.study import Study, report_html, staged, write_study
+
+FILES = {
+    "annotated.h5ad",
+    "report.html",
+    "metrics.csv",
+    "genes.csv",
+    "ppc.csv",
+    "history.csv",
+    "figures/dropout.png",
+    "figures/history.png",
+    "figures/ppc_cv.png",
+    "figures/ppc_dropout_ratio.png",
+    "figures/ppc_zeros_to_expression.png",
+    "figures/zero_study.png",
+    "figures/zi_scores.png",
+}
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def write(study: Study, folder: Path, **options: str) -> str:
+    folder.mkdir(exist_ok=True)
+    write_study(study, folder, **({"title": "some counts"} | options))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_everything_is_written_and_reads_back(study: Study, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    assert files_in(tmp_path) == FILES
+    adata = anndata.read_h5ad(tmp_path / "annotated.h5ad")
+    for name in ("metrics", "ppc", "history"):
+        frame = getattr(get, f"{name}_df")(adata)
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"{name}.csv"), frame, check_dtype=False)
+    genes = pd.read_csv(tmp_path / "genes.csv", index_col="gene")
+    pd.testing.assert_frame_equal(genes, get.zi_genes_df(study.adata))
+    for path in (tmp_path / "figures").iterdir():
+        assert mpl_image.imread(path).shape[1] == pytest.approx(3.4 * 240, abs=1)
+    assert plt.get_fignums() == []
+
+
+def test_without_layers_the_zero_study_is_left_out(study: Study, tmp_path: Path) -> None:
+    del study.adata.layers["zinb_dropout"]
+    report = write(study, tmp_path)
+    assert files_in(tmp_path) == FILES - {"figures/zero_study.png"}
+    assert report.count("<img") == 6
+
+
+# the report
+
+
+class Page(HTMLParser):
+    """What a page loads, shows and says."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.alts: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.loads += [values[name] or "" for name in ("src", "href", "srcset") if name in values]
+        if tag == "img":
+            self.alts.append(values.get("alt") or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> None:
+    report = write(study, tmp_path)
+    page = Page(report)
+    assert len(page.loads) == 7
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.loads)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?://|@import|url\(", report)
+    assert "viewport" in report
+    assert all(len(alt) > 20 for alt in page.alts)
+
+
+def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: Path) -> None:
+    page = Page(write(study, tmp_path, command="zinbtools study x.h5ad"))
+    text = " ".join(" ".join(page.words).split())
+    assert text.index(study.conclusion) < text.index("The two models") < text.index("Figures")
+    assert page.tags.index("p") < page.tags.index("table") < page.tags.index("img")
+    for model in ("nb", "zinb"):
+        assert f"{study.table.loc[model, 'nll']:.3f} ± 0.020" in text
+    for part in (
+        "400 cells × 60 genes (240 train, 80 validation, 80 test cells)",
+        "zinbtools study x.h5ad",
+        "best restart nb: 1, zinb: 0",
+        "anndata",
+    ):
+        assert part in text
+    top = get.zi_genes_df(study.adata).index[:10]
+    positions = [text.rindex(f" {gene} ") for gene in top]
+    assert positions == sorted(positions)
+
+
+def test_names_cannot_break_the_page(study: Study) -> None:
+    best = get.zi_genes_df(study.adata).index[0]
+    study.adata.var_names = [f"<b>{name}" if name == best else name for name in study.adata.var_names]
+    page = Page(report_html(study, [], title="<script>alert(1)</script>"))
+    assert not {"script", "b"} & set(page.tags)
+    assert f"<b>{best}" in page.words
+
+
+def test_a_restart_that_failed_is_not_hidden(study: Study) -> None:
+    message = "the loss of the ZINB model, restart 1, was not finite."
+    assert message[1:] not in report_html(study, [], title="counts")
+    study.adata.uns["zinbtools"]["failures"] = pd.DataFrame({"model": ["zinb"], "message": [message]})
+    assert "The loss of the ZINB model, restart 1, was not finite." in report_html(study, [], title="counts")
+
+
+# staged
+
+
+def test_files_arrive_together_and_others_stay(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "study"
+    out.mkdir(parents=True)
+    (out / "mine.txt").write_text("mine")
+    (out / "a.csv").write_text("old")
+    with staged(out) as folder:
+        (folder / "a.csv").write_text("new")
+        (folder / "figures").mkdir()
+        (folder / "figures" / "b.png").write_text("b")
+        assert (out / "a.csv").read_text() == "old"
+    assert files_in(out) == {"mine.txt", "a.csv", "figures/b.png"}
+    assert (out / "a.csv").read_text() == "new"
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_everything_as_it_was(failure: type[BaseException], tmp_path: Path) -> None:
+    def fail() -> None:
+        with staged(tmp_path / "study") as folder:
+            (folder / "a.csv").write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; give a folder"), staged(tmp_path / "study"):
+        pass

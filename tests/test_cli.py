@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import anndata
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from zinbtools import cli, simulate, tl
+
+QUICK = ["--max-epochs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _no_window() -> None:
+    mpl.use("Agg")
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> AnnData:
+    adata = simulate.zisynth(n_obs=200)
+    adata.obs["sample"] = pd.Categorical(np.where(np.arange(200) % 2, "a", "b"))
+    adata.write_h5ad(tmp_path / "counts.h5ad")
+    return adata
+
+
+@pytest.fixture
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of a small study."""
+    monkeypatch.setattr("zinbtools.study._write.pictures", lambda *_: [])
+
+
+def run(tmp_path: Path, *words: str) -> int:
+    return cli.main(["study", *words, "--out", str(tmp_path / "out")])
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    *_, last = printed.err.splitlines()
+    return last
+
+
+def test_help_is_quick_to_load() -> None:
+    script = "import sys, zinbtools.cli as c; c.parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "scanpy", "anndata", "matplotlib", "numpy", "pandas"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["study", "--help"], ["--version"]])
+def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="^0$"):
+        cli.main(words)
+    printed = capsys.readouterr().out
+    if words == ["--version"]:
+        assert printed == f"zinbtools {version('zinbtools')}\n"
+    else:
+        assert "usage: zinbtools" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "COMMAND"),
+        (["study", "--out", "o"], "one of the arguments INPUT --simulate is required"),
+        (["study", "a.h5ad"], "--out"),
+        (["study", "a.h5ad", "--simulate", "zisynth", "--out", "o"], "not allowed with argument"),
+        (
+            ["study", "a.h5ad", "--restarts", "0", "--out", "o"],
+            "--restarts: must be a whole number of 1 or more",
+        ),
+        (["study", "a.h5ad", "--n-top-genes", "ten", "--out", "o"], "--n-top-genes: must be a whole number"),
+    ],
+)
+def test_wrong_use_is_explained(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="^2$"):
+        cli.main(words)
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_becomes_a_folder_of_results(
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(
+        tmp_path,
+        str(tmp_path / "counts.h5ad"),
+        "--batch-key",
+        "sample",
+        "--n-top-genes",
+        "20",
+        "--seed",
+        "5",
+        *QUICK,
+    )
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "counts.h5ad: 200 cells x 50 genes\nkept 20 genes; dropped 0 cells" in printed
+    assert "held-out NLL" in printed
+    assert "20 test cells" in printed
+    out = tmp_path / "out"
+    adata = anndata.read_h5ad(out / "annotated.h5ad")
+    assert adata.shape == (200, 20)
+    params = adata.uns["zinbtools"]["params"]
+    assert (params["batch_key"], params["max_epochs"]) == ("sample", 1)
+    assert set(adata.var_names) == set(counts.var_names[np.argsort(-counts.X.toarray().var(axis=0))[:20]])
+    nll = pd.read_csv(out / "metrics.csv").query("metric == 'nll'")
+    assert set(nll["model"]) == {"nb", "zinb"}
+    assert "--batch-key sample" in (out / "report.html").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {"counts.h5ad", "out"}
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")
+@pytest.mark.usefixtures("_no_pictures")
+def test_zarr_and_h5ad_give_the_same(
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts.layers["counts"], counts.X = counts.X, np.log1p(counts.X.toarray())
+    counts.write_zarr(tmp_path / "logged.zarr")
+    found = []
+    for i, words in enumerate([["logged.zarr", "--layer", "counts"], ["counts.h5ad"]]):
+        out = tmp_path / str(i)
+        assert (
+            cli.main(["study", str(tmp_path / words[0]), *words[1:], "--out", str(out), "--quiet", *QUICK])
+            == 0
+        )
+        found.append((out / "metrics.csv").read_bytes())
+    assert found[0] == found[1]
+    printed = capsys.readouterr().out
+    assert printed.count("model ") == 2
+    assert "fitting" not in printed
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_counts_can_be_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--simulate", "zisynth", "--lam", "0.1", "--n-obs", "150", *QUICK) == 0
+    assert "ZISynth, lambda = 0.1: 150 cells x 50 genes" in capsys.readouterr().out
+    adata = anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad")
+    expected = simulate.zisynth(lam=0.1, n_obs=150)
+    assert (adata.X != expected.X).nnz == 0
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_empty_cells_and_unseen_genes_are_dropped_and_told(
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = counts.X.toarray()
+    dense[:3] = 0
+    dense[:, 7] = 0
+    AnnData(dense).write_h5ad(tmp_path / "gaps.h5ad")
+    assert run(tmp_path, str(tmp_path / "gaps.h5ad"), *QUICK) == 0
+    assert "kept 49 genes; dropped 3 cells without a count of these" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["absent.h5ad"], "there is no file .*absent.h5ad"),
+        (["broken.h5ad"], "cannot read .*broken.h5ad as h5ad"),
+        (["counts.txt"], "counts.txt must end in .h5ad or .zarr"),
+        (["counts.h5ad", "--layer", "raw"], "layer 'raw' is not in adata.layers"),
+        (["counts.h5ad", "--batch-key", "plate"], "'plate' is not in adata.obs"),
+        (["counts.h5ad", "--min-detection", "1"], "min_detection must be a share"),
+        (["counts.h5ad", "--protocol", "blog2018"], "protocol must be one of"),
+        (["counts.h5ad", "--device", "tpu"], "device must be"),
+        (["logged.h5ad"], "not whole, as log-transformed data do"),
+    ],
+)
+@pytest.mark.usefixtures("counts")
+def test_what_cannot_be_used_is_said_in_one_line_and_nothing_is_written(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.h5ad").write_text("this is not HDF5")
+    (tmp_path / "counts.txt").write_text("1 2 3")
+    AnnData(np.log1p(np.arange(12.0, dtype="float32").reshape(4, 3))).write_h5ad(tmp_path / "logged.h5ad")
+    before = set(tmp_path.iterdir())
+    assert run(tmp_path, str(tmp_path / words[0]), *words[1:]) == 2
+    line = error_of(capsys)
+    assert line.startswith("zinbtools: error: ")
+    assert pd.Series([line]).str.contains(message).all(), line
+    assert "'\"" not in line
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_fit_that_fails_is_told_apart_from_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("No fit:\n  the loss was not finite")
+
+    monkeypatch.setattr(tl, "fit_nb_zinb", fail)
+    assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50") == 1
+    assert error_of(capsys) == "zinbtools: the fit failed: No fit: the loss was not finite"
+
+
+@pytest.mark.parametrize("step", ["fit_nb_zinb", "zi_scores"])
+def test_an_interrupt_leaves_nothing_behind(
+    step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tl, step, interrupt)
+    assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "100", *QUICK) == 130
+    assert error_of(capsys) == f"zinbtools: interrupted; nothing was written to {tmp_path / 'out'}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warning_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import warnings
+
+    def warn(arguments: object, *, command: str) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("mind the\n gap", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "study", warn)
+    assert run(tmp_path, "--simulate", "zisynth") == 0
+    assert capsys.readouterr().err == "zinbtools: UserWarning: mind the gap\n"
