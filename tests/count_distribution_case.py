@@ -1,4 +1,4 @@
-"""What every count distribution must satisfy; a new one only says how to build it and what to compare it with."""
+"""What every count distribution must satisfy; a new one only says how to build it and what it must equal."""
 
 from __future__ import annotations
 

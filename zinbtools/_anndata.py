@@ -1,4 +1,4 @@
-"""The only door between AnnData and the numbers: counts and covariates in, checked; results out, all at once."""
+"""The only door between AnnData and the numbers: checked counts and covariates in, results out."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Covariates:
         return _codes(obs, self.batch_key, self.batches)
 
     def matrix(self, obs: pd.DataFrame) -> np.ndarray:
-        """One-hot categories and standardised continuous columns, (n_obs, n_covariates); one category needs no column."""
+        """One-hot categories (none for a single one) and standardised continuous columns."""
         columns: list[np.ndarray] = [np.zeros((len(obs), 0), dtype=np.float32)]
         categorical = {self.batch_key: self.batches} if self.batch_key is not None else {}
         for key, categories in (categorical | self.categorical).items():
@@ -218,7 +218,8 @@ def read_covariates(
         sizes = column.value_counts()
         if sizes.min() < 2:
             raise ValueError(
-                f"batch_key {batch_key!r}: batch {sizes.idxmin()!r} has one cell; merge it with another or drop it."
+                f"batch_key {batch_key!r}: batch {sizes.idxmin()!r} has one cell; "
+                "merge it with another or drop it."
             )
         batches = sorted(sizes.index)
         if batch_key in categorical_keys:
@@ -280,7 +281,7 @@ def read_split(
 
 @dataclass
 class Results:
-    """All that a fit writes, collected first, so that nothing is written if something goes wrong on the way."""
+    """All that a fit writes, collected first, so that nothing is written if something goes wrong."""
 
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, np.ndarray] = field(default_factory=dict)
@@ -318,7 +319,7 @@ def spread(values: np.ndarray, genes: np.ndarray) -> np.ndarray:
 
 
 def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as h5ad and zarr can hold them: ``None`` and empty ones left out, sequences as string arrays."""
+    """Settings as h5ad and zarr can hold them: without ``None`` and empty ones, lists as string arrays."""
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +52,11 @@ class Fitted:
 
     @property
     def config(self) -> FitConfig:
-        kinds = {field.name: type(field.default) for field in fields(FitConfig)} | {"max_epochs": int}
-        return FitConfig(**{name: kind(self.params[name]) for name, kind in kinds.items()})
+        # a file gives numpy's scalars back
+        values = {field.name: self.params[field.name] for field in fields(FitConfig)}
+        return FitConfig(
+            **{name: getattr(value, "item", lambda v=value: v)() for name, value in values.items()}
+        )
 
     @property
     def covariates(self) -> Covariates:
@@ -98,7 +101,7 @@ class Fitted:
         """The restart of highest validation ELBO."""
         return int(self.params["best_restart"][model])
 
-    def load(self, model: str, device: torch.device, restart: int | None = None) -> CountVAE:
+    def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
         """One restart of a model, in evaluation mode; the best one by default."""
         if model not in self.models:
             raise ValueError(f"model must be one of {', '.join(self.models)}, found {model!r}.")
@@ -112,7 +115,7 @@ class Fitted:
             n_groups=self.covariates.n_groups,
             n_covariates=self.covariates.n_columns,
         )
-        rebuilt = CountVAE(cast(Likelihood, model), shape, self.config)
+        rebuilt = CountVAE(model, shape, self.config)
         shared = {name: arrays.pop(name) for name in ("library_mean", "library_variance")}
         rebuilt.load_state_dict({name: value[[chosen]] for name, value in arrays.items()} | shared)
         return rebuilt.to(device).eval()
@@ -135,7 +138,7 @@ def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torc
 
 
 def store_covariates(covariates: Covariates) -> dict[str, Any]:
-    """As a dictionary that h5ad and zarr can hold; column names may hold any character, so they are values."""
+    """As a dictionary that files can hold; column names may have any character, so they are values."""
     return {
         "batch_key": covariates.batch_key,
         "batches": covariates.batches,

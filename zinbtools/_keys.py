@@ -24,7 +24,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         if "/" in (self.key_added or ""):
-            raise ValueError(f"key_added must not hold '/', which files keep apart, found {self.key_added!r}.")
+            raise ValueError(f"key_added must not hold '/', as files cannot, found {self.key_added!r}.")
 
     @property
     def uns(self) -> str:

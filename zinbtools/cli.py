@@ -205,7 +205,7 @@ def _sentence(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     print(f"zinbtools: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
 
 

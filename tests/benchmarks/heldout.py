@@ -83,7 +83,11 @@ def main() -> None:
             print(*record.values(), sep="\t", flush=True)
             records.append(record)
     table = pd.DataFrame(records)
-    print(table.groupby(["data", "model"], sort=False)[["test_nll", "validation_elbo", "cpu_s", "epochs"]].median())
+    print(
+        table.groupby(["data", "model"], sort=False)[
+            ["test_nll", "validation_elbo", "cpu_s", "epochs"]
+        ].median()
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,11 @@ def test_the_container_does_not_matter(container):
     counts = np.random.default_rng(0).poisson(0.7, (20, 6)) + np.eye(20, 6, dtype=int)
     counts[:, 0] += 1
     reference, other = CountData(counts), CountData(container(counts))
-    for a, b in zip(vars(reference.batch(torch.arange(20))).values(), vars(other.batch(torch.arange(20))).values(), strict=True):
+    for a, b in zip(
+        vars(reference.batch(torch.arange(20))).values(),
+        vars(other.batch(torch.arange(20))).values(),
+        strict=True,
+    ):
         assert torch.equal(a, b)
 
 

@@ -35,8 +35,10 @@ class TestZeroInflatedNegativeBinomial(CountDistributionCase):
     def reference(self, x, mu, theta):
         dropout = 1 / (1 + np.exp(-LOGIT))
         base = stats.nbinom.logpmf(x, theta, theta / (theta + mu))
-        return np.log(dropout * (x == 0) + (1 - dropout) * np.exp(base)) if (x == 0).all() else np.where(
-            x == 0, np.log(dropout + (1 - dropout) * np.exp(base)), np.log1p(-dropout) + base
+        return (
+            np.log(dropout * (x == 0) + (1 - dropout) * np.exp(base))
+            if (x == 0).all()
+            else np.where(x == 0, np.log(dropout + (1 - dropout) * np.exp(base)), np.log1p(-dropout) + base)
         )
 
     def test_no_dropout_is_the_nb(self):

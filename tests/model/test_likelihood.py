@@ -24,7 +24,9 @@ def parameters(shape, theta_shape, zero_inflated, dtype, seed=0):
     log_mean = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
     log_theta = 2 * torch.randn(theta_shape, generator=generator, dtype=torch.float64)
     logit = 2 * torch.randn(shape, generator=generator, dtype=torch.float64) if zero_inflated else None
-    return [None if value is None else value.to(dtype).requires_grad_() for value in (log_mean, log_theta, logit)]
+    return [
+        None if value is None else value.to(dtype).requires_grad_() for value in (log_mean, log_theta, logit)
+    ]
 
 
 @pytest.mark.parametrize("zero_inflated", [False, True])
@@ -47,7 +49,9 @@ def test_value_and_gradients_agree_with_autograd(zero_inflated, theta_shape, dty
     (expected * weight).sum().backward()
     for a, b in zip(ours, theirs, strict=True):
         if a is not None:
-            scale = 5 if a.shape[1] == 1 else 1  # a gradient summed over cells has the rounding of all of them
+            scale = (
+                5 if a.shape[1] == 1 else 1
+            )  # a gradient summed over cells has the rounding of all of them
             np.testing.assert_allclose(a.grad, b.grad, rtol=rtol, atol=atol * scale)
 
 
@@ -58,9 +62,7 @@ def test_without_gradient_the_value_is_the_same():
     assert torch.equal(log_likelihood(batch, *with_gradient), log_likelihood(batch, *without))
 
 
-@pytest.mark.parametrize(
-    ("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-5, 1e-4)]
-)
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 0.0), (torch.float32, 1e-5, 1e-4)])
 @pytest.mark.parametrize("model", ["nb", "zinb"])
 def test_reference_rows(shared_data, model, dtype, rtol, atol):
     """Every row as a data set of one cell and one gene; the gradients against float64 autograd."""

@@ -21,7 +21,7 @@ def normal(value: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
 
 
 def integrate(model: CountVAE, data: CountData, cell: int) -> float:
-    """``log p(x)`` of one cell by the trapezoid rule over z, and over the log library size where it is latent."""
+    """``log p(x)`` of one cell by the trapezoid rule over z, and over the library size if it is latent."""
     batch = data.batch(torch.tensor([cell]), torch.float64)
     z = torch.linspace(-7, 7, 401, dtype=torch.float64)
     if model.library_encoder is None:

@@ -1,4 +1,4 @@
-"""The training loop: restarts alone and in a stack, early stopping, best weights, losses that are not finite."""
+"""The training loop: restarts alone and stacked, early stopping, best weights, losses that are not finite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_a_restart_is_the_same_alone_and_in_a_stack_after_one_epoch(fit, likelih
 def test_a_restart_has_the_same_held_out_likelihood_alone_and_in_a_stack(fit, data, cells):
     stack = marginal_log_likelihood(fit(max_epochs=12).model, data, cells.stop, n_samples=50)
     for place, seed in enumerate(SEEDS):
-        alone = marginal_log_likelihood(fit(seeds=[seed], max_epochs=12).model, data, cells.stop, n_samples=50)
+        alone = marginal_log_likelihood(
+            fit(seeds=[seed], max_epochs=12).model, data, cells.stop, n_samples=50
+        )
         # rounding grows over the steps; the difference stays far below the Monte Carlo error of a cell
         mean = float(stack.log_likelihood[place].mean())
         assert float(alone.log_likelihood.mean()) == pytest.approx(mean, abs=1e-3)

@@ -236,6 +236,7 @@ def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     params, keys = fit_params(adata, key), Keys(key)
     mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
     zero = _is_zero(read_matrix(adata, params.get("layer"))) & np.isfinite(mean)
+    kinds: tuple[str, ...]
     if "true_counts" in adata.layers:
         kinds, code = KINDS_OF_ZERO, ~_is_zero(read_matrix(adata, "true_counts"))[zero]
     else:

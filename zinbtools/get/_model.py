@@ -82,8 +82,8 @@ def expected_counts(
     model
         ``"nb"`` or ``"zinb"``.
     kind
-        ``"mean"``: mean of the NB part, counts, as in ``layers["zinb_mean"]``. ``"dropout"``: dropout probability,
-        as in ``layers["zinb_dropout"]``. ``"zero"``: probability of a zero, dropout included.
+        ``"mean"``: mean of the NB part, counts, as in ``layers["zinb_mean"]``. ``"dropout"``: dropout
+        probability, as in ``layers["zinb_dropout"]``. ``"zero"``: probability of a zero, dropout included.
     obs, var
         Names, or boolean arrays, of the cells and genes; all by default.
     device
@@ -93,8 +93,8 @@ def expected_counts(
 
     Returns
     -------
-    Cells x genes, float32; the values of the layers where the AnnData has the cells that were fitted, in their
-    order. NaN for genes that were not fitted.
+    Cells x genes, float32; the values of the layers where the AnnData has the cells that were fitted, in
+    their order. NaN for genes that were not fitted.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """The two count distributions: negative binomial and zero-inflated negative binomial.
 
-Exact from means of 1e-8 to 1e5, inverse dispersions of 1e-3 to 1e8 and counts to 250,000; everything broadcasts.
+Exact from means of 1e-8 to 1e5, inverse dispersions of 1e-3 to 1e8 and counts to 250,000; everything
+broadcasts.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def log_zero_prob(log_nb_zero: Tensor, dropout_logit: Tensor) -> Tensor:
 
 
 def nb_log_ratios(counts: Tensor, log_mu: Tensor, mu: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The misfit of positive counts: ``delta``, ``log_total`` and ``log_count``, all 0 where ``counts == mu``.
+    """The misfit of positive counts: ``delta``, ``log_total``, ``log_count``, all 0 where ``counts == mu``.
 
     ``delta = (x - mu) / (theta + mu)``, ``log_total = log[(x + theta) / (mu + theta)]`` and
     ``log_count = log[mu (x + theta) / (x (mu + theta))]``. The part of log NB that grows with the misfit is

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from .data import CountData
-from .layers import Streams
+from .layers import Linear, Streams
 from .vae import CountVAE
 
 _INITIAL_LIBRARY_VARIANCE = 0.01
 _INITIAL_DROPOUT_LOGIT = -3.0
+_INITIAL_WEIGHT_SCALE = 0.1
 _THETA_RANGE = (0.1, 1e3)
 
 
 def initialise(model: CountVAE, data: CountData, train: Tensor, prior: Tensor, streams: Streams) -> None:
-    """Draw the weights and set the priors; with ``config.initialisation == "moments"``, set the output biases too.
+    """Draw the weights, set the priors and, with ``initialisation="moments"``, the output biases.
 
     Parameters
     ----------
@@ -43,30 +44,30 @@ def _set_library_prior(model: CountVAE, data: CountData, cells: Tensor) -> None:
 @torch.no_grad()
 def _set_output_moments(model: CountVAE, data: CountData, cells: Tensor) -> None:
     proportion, theta = _moments(data, cells)
-    log_proportion = proportion.log().float()
-    model.scale.weight *= 0.1
-    model.scale.bias[:] = log_proportion
-    log_theta = theta.log().float()
+    _aim(model.scale, proportion.log())
     if model.log_theta is not None:
-        model.log_theta[:] = log_theta
+        model.log_theta[:] = theta.log()
     if model.dispersion is not None:
-        model.dispersion.weight *= 0.1
-        model.dispersion.bias[:] = log_theta
+        _aim(model.dispersion, theta.log())
     if model.dropout is not None:
-        model.dropout.weight *= 0.1
-        model.dropout.bias.fill_(_INITIAL_DROPOUT_LOGIT)
+        _aim(model.dropout, torch.tensor(_INITIAL_DROPOUT_LOGIT))
     if model.library_encoder is not None:
-        model.library_encoder.mean.weight *= 0.1
-        model.library_encoder.mean.bias.fill_(model.library_mean.mean())
-        model.library_encoder.log_variance.weight *= 0.1
-        model.library_encoder.log_variance.bias.fill_(torch.tensor(_INITIAL_LIBRARY_VARIANCE).log())
+        _aim(model.library_encoder.mean, model.library_mean.mean())
+        _aim(model.library_encoder.log_variance, torch.tensor(_INITIAL_LIBRARY_VARIANCE).log())
+
+
+def _aim(head: Linear, value: Tensor) -> None:
+    """Let an output layer start near a value: its bias there, its weights small."""
+    assert head.bias is not None
+    head.weight.mul_(_INITIAL_WEIGHT_SCALE)
+    head.bias[:] = value.to(head.bias.dtype)
 
 
 def _moments(data: CountData, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of each gene in the total, and the inverse dispersion that its variance around that share asks for."""
+    """Share of each gene in the total, and inverse dispersion of the counts around that share, (G,) each."""
     G = data.n_genes
     sums = {k: torch.zeros(G, dtype=torch.float64, device=data.device) for k in ("x", "xx", "xl")}
-    library, library_squared = 0.0, 0.0
+    library, library_squared = torch.zeros(2, dtype=torch.float64, device=data.device)
     for batch in data.batches(cells, 4096, torch.float64):
         row = torch.div(batch.positions, G, rounding_mode="floor")
         size = batch.log_library.exp()

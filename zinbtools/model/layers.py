@@ -1,4 +1,4 @@
-"""Network layers whose parameters carry a leading replicate axis R, and the random streams of the replicates."""
+"""Network layers whose parameters carry a leading replicate axis R, and the replicates' random streams."""
 
 from __future__ import annotations
 

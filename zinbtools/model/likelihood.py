@@ -79,26 +79,25 @@ class _LogLikelihood(torch.autograd.Function):
 def _at_zero(
     log_mean: Tensor, log_theta: Tensor, theta: Tensor, dropout_logit: Tensor | None, with_gradient: bool
 ) -> list[Tensor]:
-    """Log probability of a zero; on request its derivatives by log mean, log theta and logit: (R, B, G) each."""
+    """Log probability of a zero, and its derivatives by log mean, log theta and logit: (R, B, G) each."""
     ratio = torch.exp((log_mean - log_theta).clamp_(max=80))  # mu / theta, kept from overflow
     log_ratio = torch.log1p(ratio)
     nb_zero = -theta * log_ratio
-    if dropout_logit is None:
-        value, weight = nb_zero, None
-    else:
-        value, weight, by_logit = _inflate(nb_zero, dropout_logit)
+    inflated = None if dropout_logit is None else _inflate(nb_zero, dropout_logit)
+    value = nb_zero if inflated is None else inflated[0]
     if not with_gradient:
         return [value]
     share = ratio.div_(1 + ratio)  # mu / (mu + theta)
     by_mean = -theta * share
     by_theta = theta * _log1p_minus(-share, -log_ratio, log_mean)
-    if weight is None:
+    if inflated is None:
         return [value, by_mean, by_theta]
-    return [value, by_mean.mul_(weight), by_theta.mul_(weight), by_logit]
+    _, kept, by_logit = inflated
+    return [value, by_mean.mul_(kept), by_theta.mul_(kept), by_logit]
 
 
 def _inflate(nb_zero: Tensor, logit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``log(pi + (1 - pi) e^z)``, its derivative by ``z``, P(no dropout | x = 0), and its derivative by the logit."""
+    """``log(pi + (1 - pi) e^z)`` and its derivatives by ``z``, P(no dropout | x = 0), and by the logit."""
     kept = torch.sigmoid(nb_zero - logit)
     by_logit = torch.sigmoid(-logit) - kept
     if nb_zero.dtype == torch.float64:
@@ -138,8 +137,8 @@ def _at_counts(
 def _log1p_minus(t: Tensor, log1p_t: Tensor, log_mean: Tensor) -> Tensor:
     """``log(1 + t) - t``; by its series near 0 where the difference would lose digits that count.
 
-    The difference errs by the rounding of t, which the derivatives by log theta multiply by theta: together less
-    than the rounding of the mean or count, which is below 1e-4 up to 500.
+    The difference errs by the rounding of t, which the derivatives by log theta multiply by theta: together
+    less than the rounding of the mean or count, which is below 1e-4 up to 500.
     """
     if t.dtype == torch.float64 or log_mean.numel() == 0 or log_mean.max() < math.log(500):
         return log1p_t - t
@@ -148,6 +147,6 @@ def _log1p_minus(t: Tensor, log1p_t: Tensor, log_mean: Tensor) -> Tensor:
 
 
 def _select(by_gene: Tensor, batch: Batch) -> Tensor:
-    """The value that belongs to each positive count, from one per gene, (R, 1, G), or per entry, (R, B, G)."""
+    """The value of each positive count, (R, P), from one per gene, (R, 1, G), or per entry, (R, B, G)."""
     index = batch.genes if by_gene.shape[1] == 1 else batch.positions
     return by_gene.flatten(1).index_select(1, index)

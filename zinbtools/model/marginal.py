@@ -34,8 +34,8 @@ def marginal_log_likelihood(
 ) -> MarginalLikelihood:
     r"""Estimate ``log p(x_n)`` by importance sampling from the approximate posterior.
 
-    With ``(z_k, l_k) ~ q(z|x_n) q(l|x_n)`` and ``w_k = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n) q(l_k|x_n))``,
-    the estimate is ``log mean_k w_k``; its standard error, by the delta method, is
+    With ``(z_k, l_k) ~ q(z|x_n) q(l|x_n)`` and ``w_k = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n)
+    q(l_k|x_n))``, the estimate is ``log mean_k w_k``; its standard error, by the delta method, is
     ``sqrt(sum w^2 / (sum w)^2 - 1 / K)``. All in float64.
 
     Parameters

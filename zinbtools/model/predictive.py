@@ -24,7 +24,7 @@ BLOCK = 512
 
 
 class Expectation(NamedTuple):
-    """A block of cells, averaged over draws from the posterior; (n_cells, n_genes) float32 if not said otherwise.
+    """A block of cells, averaged over draws from the posterior; (n_cells, n_genes) float32 unless said.
 
     Attributes
     ----------

@@ -1,9 +1,9 @@
-"""One training loop: optimiser, schedule, early stopping, best weights, and replicates whose loss is not finite."""
+"""One training loop: optimiser, schedule, early stopping, best weights, and losses that are not finite."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,7 +60,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Cells:
-    """Which cells are for what: indices, (n,) each. ``stop`` decides when to stop, ``prior`` makes the prior."""
+    """Which cells are for what: ``stop`` decides when to stop, ``prior`` makes the library prior."""
 
     train: Tensor
     stop: Tensor
@@ -109,7 +109,7 @@ def learning_rate(config: FitConfig, progress: float) -> float:
 
 @torch.no_grad()
 def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams) -> Tensor:
-    """Mean ELBO over cells, nats per cell, (R,), of a model in evaluation mode, by one latent draw per cell."""
+    """Mean ELBO over cells, nats per cell, (R,), by one draw per cell; the model is in evaluation mode."""
     total = torch.zeros(model.n_replicates, dtype=torch.float64, device=data.device)
     for batch in data.batches(cells, model.config.batch_size):
         total += model.elbo(batch, streams).sum(1)
@@ -117,7 +117,7 @@ def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams)
 
 
 class _Loop:
-    """The state of a training run; the replicates still in the stack are ``active``, by their original number."""
+    """The state of a training run; ``active`` are the replicates in the stack, by their original number."""
 
     def __init__(
         self, model: CountVAE, data: CountData, cells: Cells, seeds: Sequence[int], order_seed: int
@@ -201,7 +201,7 @@ class _Loop:
         ]
 
     def _finished(self, epoch: int, validation_elbo: Tensor) -> list[int]:
-        """Keep the weights of those that did better than before; the places in the stack of those that may stop."""
+        """Keep the weights of those that did better; the places in the stack of those that may stop."""
         finished = []
         state = self.model.replicate_state()
         for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo.tolist(), strict=True)):
@@ -242,7 +242,9 @@ class _Loop:
 
     def _new_optimizer(self) -> Adam:
         config = self.config
-        return Adam(self.model.parameters(), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
+        return Adam(
+            self.model.parameters(), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True
+        )
 
 
 @torch.no_grad()

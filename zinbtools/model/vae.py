@@ -82,9 +82,9 @@ class Encoder(nn.Module):
 class CountVAE(nn.Module):
     """R replicates of one architecture.
 
-    ``z ~ N(0, I)``, ``l ~ N(m_s, v_s)``, ``rho = softmax(f(z, covariates))``, ``x_g ~ NB(e^l rho_g, theta_g)``,
-    and for the ZINB a zero instead with probability ``sigmoid(h_g(z, covariates))``. Where size factors are
-    given, ``mu_g = size factor * exp(f_g)``.
+    ``z ~ N(0, I)``, ``l ~ N(m_s, v_s)``, ``rho = softmax(f(z, covariates))``, ``x_g ~ NB(e^l rho_g,
+    theta_g)``, and for the ZINB a zero instead with probability ``sigmoid(h_g(z, covariates))``. Where size
+    factors are given, ``mu_g = size factor * exp(f_g)``.
 
     Parameters
     ----------
@@ -178,10 +178,10 @@ class CountVAE(nn.Module):
             log_scale = log_scale.log_softmax(-1)
         if self.dispersion is not None:
             log_theta = self.dispersion(hidden)
-        elif self.config.dispersion == "gene-batch":
-            log_theta = self.log_theta[:, batch.group]
         else:
-            log_theta = self.log_theta
+            assert self.log_theta is not None
+            per_batch = self.config.dispersion == "gene-batch"
+            log_theta = self.log_theta[:, batch.group] if per_batch else self.log_theta
         dropout_logit = None if self.dropout is None else self.dropout(hidden)
         return CountParameters(log_scale + library, log_theta, dropout_logit)
 

@@ -77,8 +77,8 @@ def fit_nb_zinb(
     r"""Fit a negative binomial and a zero-inflated negative binomial autoencoder to raw counts.
 
     Both are scVI's model: ``z ~ N(0, I)``, ``l ~ N(m_s, v_s)`` the log library size of batch s,
-    ``mu = e^l softmax(f(z, s))``, ``x ~ NB(mu, theta)`` with variance ``mu + mu^2 / theta``; the ZINB puts a zero
-    in place of the count with probability ``sigmoid(h(z, s))``. They share architecture, split, order of
+    ``mu = e^l softmax(f(z, s))``, ``x ~ NB(mu, theta)`` with variance ``mu + mu^2 / theta``; the ZINB puts a
+    zero in place of the count with probability ``sigmoid(h(z, s))``. They share architecture, split, order of
     minibatches and seeds, and differ in nothing but the dropout head.
 
     Parameters
@@ -102,11 +102,11 @@ def fit_nb_zinb(
     dispersion
         One ``theta`` per gene, per gene and batch, or per gene and cell.
     library
-        ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the counts
-        that dropout removes, which biases the comparison.
+        ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the
+        counts that dropout removes, which biases the comparison.
     n_restarts
-        Independent fits of each model, trained together. Layers, embeddings and ``var`` columns come from the one
-        with the best validation ELBO, the metrics from all.
+        Independent fits of each model, trained together. Layers, embeddings and ``var`` columns come from
+        the one with the best validation ELBO, the metrics from all.
     max_epochs
         Passes over the training cells; chosen by the number of cells by default.
     early_stopping
@@ -114,8 +114,9 @@ def fit_nb_zinb(
     batch_size, learning_rate
         Cells per minibatch; peak learning rate, the protocol's by default.
     split
-        Shares of training, validation and test cells, or a column of ``obs`` that holds ``train``, ``validation``
-        and ``test``. By default (0.8, 0.1, 0.1), and (0.8, 0, 0.2) for ``"blog2019"``, which stops on test cells.
+        Shares of training, validation and test cells, or a column of ``obs`` that holds ``train``,
+        ``validation`` and ``test``. By default (0.8, 0.1, 0.1), and (0.8, 0, 0.2) for ``"blog2019"``, which
+        stops on test cells.
     n_draws
         Posterior draws over which layers are averaged.
     layers

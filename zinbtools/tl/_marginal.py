@@ -30,8 +30,9 @@ def marginal_ll(
     r"""Log likelihood of cells by importance sampling.
 
     ``log p(x_n)`` is estimated by ``log mean_k w_nk`` with
-    ``w_nk = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n) q(l_k|x_n))`` and draws from ``q``, in double precision.
-    It is biased low by about half the squared Monte Carlo error of the cell. Both models use the same draws.
+    ``w_nk = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n) q(l_k|x_n))`` and draws from ``q``, in double
+    precision. It is biased low by about half the squared Monte Carlo error of the cell. Both models use the
+    same draws.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def marginal_ll(
                 by_cell[name][cells] = estimate.log_likelihood[0].numpy(force=True)
     target = adata.copy() if copy else adata
     as_actual(target)
-    for name, values in by_cell.items():
-        target.obs[fit.keys.marginal_ll(name)] = values
+    for model, values in by_cell.items():
+        target.obs[fit.keys.marginal_ll(model)] = values
     update_metrics(target, fit.keys, rows)
     return target if copy else None

@@ -1,4 +1,4 @@
-"""`ppc`: do the models produce counts like the ones observed?"""
+"""`ppc`: whether the models produce counts like the ones observed."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def ppc(
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Posterior predictive checks: one number per gene from replicated counts, against the same from the data.
+    """Posterior predictive checks: a number per gene from replicated counts against the same from the data.
 
-    A draw takes z and the library size of each cell from the posterior, then counts from the decoder. The checks
-    follow from sums over cells, so that draws stream through and nothing but genes x checks is kept.
+    A draw takes z and the library size of each cell from the posterior, then counts from the decoder. The
+    checks follow from sums over cells, so that draws stream through and nothing but genes x checks is kept.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def ppc(
     ``None``, or the copy. Sets:
 
     ``uns["zinbtools"]["ppc"]``
-        ``genes``: a table of gene, check, observed value and mean over draws of each model's best restart (NaN
-        where a check is undefined); ``n_samples``; ``split``.
+        ``genes``: a table of gene, check, observed value and mean over draws of each model's best restart
+        (NaN where a check is undefined); ``n_samples``; ``split``.
     ``uns["zinbtools"]["metrics"]``
-        Rows ``ks_<check>`` per restart: Kolmogorov-Smirnov distance over genes between observed values and means
-        over draws, as in the study. The draws of a perfect model do not reach 0.
+        Rows ``ks_<check>`` per restart: Kolmogorov-Smirnov distance over genes between observed values and
+        means over draws, as in the study. The draws of a perfect model do not reach 0.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`zi_scores`: which genes gain from zero inflation?"""
+"""`zi_scores`: which genes gain from zero inflation."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def zi_scores(
 ) -> AnnData | None:
     """Score each gene by how much better the ZINB reconstructs it than the NB.
 
-    The score is the mean over cells of ``E_q log p_ZINB(x_ng | z, l) - E_q log p_NB(x_ng | z, l)``: the study's
-    score with its sign turned, so that POSITIVE means zero-inflated, and averaged over ``n_samples`` draws
-    instead of one. It compares two different networks; small scores also reflect how they differ otherwise.
+    The score is the mean over cells of ``E_q log p_ZINB(x_ng | z, l) - E_q log p_NB(x_ng | z, l)``: the
+    study's score with its sign turned, so that POSITIVE means zero-inflated, and averaged over ``n_samples``
+    draws instead of one. It compares two different networks; small scores also reflect how they differ
+    otherwise.
 
     Parameters
     ----------
