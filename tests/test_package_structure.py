@@ -31,7 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "model": {"jobs", "stats"},
     "stats": set(),
     "jobs": set(),
-    "_anndata": {"model", "stats"},
+    "_anndata": set(),
+    "_fitted": {"model"},
 }
 BARRED: dict[str, set[str]] = {
     "model": {"anndata", "scanpy", "matplotlib", "pandas"},

@@ -88,10 +88,15 @@ class Covariates:
         return None if self.size_factor_key is None else obs[self.size_factor_key].to_numpy(np.float64)
 
 
-def check_anndata(adata: Any) -> None:
-    """Refuse what is not an AnnData, has no cells or genes, or whose genes cannot be told apart."""
+def check_anndata(adata: Any, copy: bool) -> None:
+    """Refuse what is not an AnnData, cannot be written to, or has no cells, no genes or ambiguous ones."""
     if not isinstance(adata, AnnData):
         raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "a view"
+        raise ValueError(
+            f"{what} does not go with an AnnData backed by a file; call adata.to_memory() first."
+        )
     if 0 in adata.shape:
         raise ValueError(f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be more than 0.")
     if not adata.var_names.is_unique:
@@ -123,6 +128,8 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
         matrix = np.asarray(matrix)
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"counts must be numbers, found dtype {matrix.dtype}.")
+    if matrix.dtype == np.float16:  # scipy has no sparse matrices of it
+        matrix = matrix.astype(np.float32)
     return sparse.csr_array(matrix)
 
 

@@ -64,14 +64,19 @@ class Fitted:
 
     def genes(self, adata: AnnData) -> np.ndarray:
         """Which genes were fitted, boolean, (n_vars,); ValueError if the AnnData has other genes by now."""
-        n_fitted = np.asarray(self.weights[self.models[0]]["scale.bias"]).shape[-1]
-        genes = np.asarray(self.params.get("fitted_genes", np.ones(n_fitted, dtype=bool)), dtype=bool)
-        if len(genes) != adata.n_vars:
+        names = np.asarray(self.params["var_names"], dtype=object)  # zarr gives a dtype of its own
+        if adata.n_vars != len(names):
             raise ValueError(
-                f"adata has {adata.n_vars} genes, the fit was made with {len(genes)}; "
+                f"adata has {adata.n_vars} genes, the fit was made with {len(names)}; "
                 "use the AnnData that was fitted, or fit again."
             )
-        return genes
+        moved = adata.var_names.to_numpy(object) != names
+        if moved.any():
+            raise ValueError(
+                f"adata has gene {adata.var_names[moved][0]!r} where the fit had {names[moved][0]!r}; "
+                "put the genes back in the order that was fitted, or fit again."
+            )
+        return np.asarray(self.params.get("fitted_genes", np.ones(len(names), dtype=bool)), dtype=bool)
 
     def data(self, adata: AnnData, device: torch.device) -> CountData:
         """The counts that were fitted."""

@@ -12,7 +12,7 @@ import torch
 from zinbtools.model.layers import Streams
 from zinbtools.model.marginal import marginal_log_likelihood
 from zinbtools.model.training import learning_rate, mean_elbo, train
-from zinbtools.model.vae import CountVAE, Shape
+from zinbtools.model.vae import CountParameters, CountVAE, Shape
 
 SEEDS = [11, 22, 33]
 
@@ -126,6 +126,25 @@ def test_a_learning_rate_beyond_reason_is_a_recorded_failure(fit):
     result = fit("nb", learning_rate=1e30, schedule="constant")
     assert {failure.replicate for failure in result.failures} == {0, 1, 2}
     assert all(torch.isfinite(value).all() for value in result.model.replicate_state().values())
+
+
+def test_a_blow_up_in_the_last_step_is_a_failure_too(fit):
+    """One step: only the validation cells can tell."""
+    result = fit("nb", seeds=[1], learning_rate=1e30, schedule="constant", max_epochs=1, batch_size=256)
+    assert [failure.replicate for failure in result.failures] == [0]
+
+
+def test_the_gene_that_breaks_the_loss_is_named(fit, data, cells, monkeypatch):
+    decode = CountVAE.decode
+
+    def broken(model, z, library, batch):
+        log_mean, log_theta, logit = decode(model, z, library, batch)
+        bad = torch.zeros_like(log_mean).index_fill(-1, torch.tensor([7]), math.nan)
+        return CountParameters(log_mean + bad, log_theta, logit)
+
+    monkeypatch.setattr(CountVAE, "decode", broken)
+    (failure,) = fit("nb", seeds=[1]).failures
+    assert (failure.step, failure.gene) == (0, 7)
 
 
 def test_the_schedule_rises_and_falls(config):

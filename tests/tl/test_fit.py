@@ -496,3 +496,9 @@ def test_early_stopping_can_be_switched_off(counts: AnnData, trainings: list[tup
     stopped, whole = (training.history[-1].epoch for _, training in trainings)
     assert stopped == 15
     assert whole == 24
+
+
+def test_genes_in_another_order_are_refused(fitted):
+    moved = fitted[:, ::-1].copy()
+    with pytest.raises(ValueError, match=r"adata has gene 'gene_49' where the fit had 'gene_00'"):
+        zt.get.expected_counts(moved)

@@ -36,7 +36,7 @@ def marginal_log_likelihood(
 
     With ``(z_k, l_k) ~ q(z|x_n) q(l|x_n)`` and ``w_k = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n)
     q(l_k|x_n))``, the estimate is ``log mean_k w_k``; its standard error, by the delta method, is
-    ``sqrt(sum w^2 / (sum w)^2 - 1 / K)``. All in float64.
+    ``sqrt(sum w^2 / (sum w)^2 - 1 / K)``, too small where few draws carry the weight. All in float64.
 
     Parameters
     ----------
@@ -81,4 +81,5 @@ def _log_mean_exp(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     n = len(log_weights)
     log_total = log_weights.logsumexp(0)
     inverse_ess = (2 * (log_weights - log_total)).exp().sum(0)
-    return log_total - math.log(n), (inverse_ess - 1 / n).clamp(min=0).sqrt()
+    variance = (inverse_ess - 1 / n).clamp(min=0) if n > 1 else torch.full_like(log_total, torch.nan)
+    return log_total - math.log(n), variance.sqrt()

@@ -151,9 +151,12 @@ class _Loop:
                     break
                 validation_elbo = self._validation_elbo()
                 self._record(epoch, train_elbo, validation_elbo)
+                # after the last step of an epoch only the validation cells can tell; -inf may recover
+                failed = validation_elbo.isnan().nonzero().flatten().tolist()
+                self._record_failures(epoch, failed)
                 bar.update()
                 bar.set_postfix(validation_elbo=f"{max(self.best):.2f}", refresh=False)
-                self._leave(self._finished(epoch, validation_elbo))
+                self._leave([*failed, *self._finished(epoch, validation_elbo)])
                 if not self.active:
                     break
         self.model.set_replicate_state(self.kept)
@@ -168,16 +171,18 @@ class _Loop:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, self.step / self.n_steps)
             elbo = self.model.elbo(batch, self.streams).mean(1)
+            finite = torch.isfinite(elbo)
+            failed = [] if finite.all() else (~finite).nonzero().flatten().tolist()
+            self._record_failures(epoch, failed, batch)
             self.optimizer.zero_grad()
             (-elbo.sum()).backward()
             self.optimizer.step()
             self.step += 1
             total += elbo.detach() * len(batch)
             n_seen += len(batch)
-            finite = torch.isfinite(elbo)
-            if not finite.all():
+            if failed:
                 total = total[finite]
-                self._fail(epoch, batch, (~finite).nonzero().flatten().tolist())
+                self._leave(failed)
                 if not self.active:
                     break
         return total / n_seen
@@ -205,6 +210,8 @@ class _Loop:
         finished = []
         state = self.model.replicate_state()
         for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo.tolist(), strict=True)):
+            if math.isnan(elbo):
+                continue
             gain = elbo - self.best[replicate]
             if gain > 0 or not self.config.restore_best:
                 self.result.best_epoch[replicate] = epoch
@@ -216,14 +223,14 @@ class _Loop:
                 finished.append(place)
         return finished
 
-    def _fail(self, epoch: int, batch: Batch, places: list[int]) -> None:
-        """Record where the loss stopped being finite, and go on without these replicates."""
+    def _record_failures(self, epoch: int, places: list[int], batch: Batch | None = None) -> None:
+        """Record where the loss stopped being finite, and at which gene of the minibatch."""
+        training = self.model.training
         self.model.eval()  # looking must not move batch normalisation's running statistics
         for place in places:
-            gene = _first_bad_gene(self.model, batch, place)
-            self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
-        self.model.train()
-        self._leave(places)
+            gene = -1 if batch is None else _first_bad_gene(self.model, batch, place)
+            self.result.failures.append(Failure(self.active[place], epoch, self.step, gene))
+        self.model.train(training)
 
     def _leave(self, places: list[int]) -> None:
         """Take replicates, given by their places, out of the stack."""

@@ -173,7 +173,7 @@ def fit_nb_zinb(
     >>> adata.obsm["X_zinb"].shape, sorted(adata.layers)
     ((400, 10), ['nb_mean', 'true_counts', 'zinb_dropout', 'zinb_mean'])
     """
-    check_anndata(adata)
+    check_anndata(adata, copy)
     keys = Keys(key_added)
     chosen = _check_models(models)
     if protocol not in PROTOCOLS:
@@ -241,6 +241,7 @@ def fit_nb_zinb(
                     "models": chosen,
                     "layer": layer,
                     "mask_var": mask_var if isinstance(mask_var, str) else None,
+                    "var_names": adata.var_names.astype(str).tolist(),
                     "fitted_genes": None if counts.genes.all() else counts.genes,
                     "batch_key": batch_key,
                     "categorical_covariate_keys": list(covariates.categorical),
@@ -305,10 +306,10 @@ def _key_list(keys: Sequence[str] | str | None) -> list[str]:
 
 
 def _best_restart(training: Training) -> int:
-    """The restart of highest validation ELBO among those that did not fail."""
+    """The restart whose kept weights have the highest validation ELBO, among those that did not fail."""
     failed = {failure.replicate for failure in training.failures}
-    best = max((r for r in training.history if r.replicate not in failed), key=lambda r: r.validation_elbo)
-    return best.replicate
+    kept = [r for r in training.history if r.epoch == training.best_epoch[r.replicate]]
+    return max((r for r in kept if r.replicate not in failed), key=lambda r: r.validation_elbo).replicate
 
 
 def _failures(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def marginal_ll(
     >>> int(adata.obs["zinb_marginal_ll"].notna().sum())
     40
     """
-    check_anndata(adata)
+    check_anndata(adata, copy)
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
     fit = Fitted.read(adata, key)

@@ -83,9 +83,9 @@ def ppc(
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
     >>> zt.tl.ppc(adata, n_samples=5)
     >>> zt.get.ppc_df(adata).shape
-    (150, 5)
+    (300, 5)
     """
-    check_anndata(adata)
+    check_anndata(adata, copy)
     names = [checks] if isinstance(checks, str) else list(checks)
     if not names or set(names) - set(CHECKS):
         raise ValueError(f"checks must be some of {', '.join(map(repr, CHECKS))}, found {checks!r}.")

@@ -71,10 +71,10 @@ def zi_scores(
     >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
     >>> zt.tl.zi_scores(adata, n_samples=5)
-    >>> adata.var[["zi_score", "zi_score_se"]].notna().all().all()
+    >>> bool(adata.var[["zi_score", "zi_score_se"]].notna().all(axis=None))
     True
     """
-    check_anndata(adata)
+    check_anndata(adata, copy)
     if method != "reconstruction":
         raise ValueError(f"method must be 'reconstruction', found {method!r}.")
     if n_samples < 1:
