@@ -34,60 +34,6 @@ class Counts:
     genes: np.ndarray
 
 
-@dataclass(frozen=True)
-class Covariates:
-    """How columns of ``obs`` become what the models are told of each cell.
-
-    Attributes
-    ----------
-    batch_key, batches
-        The batch column and its categories.
-    categorical
-        Categories of each further column.
-    continuous
-        Mean and standard deviation of each continuous column.
-    size_factor_key
-        The column that stands in for the total counts.
-    """
-
-    batch_key: str | None = None
-    batches: list[str] = field(default_factory=list)
-    categorical: dict[str, list[str]] = field(default_factory=dict)
-    continuous: dict[str, tuple[float, float]] = field(default_factory=dict)
-    size_factor_key: str | None = None
-
-    @property
-    def n_groups(self) -> int:
-        return max(1, len(self.batches))
-
-    @property
-    def n_columns(self) -> int:
-        """Columns of `matrix`."""
-        categories = [self.batches, *self.categorical.values()]
-        return sum(len(names) for names in categories if len(names) > 1) + len(self.continuous)
-
-    def group(self, obs: pd.DataFrame) -> np.ndarray:
-        """Index of each cell's batch, (n_obs,)."""
-        if self.batch_key is None:
-            return np.zeros(len(obs), dtype=np.int64)
-        return _codes(obs, self.batch_key, self.batches)
-
-    def matrix(self, obs: pd.DataFrame) -> np.ndarray:
-        """One-hot categories (none for a single one) and standardised continuous columns."""
-        columns: list[np.ndarray] = [np.zeros((len(obs), 0), dtype=np.float32)]
-        categorical = {self.batch_key: self.batches} if self.batch_key is not None else {}
-        for key, categories in (categorical | self.categorical).items():
-            if len(categories) > 1:
-                columns.append(np.eye(len(categories), dtype=np.float32)[_codes(obs, key, categories)])
-        for key, (mean, deviation) in self.continuous.items():
-            columns.append(((obs[key].to_numpy(np.float64) - mean) / deviation)[:, None].astype(np.float32))
-        return np.concatenate(columns, axis=1)
-
-    def size_factor(self, obs: pd.DataFrame) -> np.ndarray | None:
-        """Positive numbers, (n_obs,), if there are any."""
-        return None if self.size_factor_key is None else obs[self.size_factor_key].to_numpy(np.float64)
-
-
 def check_anndata(adata: Any, copy: bool) -> None:
     """Refuse what is not an AnnData, cannot be written to, or has no cells, no genes or ambiguous ones."""
     if not isinstance(adata, AnnData):
@@ -109,11 +55,11 @@ def check_anndata(adata: Any, copy: bool) -> None:
 def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
     """``X`` or a layer as compressed rows, whatever it is stored in; the AnnData is left as it is."""
     if layer is not None and layer not in adata.layers:
-        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {_listing(adata.layers)}.")
+        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(adata.layers)}.")
     matrix: Any = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise ValueError(
-            f"adata.X is empty; name the layer with the raw counts: there are {_listing(adata.layers)}."
+            f"adata.X is empty; name the layer with the raw counts: there are {listing(adata.layers)}."
         )
     if hasattr(matrix, "to_memory"):  # a sparse matrix in a backed file
         matrix = matrix.to_memory()
@@ -189,7 +135,7 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
     if mask_var is None:
         return np.ones(adata.n_vars, dtype=bool)
     if isinstance(mask_var, str):
-        mask = _column(adata.var, mask_var, "mask_var", "var").to_numpy()
+        mask = checked_column(adata.var, mask_var, "mask_var", "var").to_numpy()
     else:
         mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
@@ -199,51 +145,6 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
     if not mask.any():
         raise ValueError("mask_var selects no gene; select at least one.")
     return mask
-
-
-def read_covariates(
-    adata: AnnData,
-    *,
-    batch_key: str | None = None,
-    categorical_keys: Sequence[str] = (),
-    continuous_keys: Sequence[str] = (),
-    size_factor_key: str | None = None,
-) -> Covariates:
-    """Learn the categories and scales of the columns of ``obs`` that the models are told.
-
-    Raises
-    ------
-    KeyError
-        If a column is missing.
-    ValueError
-        If a column has missing or infinite values, does not vary, is not positive where it must be,
-        or if a batch has one cell.
-    """
-    batches: list[str] = []
-    if batch_key is not None:
-        column = _categories(adata.obs, batch_key, "batch_key")
-        sizes = column.value_counts()
-        if sizes.min() < 2:
-            raise ValueError(
-                f"batch_key {batch_key!r}: batch {sizes.idxmin()!r} has one cell; "
-                "merge it with another or drop it."
-            )
-        batches = sorted(sizes.index)
-        if batch_key in categorical_keys:
-            raise ValueError(f"categorical_covariate_keys: {batch_key!r} is the batch_key; leave it out.")
-    categorical = {
-        key: sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
-        for key in categorical_keys
-    }
-    continuous = {}
-    for key in continuous_keys:
-        values = _numbers(adata.obs, key, "continuous_covariate_keys")
-        if values.min() == values.max():
-            raise ValueError(f"continuous_covariate_keys: {key!r} does not vary; leave it out.")
-        continuous[key] = (float(values.mean()), float(values.std()))
-    if size_factor_key is not None and _numbers(adata.obs, size_factor_key, "size_factor_key").min() <= 0:
-        raise ValueError(f"size_factor_key {size_factor_key!r} must be positive; found values of 0 or less.")
-    return Covariates(batch_key, batches, categorical, continuous, size_factor_key)
 
 
 def read_split(
@@ -259,10 +160,10 @@ def read_split(
         The split that early stopping looks at; it and ``train`` must have cells.
     """
     if isinstance(split, str):
-        labels = _column(adata.obs, split, "split", "obs").astype(str).to_numpy()
+        labels = checked_column(adata.obs, split, "split", "obs").astype(str).to_numpy()
         unknown = sorted(set(labels) - set(SPLITS))
         if unknown:
-            raise ValueError(f"split column {split!r} must hold {_listing(SPLITS)}, found {unknown[0]!r}.")
+            raise ValueError(f"split column {split!r} must hold {listing(SPLITS)}, found {unknown[0]!r}.")
     else:
         try:
             shares = np.asarray(split, dtype=float)
@@ -376,41 +277,11 @@ def _refuse_empty(what: str, names: pd.Index, sizes: np.ndarray, within: str, re
         )
 
 
-def _column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
+def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
     if key not in frame:
-        raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {_listing(frame.columns)}.")
+        raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {listing(frame.columns)}.")
     return frame[key]
 
 
-def _categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
-    column = _column(obs, key, argument, "obs")
-    if column.isna().any():
-        raise ValueError(
-            f"{argument}: {key!r} is missing for {int(column.isna().sum())} cells; fill or drop them."
-        )
-    return column.astype(str)
-
-
-def _numbers(obs: pd.DataFrame, key: str, argument: str) -> np.ndarray:
-    column = _column(obs, key, argument, "obs")
-    if not pd.api.types.is_numeric_dtype(column):
-        raise TypeError(f"{argument}: {key!r} must be numeric, found {column.dtype}.")
-    values = column.to_numpy(np.float64, na_value=np.nan)
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise ValueError(f"{argument}: {key!r} is NaN or infinite for {bad} cells; fill or drop them.")
-    return values
-
-
-def _codes(obs: pd.DataFrame, key: str, categories: Sequence[str]) -> np.ndarray:
-    codes = pd.Categorical(
-        _column(obs, key, "covariate", "obs").astype(str), categories=list(categories)
-    ).codes
-    if (codes < 0).any():
-        unknown = obs[key].astype(str)[codes < 0].iloc[0]
-        raise ValueError(f"obs[{key!r}] holds {unknown!r}, which the fitted model has not seen.")
-    return codes.astype(np.int64)
-
-
-def _listing(names: Iterable[Any]) -> str:
+def listing(names: Iterable[Any]) -> str:
     return ", ".join(repr(str(name)) for name in names) or "none"

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from ._anndata import Covariates, read_counts
+from ._anndata import read_counts
+from ._covariates import Covariates, restore_covariates
 from ._keys import Keys
 from .model.config import FitConfig, Likelihood
 from .model.data import CountData
@@ -139,37 +140,6 @@ def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torc
         covariates=covariates.matrix(adata.obs),
         size_factor=covariates.size_factor(adata.obs),
         device=device,
-    )
-
-
-def store_covariates(covariates: Covariates) -> dict[str, Any]:
-    """As a dictionary that files can hold; column names may have any character, so they are values."""
-    return {
-        "batch_key": covariates.batch_key,
-        "batches": covariates.batches,
-        "size_factor_key": covariates.size_factor_key,
-        "categorical_keys": list(covariates.categorical),
-        "categories": {f"{i}": values for i, values in enumerate(covariates.categorical.values())},
-        "continuous_keys": list(covariates.continuous),
-        "continuous_scales": np.array(list(covariates.continuous.values())),
-    }
-
-
-def restore_covariates(stored: Mapping[str, Any]) -> Covariates:
-    """The inverse of `store_covariates`, whatever a file has made of lists and strings."""
-
-    def strings(values: Any) -> list[str]:
-        return [str(value) for value in np.atleast_1d(values)]
-
-    categorical_keys = strings(stored.get("categorical_keys", []))
-    continuous_keys = strings(stored.get("continuous_keys", []))
-    scales = np.asarray(stored.get("continuous_scales", np.zeros((0, 2))))
-    return Covariates(
-        batch_key=stored.get("batch_key"),
-        batches=strings(stored.get("batches", [])),
-        categorical={key: strings(stored["categories"][str(i)]) for i, key in enumerate(categorical_keys)},
-        continuous={key: (float(a), float(b)) for key, (a, b) in zip(continuous_keys, scales, strict=True)},
-        size_factor_key=stored.get("size_factor_key"),
     )
 
 

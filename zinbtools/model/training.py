@@ -57,6 +57,11 @@ class Training:
     history: list[EpochRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    @property
+    def failed(self) -> set[int]:
+        """The replicates among the failures."""
+        return {failure.replicate for failure in self.failures}
+
 
 @dataclass(frozen=True)
 class Cells:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from typing import Literal
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from torch import Tensor
 
 from .. import __version__
 from .._anndata import (
@@ -21,22 +19,19 @@ from .._anndata import (
     Results,
     check_anndata,
     read_counts,
-    read_covariates,
     read_split,
-    spread,
     storable,
 )
-from .._fitted import count_data, resolve_device, store_covariates, weight_arrays
+from .._covariates import read_covariates, store_covariates
+from .._fitted import count_data, resolve_device, weight_arrays
 from .._keys import Keys
 from .._rng import RNG, integers, seed_sequence
 from .._threads import single_threaded
 from ..model.config import PROTOCOLS, Likelihood, default_epochs
-from ..model.data import CountData
-from ..model.layers import Streams
-from ..model.predictive import expectations, mean_dropout
-from ..model.training import Cells, Training, mean_elbo, train
+from ..model.training import Cells, train
 from ..model.vae import Shape
-from ._metrics import Metric, metrics_table
+from ._metrics import metrics_table
+from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
 
 
 @single_threaded()
@@ -229,7 +224,7 @@ def fit_nb_zinb(
         )
         for name in chosen
     }
-    failures = _failures(trainings, adata.var_names[counts.genes])
+    failed_restarts = failures_table(trainings, adata.var_names[counts.genes])
 
     results = Results(
         obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
@@ -251,27 +246,26 @@ def fit_nb_zinb(
                     "n_restarts": n_restarts,
                     "n_draws": n_draws,
                     "draw_seed": seeds.draws,
-                    "best_restart": {name: _best_restart(training) for name, training in trainings.items()},
+                    "best_restart": {name: best_restart(training) for name, training in trainings.items()},
                     "failed": {
-                        name: np.array(sorted({failure.replicate for failure in training.failures}))
-                        for name, training in trainings.items()
+                        name: np.array(sorted(training.failed)) for name, training in trainings.items()
                     },
                     "version": __version__,
                 }
             ),
-            "history": _history(trainings),
+            "history": history_table(trainings),
             "metrics": metrics_table(
                 row
                 for name, training in trainings.items()
-                for row in _metrics(name, training, data, members, seeds)
+                for row in fit_metrics(name, training, data, members, seeds.restarts, seeds.draws)
             ),
             "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
         },
     )
-    if len(failures):
-        results.uns["failures"] = failures
+    if len(failed_restarts):
+        results.uns["failures"] = failed_restarts
     for name, training in trainings.items():
-        _describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
+        describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
     target = adata.copy() if copy else adata
     results.write(target, keys)
     return target if copy else None
@@ -305,57 +299,6 @@ def _key_list(keys: Sequence[str] | str | None) -> list[str]:
     return [keys] if isinstance(keys, str) else list(keys or ())
 
 
-def _best_restart(training: Training) -> int:
-    """The restart whose kept weights have the highest validation ELBO, among those that did not fail."""
-    failed = {failure.replicate for failure in training.failures}
-    kept = [r for r in training.history if r.epoch == training.best_epoch[r.replicate]]
-    return max((r for r in kept if r.replicate not in failed), key=lambda r: r.validation_elbo).replicate
-
-
-def _failures(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
-    """Restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
-    rows = []
-    for name, training in trainings.items():
-        for failure in training.failures:
-            gene = "no single gene" if failure.gene < 0 else str(genes[failure.gene])
-            message = (
-                f"the loss of the {name.upper()} model, restart {failure.replicate}, was not finite at step "
-                f"{failure.step} of epoch {failure.epoch} ({gene}): try a smaller learning_rate, "
-                "or look for extreme counts or size factors."
-            )
-            rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
-        if len({failure.replicate for failure in training.failures}) == len(training.best_epoch):
-            raise RuntimeError(f"No fit: {rows[-1][-1]}")
-    for row in rows:
-        warnings.warn(f"A restart is left out: {row[-1]}", RuntimeWarning, stacklevel=4)
-    return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
-
-
-def _history(trainings: Mapping[Likelihood, Training]) -> pd.DataFrame:
-    columns = ["model", "restart", "epoch", "train_elbo", "validation_elbo", "learning_rate"]
-    rows = [(name, *record) for name, training in trainings.items() for record in training.history]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _metrics(
-    name: Likelihood, training: Training, data: CountData, members: Mapping[str, Tensor], seeds: _Seeds
-) -> Iterator[Metric]:
-    """ELBO of every split and mean dropout of every restart that did not fail."""
-    failed = {failure.replicate for failure in training.failures}
-    model = training.model
-    values = {
-        ("elbo", split): mean_elbo(model, data, cells, Streams(seeds.restarts, data.device))
-        for split, cells in members.items()
-        if len(cells)
-    }
-    if name == "zinb":
-        values["mean_dropout", "all"] = mean_dropout(model, data, seed=seeds.draws)
-    for (metric, split), by_restart in values.items():
-        for restart, value in enumerate(by_restart.tolist()):
-            if restart not in failed:
-                yield Metric(name, restart, split, metric, value)
-
-
 def _affordable(
     layers: Sequence[str], models: Sequence[Likelihood], adata: AnnData, budget: float
 ) -> list[str]:
@@ -374,40 +317,3 @@ def _affordable(
         stacklevel=4,
     )
     return []
-
-
-def _describe(
-    results: Results,
-    keys: Keys,
-    name: Likelihood,
-    training: Training,
-    data: CountData,
-    genes: np.ndarray,
-    layers: Sequence[str],
-    n_draws: int,
-    seed: int,
-) -> None:
-    """Add what the best restart of a model says of cells and genes."""
-    model = deepcopy(training.model)
-    model.take([_best_restart(training)])
-    n_cells = data.n_cells
-    latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
-    kept = {what: np.full((n_cells, len(genes)), np.nan, dtype=np.float32) for what in layers}
-    sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
-    for block in expectations(model, data, n_draws=n_draws, seed=seed):
-        rows = block.cells.numpy(force=True)
-        latent[rows] = block.latent.numpy(force=True)
-        for what, values in kept.items():
-            values[np.ix_(rows, genes)] = getattr(block, what).numpy(force=True)
-        for what in sums:
-            values = getattr(block, what).expand(len(rows), -1)
-            sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
-    results.obsm[keys.latent(name)] = latent
-    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes)
-    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes)
-    if "mean" in kept:
-        results.layers[keys.mean(name)] = kept["mean"]
-    if name == "zinb":
-        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes)
-        if "dropout" in kept:
-            results.layers[keys.dropout()] = kept["dropout"]

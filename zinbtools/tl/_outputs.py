@@ -1,0 +1,115 @@
+"""What a fit leaves behind: history, metrics, failures, and what the best restart says of cells and genes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .._anndata import Results, spread
+from .._keys import Keys
+from ..model.config import Likelihood
+from ..model.data import CountData
+from ..model.layers import Streams
+from ..model.predictive import expectations, mean_dropout
+from ..model.training import Training, mean_elbo
+from ._metrics import Metric
+
+
+def best_restart(training: Training) -> int:
+    """The restart whose kept weights have the highest validation ELBO, among those that did not fail."""
+    kept = [r for r in training.history if r.epoch == training.best_epoch[r.replicate]]
+    return max(
+        (r for r in kept if r.replicate not in training.failed), key=lambda r: r.validation_elbo
+    ).replicate
+
+
+def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
+    """Restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
+    rows = []
+    for name, training in trainings.items():
+        for failure in training.failures:
+            gene = "no single gene" if failure.gene < 0 else str(genes[failure.gene])
+            message = (
+                f"the loss of the {name.upper()} model, restart {failure.replicate}, was not finite at step "
+                f"{failure.step} of epoch {failure.epoch} ({gene}): try a smaller learning_rate, "
+                "or look for extreme counts or size factors."
+            )
+            rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
+        if len(training.failed) == len(training.best_epoch):
+            raise RuntimeError(f"No fit: {rows[-1][-1]}")
+    for row in rows:
+        warnings.warn(f"A restart is left out: {row[-1]}", RuntimeWarning, stacklevel=4)
+    return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
+
+
+def history_table(trainings: Mapping[Likelihood, Training]) -> pd.DataFrame:
+    """ELBOs and learning rate of every model, restart and epoch."""
+    columns = ["model", "restart", "epoch", "train_elbo", "validation_elbo", "learning_rate"]
+    rows = [(name, *record) for name, training in trainings.items() for record in training.history]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def fit_metrics(
+    name: Likelihood,
+    training: Training,
+    data: CountData,
+    members: Mapping[str, Tensor],
+    elbo_seeds: Sequence[int],
+    dropout_seed: int,
+) -> Iterator[Metric]:
+    """ELBO of every split and mean dropout of every restart that did not fail."""
+    model = training.model
+    values = {
+        ("elbo", split): mean_elbo(model, data, cells, Streams(elbo_seeds, data.device))
+        for split, cells in members.items()
+        if len(cells)
+    }
+    if name == "zinb":
+        values["mean_dropout", "all"] = mean_dropout(model, data, seed=dropout_seed)
+    for (metric, split), by_restart in values.items():
+        for restart, value in enumerate(by_restart.tolist()):
+            if restart not in training.failed:
+                yield Metric(name, restart, split, metric, value)
+
+
+def describe(
+    results: Results,
+    keys: Keys,
+    name: Likelihood,
+    training: Training,
+    data: CountData,
+    genes: np.ndarray,
+    layers: Sequence[str],
+    n_draws: int,
+    seed: int,
+) -> None:
+    """Add what the best restart of a model says of cells and genes."""
+    model = deepcopy(training.model)
+    model.take([best_restart(training)])
+    n_cells = data.n_cells
+    latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
+    kept = {what: np.full((n_cells, len(genes)), np.nan, dtype=np.float32) for what in layers}
+    sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
+    for block in expectations(model, data, n_draws=n_draws, seed=seed):
+        rows = block.cells.numpy(force=True)
+        latent[rows] = block.latent.numpy(force=True)
+        for what, values in kept.items():
+            values[np.ix_(rows, genes)] = getattr(block, what).numpy(force=True)
+        for what in sums:
+            values = getattr(block, what).expand(len(rows), -1)
+            sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
+    results.obsm[keys.latent(name)] = latent
+    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes)
+    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes)
+    if "mean" in kept:
+        results.layers[keys.mean(name)] = kept["mean"]
+    if name == "zinb":
+        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes)
+        if "dropout" in kept:
+            results.layers[keys.dropout()] = kept["dropout"]
