@@ -52,7 +52,7 @@ PUBLIC: dict[str, set[str]] = {
     "simulate": {"zisynth"},
     "datasets": {
         *("cortex", "hemato", "brain_small", "pbmc", "retina"),
-        *("klein_ercc", "zheng_ercc", "svensson_ercc", "from_files"),
+        *("klein_ercc", "zheng_ercc", "svensson_ercc", "from_files", "info"),
     },
 }
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import scanpy as sc
 
-from zinbtools.datasets import REGISTRY, Dataset, File, from_files, zheng_ercc
+from zinbtools.datasets import Dataset, File, from_files, zheng_ercc
 from zinbtools.datasets._files import cache_folder, fetch, find
+from zinbtools.datasets._registry import REGISTRY
 
 CONTENT = b"what is up for fetching\n"
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

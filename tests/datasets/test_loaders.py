@@ -14,7 +14,8 @@ from anndata import AnnData
 from dataset_files import write_loom
 
 from zinbtools import datasets
-from zinbtools.datasets import REGISTRY, from_files, svensson_ercc
+from zinbtools.datasets import from_files, svensson_ercc
+from zinbtools.datasets._registry import REGISTRY
 
 
 def write_droplets(path: Path, counts: list[list[float]], genes: list[str]) -> Path:

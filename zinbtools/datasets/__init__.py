@@ -7,22 +7,23 @@ from ._loaders import (
     cortex,
     from_files,
     hemato,
+    info,
     klein_ercc,
     pbmc,
     retina,
     svensson_ercc,
     zheng_ercc,
 )
-from ._registry import REGISTRY, Dataset, File
+from ._registry import Dataset, File
 
 __all__ = [
-    "REGISTRY",
     "Dataset",
     "File",
     "brain_small",
     "cortex",
     "from_files",
     "hemato",
+    "info",
     "klein_ercc",
     "pbmc",
     "retina",

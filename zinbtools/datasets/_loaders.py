@@ -48,7 +48,7 @@ def cortex(*, n_top_genes: int | None = 558) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["cortex"].shape
+    >>> info("cortex").shape
     (3005, 558)
     >>> adata = cortex()  # doctest: +SKIP
     """
@@ -84,7 +84,7 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["hemato"].shape
+    >>> info("hemato").shape
     (4016, 1200)
     >>> adata = hemato()  # doctest: +SKIP
     """
@@ -115,7 +115,7 @@ def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["brain_small"].shape
+    >>> info("brain_small").shape
     (9128, 1200)
     >>> adata = brain_small()  # doctest: +SKIP
     """
@@ -153,7 +153,7 @@ def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["pbmc"].shape
+    >>> info("pbmc").shape
     (11990, 1200)
     >>> adata = pbmc()  # doctest: +SKIP
     """
@@ -186,7 +186,7 @@ def retina(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["retina"].shape
+    >>> info("retina").shape
     (19829, 1200)
     >>> adata = retina()  # doctest: +SKIP
     """
@@ -214,7 +214,7 @@ def klein_ercc() -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["klein_ercc"].title
+    >>> info("klein_ercc").title
     'Droplets with RNA in solution and ERCC spike-ins, inDrops, UMI'
     >>> adata = klein_ercc()  # doctest: +SKIP
     """
@@ -242,7 +242,7 @@ def zheng_ercc() -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["zheng_ercc"].shape
+    >>> info("zheng_ercc").shape
     (1015, 57)
     >>> adata = zheng_ercc()  # doctest: +SKIP
     """
@@ -275,7 +275,7 @@ def svensson_ercc(which: Literal[1, 2]) -> AnnData:
 
     Examples
     --------
-    >>> REGISTRY["svensson_ercc_1"].shape
+    >>> info("svensson_ercc_1").shape
     (2000, 38)
     >>> adata = svensson_ercc(1)  # doctest: +SKIP
     """
@@ -292,12 +292,12 @@ def from_files(
     Parameters
     ----------
     name
-        One of `REGISTRY`: cortex, hemato, brain_small, pbmc, retina, klein_ercc, zheng_ercc,
-        svensson_ercc_1, svensson_ercc_2.
+        One of cortex, hemato, brain_small, pbmc, retina, klein_ercc, zheng_ercc, svensson_ercc_1,
+        svensson_ercc_2.
     path
-        The file, whatever its name, or a folder with the files under the names in
-        ``REGISTRY[name].files``. For a 10x matrix its folder or h5 file will do too. The files may differ
-        from the known ones: hashes are not compared.
+        The file, whatever its name, or a folder with the files under the names in ``info(name).files``.
+        For a 10x matrix its folder or h5 file will do too. The files may differ from the known ones:
+        hashes are not compared.
     n_top_genes
         How many genes of largest variance of the raw counts to keep; None keeps all, ``"study"`` as many
         as the study did.
@@ -332,15 +332,43 @@ def from_files(
     >>> adata.uns["dataset"]["n_cells_left_out"]
     1
     """
-    if name not in REGISTRY:
-        raise KeyError(f"name {name!r} is no data set; there are {', '.join(REGISTRY)}.")
-    dataset = REGISTRY[name]
+    dataset = info(name)
     adata = dataset.parse(find(dataset, Path(fspath(path))))
     return _as_in_the_study(adata, dataset, dataset.n_top_genes if n_top_genes == "study" else n_top_genes)
 
 
+def info(name: str) -> Dataset:
+    """What a data set is, and where its files come from.
+
+    Parameters
+    ----------
+    name
+        As for `from_files`.
+
+    Returns
+    -------
+    The record: title, citation, what the study's post says otherwise, files with address and hash, ...
+
+    Raises
+    ------
+    KeyError
+        If there is no data set of that name.
+
+    Examples
+    --------
+    >>> record = info("cortex")
+    >>> record.title, record.shape
+    ('Mouse somatosensory cortex and hippocampus, STRT on Fluidigm C1, UMI', (3005, 558))
+    >>> [file.name for file in record.files.values()]
+    ['expression_mRNA_17-Aug-2014.txt']
+    """
+    if name not in REGISTRY:
+        raise KeyError(f"name {name!r} is no data set; there are {', '.join(REGISTRY)}.")
+    return REGISTRY[name]
+
+
 def _load(name: str, n_top_genes: int | None) -> AnnData:
-    dataset = REGISTRY[name]
+    dataset = info(name)
     return _as_in_the_study(dataset.parse(fetch(dataset)), dataset, n_top_genes)
 
 

@@ -44,7 +44,7 @@ class Dataset:
     Attributes
     ----------
     name
-        Its name in `REGISTRY` and for `from_files`.
+        Its name for `from_files` and `info`.
     files
         Its files, by the part that they play.
     parse
@@ -250,4 +250,3 @@ _DATASETS = (
 )
 
 REGISTRY: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _DATASETS}
-"""All data sets by name."""
