@@ -49,7 +49,15 @@ PUBLIC: dict[str, set[str]] = {
     "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zi_scores"},
     "pl": {"history", "ppc", "dropout", "zero_study", "zi_scores"},
     "get": {"model", "expected_counts", "posterior_dropout", "metrics_df", "ppc_df", "zi_genes_df"},
-    "simulate": {"zisynth"},
+    "simulate": {
+        "zisynth",
+        "mixed",
+        "like",
+        "knockout",
+        "gamma_poisson",
+        "poisson_lognormal",
+        "beta_poisson",
+    },
     "datasets": {
         *("cortex", "hemato", "brain_small", "pbmc", "retina"),
         *("klein_ercc", "zheng_ercc", "svensson_ercc", "from_files", "info"),

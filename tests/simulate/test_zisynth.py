@@ -200,7 +200,7 @@ def test_the_builtin_set_is_like_the_study_s() -> None:
         ({"p": 1.5}, ValueError, "p must be a probability from 0 to 1, found 1.5"),
         ({"p": np.nan}, ValueError, "p must be a probability"),
         ({"n_obs": 0}, ValueError, "n_obs must be at least 1, found 0"),
-        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number of cells, found 10.5"),
+        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number, found 10.5"),
         (
             {"params": {**SMALL, "mu_2": [20.0, 1.0]}},
             ValueError,
