@@ -89,6 +89,22 @@ def write_loom(path: Path, counts: np.ndarray, genes: list[str], columns: dict[s
     return path
 
 
+def write_old_h5ad(path: Path, counts: np.ndarray, genes: list[str], sample: list[str]) -> Path:
+    """As anndata 0.6 did: tables as compound arrays, categories in ``uns``."""
+    matrix = sparse.csr_matrix(counts, dtype=np.float32)
+    names, codes = np.unique(np.array(sample, dtype="S"), return_inverse=True)
+    with h5py.File(path, "w") as file:
+        for name in ("data", "indices", "indptr"):
+            file[f"X/{name}"] = getattr(matrix, name)
+        file["X"].attrs["h5sparse_format"] = b"csr"
+        file["X"].attrs["h5sparse_shape"] = np.array(matrix.shape)
+        obs = [(f"cell{i}".encode(), code) for i, code in enumerate(codes)]
+        file["obs"] = np.array(obs, dtype=[("index", "S8"), ("sample", "i1")])
+        file["var"] = np.array([(gene.encode(),) for gene in genes], dtype=[("index", "S12")])
+        file["uns/sample_categories"] = names
+    return path
+
+
 def write_cortex(path: Path, counts: np.ndarray, genes: list[str], cells: dict[str, list[Any]]) -> Path:
     n_obs = len(counts)
     lines = [["(none)" if "class" in name else "", name, *map(str, row)] for name, row in cells.items()]

@@ -18,6 +18,7 @@ from dataset_files import (
     write_10x_tar,
     write_cortex,
     write_loom,
+    write_old_h5ad,
     write_old_pickle,
 )
 
@@ -109,6 +110,16 @@ def test_hemato(packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert adata.obsm["X_spring"].tolist() == [[1, -1], [2, -1], [4, -1]]
     assert adata.obs["fate_erythroid"].tolist() == [0.5] * 3
     assert adata.obs["potential"].tolist() == [9.0] * 3
+
+
+def test_hemato_tells_cells_of_one_name_apart(tmp_path: Path) -> None:
+    write_hemato(tmp_path, packed=True)
+    counts = hemato_tables()[0]
+    counts.loc[2, "cell_id"] = "cell1"
+    (tmp_path / "bBM.raw_umifm_counts.csv.gz").write_bytes(gzip.compress(counts.to_csv(index=False).encode()))
+    adata = from_files("hemato", tmp_path)
+    assert adata.obs_names.tolist() == ["cell1", "cell1-1", "cell4"]
+    assert adata.obsm["X_spring"].tolist() == [[1, -1], [1, -1], [4, -1]]
 
 
 def test_hemato_says_what_is_wrong(tmp_path: Path) -> None:
@@ -206,10 +217,16 @@ def test_retina(first: int, tmp_path: Path) -> None:
     assert adata.obs["batch"].tolist() == ["1", "0", "1", "1"]
 
 
-def test_svensson_takes_one_sample(tmp_path: Path) -> None:
-    adata = AnnData(np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32))
-    adata.var_names, adata.obs["sample"] = ["ERCC-00002", "ERCC-00003"], ["20311", "20312", "20311"]
-    adata.write_h5ad(tmp_path / "svensson_chromium_control.h5ad")
+@pytest.mark.parametrize("old", [True, False])
+def test_svensson_takes_one_sample(old: bool, tmp_path: Path) -> None:
+    counts, genes = np.array([[1, 2], [3, 4], [5, 6]]), ["ERCC-00002", "ERCC-00003"]
+    samples, path = ["20311", "20312", "20311"], tmp_path / "svensson_chromium_control.h5ad"
+    if old:
+        write_old_h5ad(path, counts, genes, samples)
+    else:
+        adata = AnnData(counts.astype(np.float32))
+        adata.var_names, adata.obs["sample"] = genes, samples
+        adata.write_h5ad(path)
     first, second = (from_files(f"svensson_ercc_{i}", tmp_path) for i in (1, 2))
     assert first.X.toarray().tolist() == [[1, 2], [5, 6]]
     assert second.X.toarray().tolist() == [[3, 4]]

@@ -110,7 +110,10 @@ def read_h5ad(path: Path) -> AnnData:
         raise ValueError(
             f"{path} is not an h5ad file (HDF5), perhaps an error page; delete it and fetch it anew."
         )
-    adata = read(path)
+    with warnings.catch_warnings():
+        # The study's files are of anndata 0.6, and a reader cannot change that.
+        warnings.filterwarnings("ignore", message="Element .* was written without encoding metadata")
+        adata = read(path)
     counts = adata_of_genes(adata.X, adata.obs_names, adata.var_names)
     counts.obs = adata.obs
     return counts

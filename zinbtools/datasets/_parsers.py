@@ -112,11 +112,12 @@ def parse_hemato(files: Files) -> AnnData:
         table = pd.read_csv(file, usecols=lambda name: name in wanted, chunksize=_ROWS_AT_A_TIME)
         counts = stack(counts_of(block) for block in table)
     cells = pd.concat(labels)
-    adata = adata_of_genes(counts, cells["cell_id"], genes)
-    if not (adata.obs_names.is_unique and fates.index.is_unique):
-        raise ValueError(f"{files['counts']} or the table of fates names a cell twice; they are other files.")
+    if not fates.index.is_unique:
+        raise ValueError(f"{files['tables']} gives the fates of a cell twice; it is another table.")
+    fates = fates.loc[cells["cell_id"]]
+    adata = adata_of_genes(counts, make_index_unique(pd.Index(fates.index.astype(str))), genes)
+    fates.index = adata.obs_names
     adata.obs["library"] = pd.Categorical(cells["library_id"].astype(str))
-    fates = fates.loc[adata.obs_names]
     adata.obs["potential"] = fates["Potential"]
     for column, fate in _HEMATO_FATES.items():
         adata.obs[f"fate_{fate}"] = fates[column]
