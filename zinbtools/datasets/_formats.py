@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
@@ -104,16 +105,14 @@ def _strings(values: np.ndarray) -> np.ndarray:
 
 def read_h5ad(path: Path) -> AnnData:
     """Counts and annotations of an h5ad file, old ones too."""
-    from anndata import read_h5ad as read
-
     if not h5py.is_hdf5(path):
         raise ValueError(
             f"{path} is not an h5ad file (HDF5), perhaps an error page; delete it and fetch it anew."
         )
     with warnings.catch_warnings():
         # The study's files are of anndata 0.6, and a reader cannot change that.
-        warnings.filterwarnings("ignore", message="Element .* was written without encoding metadata")
-        adata = read(path)
+        warnings.simplefilter("ignore", ad.OldFormatWarning)
+        adata = ad.read_h5ad(path)
     counts = adata_of_genes(adata.X, adata.obs_names, adata.var_names)
     counts.obs = adata.obs
     return counts
