@@ -10,7 +10,7 @@ mu_ng from cell to cell: Gamma (negative binomial), lognormal with shared factor
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -259,7 +259,7 @@ class _Plan(NamedTuple):
     expected: Floats
     obs: pd.DataFrame
     var: pd.DataFrame
-    varm: dict[str, Floats]
+    varm: dict[str, Any]
     settings: dict[str, float]
 
 

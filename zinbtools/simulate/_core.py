@@ -72,9 +72,11 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
         raise TypeError(f"inflation must be a rule such as Uniform(0.1), found {inflation!r}.")
     check_probability("share", share)
     true: Any = adata.X
+    obs: Any = adata.obs
+    var: Any = adata.var
     rows, genes = np.repeat(np.arange(adata.n_obs), np.diff(true.indptr)), true.indices
     gene_mean = np.asarray(true.sum(axis=0, dtype=np.float64)).ravel() / max(adata.n_obs, 1)
-    entries = Entries(true.data.astype(np.float64), rows, genes, gene_mean, adata.obs, adata.var)
+    entries = Entries(true.data.astype(np.float64), rows, genes, gene_mean, obs, var)
     probability = np.asarray(inflation.probability(entries), dtype=np.float64)
     if probability.shape != genes.shape or not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError(
@@ -118,7 +120,8 @@ def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
         block = block.to_memory()
     elif hasattr(block, "compute"):
         block = block.compute()
-    counts = sparse.csr_matrix(block if sparse.issparse(block) else np.asarray(block), dtype=np.float64)
+    matrix: Any = block if sparse.issparse(block) else np.asarray(block)
+    counts: Any = sparse.csr_matrix(matrix).astype(np.float64)
     counts.sum_duplicates()
     values = counts.data
     if not np.isfinite(values).all() or (values < 0).any() or (values != np.round(values)).any():

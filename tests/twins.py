@@ -1,6 +1,6 @@
 """How alike a data set and its twin are; run as a script, it prints the figures for the real data sets.
 
-``python tests/simulate/twins.py DATA_FOLDER``
+``python tests/twins.py DATA_FOLDER``
 """
 
 from __future__ import annotations
