@@ -151,6 +151,22 @@ def test_empty_cells_empty_genes_and_tiny_types(real: AnnData) -> None:
     np.testing.assert_array_equal(np.asarray(twin.X.sum(axis=0)).ravel(), counts.sum(axis=0))
 
 
+def test_an_empty_cell_gets_nothing_of_a_gene_that_one_cell_holds() -> None:
+    counts = np.random.default_rng(0).poisson(2, size=(40, 6))
+    counts[::2], counts[:, 0] = 0, 0
+    counts[1, 0] = 500
+    twin = like(AnnData(counts.astype(np.float32)), cells_per_group=None)
+    assert twin.X[::2].getnnz() == 0
+    assert twin.X[:, 0].sum() == 500
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (2, 2), (400, 2)])
+def test_the_smallest_data_sets(shape: tuple[int, int]) -> None:
+    counts = 1 + np.random.default_rng(1).poisson(3, size=shape)
+    twin = like(AnnData(counts.astype(np.float32)))
+    np.testing.assert_array_equal(np.asarray(twin.X.sum(axis=0)).ravel(), counts.sum(axis=0))
+
+
 def test_counts_in_a_layer(real: AnnData) -> None:
     adata = AnnData(np.zeros(real.shape), obs=real.obs, layers={"counts": real.X.toarray()})
     assert (like(adata, layer="counts").X != like(real).X).nnz == 0

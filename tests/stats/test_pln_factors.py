@@ -64,6 +64,8 @@ def test_few_cells_give_few_factors() -> None:
     counts = sparse.csr_array(np.random.default_rng(3).poisson(5, size=(12, 40)))
     assert pln_factors(counts, np.ones(12)).loadings.shape[1] <= 2
     assert pln_factors(counts[:4], np.ones(4)).loadings.shape == (40, 0)
+    one_cell = pln_factors(sparse.csr_array([[1, 5]]), np.ones(1))
+    assert (one_cell.mean.tolist(), one_cell.sd.tolist()) == ([1, 5], [0, 0])
     assert pln_factors(counts, np.ones(12), n_factors=0).loadings.shape == (40, 0)
 
 

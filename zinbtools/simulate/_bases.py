@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike
-from scipy.stats import truncnorm
+from scipy.special import stdtr, stdtrit
 
 from .._rng import RNG
 from ._core import LARGEST_COUNT, check_number, csr, generator, names, no_inflation, seed_record
 from ._inflation import Floats, check_probability
 
-# Gene means of droplet data: log-normal around 0.03 between the smallest worth keeping and the largest seen.
-_SMALLEST_MEAN, _MEDIAN_MEAN, _LARGEST_MEAN, _LOG_MEAN_SD = 0.005, 0.03, 100.0, 1.8
+# Gene means of droplet data: small, with a few that are large. Their logarithms follow Student's t with few
+# degrees of freedom, so that no single gene makes most of the counts, cut off at both ends.
+_SMALLEST_MEAN, _MEDIAN_MEAN, _LARGEST_MEAN = 0.005, 0.03, 100.0
+_LOG_MEAN_SCALE, _DEGREES_OF_FREEDOM = 1.3, 4
 
 
 def gamma_poisson(
@@ -324,10 +326,11 @@ def _counts(name: str, plan: _Plan, rates: Floats, random: np.random.Generator, 
 
 
 def _spectrum(n_vars: int) -> Floats:
-    """Gene means in increasing order, the quantiles of a truncated log-normal, both ends included."""
-    low, high = (np.log([_SMALLEST_MEAN, _LARGEST_MEAN]) - np.log(_MEDIAN_MEAN)) / _LOG_MEAN_SD
-    levels = np.linspace(0, 1, n_vars) if n_vars > 1 else np.array([0.5])
-    return _MEDIAN_MEAN * np.exp(_LOG_MEAN_SD * truncnorm.ppf(levels, low, high))
+    """Gene means in increasing order: evenly spaced quantiles, the smallest and the largest mean included."""
+    ends = np.log(np.array([_SMALLEST_MEAN, _LARGEST_MEAN]) / _MEDIAN_MEAN) / _LOG_MEAN_SCALE
+    lowest, highest = stdtr(_DEGREES_OF_FREEDOM, ends)
+    levels = np.linspace(lowest, highest, n_vars) if n_vars > 1 else np.array([0.5])
+    return _MEDIAN_MEAN * np.exp(_LOG_MEAN_SCALE * stdtrit(_DEGREES_OF_FREEDOM, levels))
 
 
 def _per_gene(name: str, values: ArrayLike, n_vars: int) -> Floats:

@@ -124,19 +124,20 @@ def like(
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     codes = groups.cat.codes.to_numpy()
     log_sd = np.zeros(adata.n_vars)
-    rows, cells = [], []
+    empty = np.flatnonzero(totals == 0)
+    rows, cells = [csr(np.zeros((empty.size, adata.n_vars)))], [empty]
     for code in range(len(groups.cat.categories)):
-        of_group = np.flatnonzero(codes == code)
-        if totals[of_group].any():
-            block = counts[of_group]
-            genes = np.unique(block.indices)
-            fit = pln_factors(block[:, genes], totals[of_group], n_factors=n_factors)
-            drawn = _draw(fit, totals[of_group], random)
-            rows.append(sparse.csr_matrix((drawn.data, genes[drawn.indices], drawn.indptr), block.shape))
-            log_sd[genes] += fit.sd * of_group.size / adata.n_obs
-        else:
-            rows.append(csr(np.zeros((of_group.size, adata.n_vars))))
+        of_group = np.flatnonzero((codes == code) & (totals > 0))
+        if not of_group.size:
+            continue
+        block = counts[of_group]
+        genes = np.unique(block.indices)
+        fit = pln_factors(block[:, genes], totals[of_group], n_factors=n_factors)
+        drawn = _draw(fit, totals[of_group], random)
+        rows.append(sparse.csr_matrix((drawn.data, genes[drawn.indices], drawn.indptr), block.shape))
         cells.append(of_group)
+        log_sd[genes] += fit.sd * of_group.size / adata.n_obs
+
     twin = AnnData(
         sparse.csr_matrix(sparse.vstack(rows, format="csr")[np.argsort(np.concatenate(cells))]),
         obs=obs[keys].assign(group=groups, library_size=totals),

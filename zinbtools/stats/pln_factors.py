@@ -134,6 +134,8 @@ def pln_factors(
 
 def _spread(ratio: Floats, n_cells: int) -> Floats:
     """Solve R(s) = ratio, on a grid fine enough for three digits."""
+    if n_cells == 1:
+        return np.zeros(ratio.shape)
     scores = normal_scores(n_cells)
     grid = np.concatenate([np.linspace(0, 4, 200), np.linspace(4, 40, 200)[1:]])
     # Relative to the largest score, so that nothing overflows.
