@@ -120,6 +120,25 @@ def test_any_kind_of_seed_gives_the_same_counts_again() -> None:
     assert not np.array_equal(dense(zisynth(n_obs=100, rng=8))[0], first)
 
 
+def test_the_older_name_of_the_seed_is_accepted() -> None:
+    first, _ = dense(zisynth(n_obs=50, rng=7))
+    adata = zisynth(n_obs=50, random_state=7)
+    np.testing.assert_array_equal(dense(adata)[0], first)
+    assert adata.uns["zisynth"]["rng"] == "7"
+
+
+@pytest.mark.parametrize(("lam", "p", "inflated"), [(0.01, 0.08, True), (0, 1, True), (0, 0, False)])
+def test_all_genes_are_inflated_unless_nothing_can_be_lost(lam: float, p: float, inflated: bool) -> None:
+    adata = zisynth(lam, p=p, n_obs=2000)
+    assert adata.var["is_zero_inflated"].tolist() == [inflated] * 50
+    assert adata.uns["inflation"] == {"rule": "Exponential", "p": p, "lam": lam, "share": 1.0}
+    observed, true = dense(adata)
+    expected = np.where(true > 0, p * np.exp(-lam * true.astype(float) ** 2), 0)
+    np.testing.assert_allclose(adata.var["expected_dropout"], expected.mean(axis=0), atol=1e-12)
+    lost = (true > 0) & (observed == 0)
+    assert abs(lost.sum() - expected.sum()) <= 4.5 * np.sqrt((expected * (1 - expected)).sum())
+
+
 def test_no_dropout_and_nothing_but_dropout() -> None:
     observed, true = dense(zisynth(p=0, n_obs=50))
     np.testing.assert_array_equal(observed, true)
@@ -200,7 +219,7 @@ def test_the_builtin_set_is_like_the_study_s() -> None:
         ({"p": 1.5}, ValueError, "p must be a probability from 0 to 1, found 1.5"),
         ({"p": np.nan}, ValueError, "p must be a probability"),
         ({"n_obs": 0}, ValueError, "n_obs must be at least 1, found 0"),
-        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number of cells, found 10.5"),
+        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number, found 10.5"),
         (
             {"params": {**SMALL, "mu_2": [20.0, 1.0]}},
             ValueError,

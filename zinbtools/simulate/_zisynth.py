@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from os import PathLike
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
+from .._rng import RNG
+from ._core import LARGEST_COUNT, check_number, csr, generator, inflate, names, seed_record
+from ._inflation import Exponential
 from ._parameters import TYPES, Floats, builtin_parameters, read_parameters
 
 PROBABILITY_OF_TYPE_2 = 0.7
-
-# float32 holds every whole number up to here.
-_LARGEST_COUNT = 2**24
 
 
 def zisynth(
@@ -26,7 +24,8 @@ def zisynth(
     p: float = 0.08,
     n_obs: int = 12_000,
     params: Mapping[str, ArrayLike] | str | PathLike[str] | None = None,
-    rng: int | np.random.Generator | np.random.SeedSequence = 0,
+    rng: RNG = 0,
+    random_state: RNG | None = None,
 ) -> AnnData:
     r"""Simulate counts of two cell types with dropout that falls with the count.
 
@@ -55,12 +54,15 @@ def zisynth(
         pyramidal cells.
     rng
         Seed, generator or seed sequence.
+    random_state
+        Older name of ``rng``.
 
     Returns
     -------
     AnnData of n_obs cells x n_genes with the counts in ``X`` and those before dropout in
-    ``layers["true_counts"]`` (CSR, float32), the type in ``obs["cell_type"]``, and the settings and
-    parameters in ``uns["zisynth"]``.
+    ``layers["true_counts"]`` (CSR, float32), the type in ``obs["cell_type"]``, in
+    ``var["is_zero_inflated"]`` whether the gene can lose a count and in ``var["expected_dropout"]`` in which
+    share of the cells it is expected to, and the settings and parameters in ``uns["zisynth"]``.
 
     Raises
     ------
@@ -85,32 +87,30 @@ def zisynth(
     >>> 0 < lost < 0.08 * adata.layers["true_counts"].nnz
     True
     """
-    _check_settings(lam, p, n_obs)
+    inflation = Exponential(p, lam)
+    check_number("n_obs", n_obs)
     arrays = builtin_parameters() if params is None else read_parameters(params)
-    random = np.random.default_rng(rng)
+    random = generator(rng, random_state)
 
     is_type_2 = random.random(n_obs) < PROBABILITY_OF_TYPE_2
-    true_counts = _poisson_lognormal(arrays, is_type_2, random)
-    lost = random.random(true_counts.shape) < p * np.exp(-lam * np.square(true_counts, dtype=np.float64))
-
     settings = {
         "lam": float(lam),
         "p": float(p),
         "n_obs": int(n_obs),
         "probability_of_type_2": PROBABILITY_OF_TYPE_2,
-        "rng": type(rng).__name__ if isinstance(rng, np.random.Generator) else str(rng),
+        "rng": seed_record(rng, random_state),
         "params": arrays,
     }
-    return AnnData(
-        _csr(np.where(lost, 0, true_counts)),
+    adata = AnnData(
+        csr(_poisson_lognormal(arrays, is_type_2, random)),
         obs=pd.DataFrame(
             {"cell_type": pd.Categorical(np.where(is_type_2, "2", "0"), categories=list(TYPES))},
-            index=_names("cell", n_obs),
+            index=names("cell", n_obs),
         ),
-        var=pd.DataFrame(index=_names("gene", true_counts.shape[1])),
-        layers={"true_counts": _csr(true_counts)},
+        var=pd.DataFrame(index=names("gene", arrays["mu_0"].size)),
         uns={"zisynth": settings},
     )
+    return inflate(adata, inflation, random)
 
 
 def _poisson_lognormal(
@@ -121,9 +121,9 @@ def _poisson_lognormal(
         noise = log_rate[cells] @ _square_root(arrays[f"sigma_{cell_type}"])
         log_rate[cells] = arrays[f"mu_{cell_type}"] + noise
     # Half the largest count leaves room for the Poisson draw.
-    if (highest := log_rate.max()) > np.log(_LARGEST_COUNT / 2):
+    if (highest := log_rate.max()) > np.log(LARGEST_COUNT / 2):
         raise ValueError(
-            f"params must keep expected counts below {_LARGEST_COUNT // 2}, "
+            f"params must keep expected counts below {LARGEST_COUNT // 2}, "
             f"found e^{highest:.1f}; lower mu or sigma."
         )
     return random.poisson(np.exp(log_rate))
@@ -133,23 +133,3 @@ def _square_root(covariance: Floats) -> Floats:
     """Symmetric square root: exists where Cholesky fails, and does not hang on the signs of eigenvectors."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T
-
-
-def _check_settings(lam: float, p: float, n_obs: int) -> None:
-    if not (lam >= 0 and np.isfinite(lam)):
-        raise ValueError(f"lam must be finite and at least 0, found {lam}.")
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability from 0 to 1, found {p}.")
-    if not isinstance(n_obs, Integral):
-        raise TypeError(f"n_obs must be a whole number of cells, found {n_obs!r}.")
-    if n_obs < 1:
-        raise ValueError(f"n_obs must be at least 1, found {n_obs}.")
-
-
-def _csr(counts: NDArray[np.int64]) -> sparse.csr_matrix:
-    return sparse.csr_matrix(counts.astype(np.float32))
-
-
-def _names(kind: str, number: int) -> pd.Index:
-    width = len(str(number - 1))
-    return pd.Index([f"{kind}_{i:0{width}}" for i in range(number)])

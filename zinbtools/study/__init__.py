@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from .._selection import select
 from ._conclusion import conclusion
 from ._pipeline import Study, run_study
 from ._report import report_html
-from ._selection import select
 from ._table import summary
 from ._write import staged, write_study
 

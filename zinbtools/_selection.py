@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._anndata import read_matrix
+from ._anndata import read_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData

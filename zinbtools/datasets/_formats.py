@@ -1,0 +1,180 @@
+"""File formats that more than one data set, or only old software, uses: 10x, loom, CSV in blocks, pickles."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import tarfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+_GENES_AT_A_TIME = 1_000
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a text file, compressed with gzip or not, whatever its name says."""
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rt", encoding="utf-8") if is_gzip else path.open(encoding="utf-8")
+
+
+def read_10x(path: Path) -> AnnData:
+    """Counts that Cell Ranger wrote: its h5, its tar.gz of a matrix folder, or that folder (or one above it).
+
+    Gene identifiers become ``var_names``, symbols ``var["symbol"]``, barcodes ``obs_names``.
+    """
+    if path.is_dir():
+        return _read_10x_folder(path)
+    if h5py.is_hdf5(path):
+        return _read_10x_h5(path)
+    if not tarfile.is_tarfile(path):
+        raise ValueError(f"{path} is neither a folder nor an h5 or tar.gz file as Cell Ranger writes them.")
+    with TemporaryDirectory() as folder:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+        return _read_10x_folder(Path(folder))
+
+
+def _read_10x_folder(path: Path) -> AnnData:
+    import scanpy as sc
+
+    found = sorted({file.parent for file in path.rglob("matrix.mtx*")})
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} must hold one 10x matrix (matrix.mtx or matrix.mtx.gz), found {len(found)}."
+        )
+    adata = sc.read_10x_mtx(found[0], var_names="gene_ids")
+    return adata_of_genes(adata.X, adata.obs_names, adata.var_names, symbol=adata.var["gene_symbols"])
+
+
+def _read_10x_h5(path: Path) -> AnnData:
+    import scanpy as sc
+
+    with warnings.catch_warnings():
+        # scanpy names genes by symbol first, and symbols repeat.
+        warnings.filterwarnings("ignore", message="Variable names are not unique")
+        adata = sc.read_10x_h5(path)
+    return adata_of_genes(adata.X, adata.obs_names, adata.var["gene_ids"], symbol=adata.var_names)
+
+
+def adata_of_genes(counts: Any, cells: Any, genes: Any, **var: Any) -> AnnData:
+    """AnnData of float32 counts in compressed rows, cells by genes; more columns of ``var`` by name."""
+    return AnnData(
+        sparse.csr_matrix(counts, dtype=np.float32),
+        obs=pd.DataFrame(index=pd.Index(np.asarray(cells, dtype=str))),
+        var=pd.DataFrame(
+            {name: np.asarray(values) for name, values in var.items()},
+            index=pd.Index(np.asarray(genes, dtype=str)),
+        ),
+    )
+
+
+def read_loom(path: Path) -> tuple[AnnData, dict[str, np.ndarray]]:
+    """Counts of a loom file, and its columns that describe cells, flat; genes are named by ``Gene``."""
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not a loom file (HDF5); fetch it anew.")
+    with h5py.File(path) as file:
+        matrix: Any = file["matrix"]
+        n_genes = matrix.shape[0]
+        # Genes come in rows and dense: a block at a time keeps memory to that of the sparse counts.
+        blocks = [
+            sparse.csr_matrix(matrix[start : start + _GENES_AT_A_TIME].astype(np.float32))
+            for start in range(0, n_genes, _GENES_AT_A_TIME)
+        ]
+        cells: Any = file["col_attrs"]
+        columns = {name: _strings(np.ravel(cells[name][:])) for name in cells}
+        genes: Any = file["row_attrs/Gene"]
+        names = _strings(np.ravel(genes[:]))
+    counts = sparse.vstack(blocks, format="csr").T
+    return adata_of_genes(counts, columns.get("CellID", np.arange(counts.shape[0])), names), columns
+
+
+def _strings(values: np.ndarray) -> np.ndarray:
+    return np.char.decode(values.astype(bytes), "utf-8") if values.dtype.kind in "SO" else values
+
+
+def read_h5ad(path: Path) -> AnnData:
+    """Counts and annotations of an h5ad file, old ones too."""
+    if not h5py.is_hdf5(path):
+        raise ValueError(
+            f"{path} is not an h5ad file (HDF5), perhaps an error page; delete it and fetch it anew."
+        )
+    with warnings.catch_warnings():
+        # The study's files are of anndata 0.6, and a reader cannot change that.
+        warnings.simplefilter("ignore", ad.OldFormatWarning)
+        adata = ad.read_h5ad(path)
+    counts = adata_of_genes(adata.X, adata.obs_names, adata.var_names)
+    counts.obs = adata.obs
+    return counts
+
+
+def stack(blocks: Iterator[pd.DataFrame]) -> sparse.csr_matrix:
+    """One sparse float32 matrix of dense blocks of rows."""
+    return sparse.vstack([sparse.csr_matrix(b.to_numpy(dtype=np.float32)) for b in blocks], format="csr")
+
+
+class _Pandas:
+    """Stand-in for any pandas object in a pickle: keeps its state, runs nothing."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def _index(_: Any, fields: Mapping[str, Any]) -> Any:
+    return fields["data"]
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("builtins", "slice"): slice,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("pandas.core.frame", "DataFrame"): _Pandas,
+    ("pandas.core.indexes.base", "Index"): _Pandas,
+    ("pandas.core.indexes.base", "_new_Index"): _index,
+    ("pandas.core.indexes.numeric", "Int64Index"): _Pandas,
+    ("pandas.core.internals", "BlockManager"): _Pandas,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise ValueError(
+                f"the pickle asks for {module}.{name}, which no table of pandas 0.2x needs."
+            ) from None
+
+
+def read_old_pickle(path: Path) -> dict[str, Any]:
+    """Arrays and data frames that pandas 0.2x pickled as one dictionary.
+
+    A pickle can run any code when it is opened. This one is taken apart by hand: only numpy arrays and the
+    bare state of data frames are made, so that neither malice nor the pandas at hand matters.
+    """
+    with path.open("rb") as file:
+        content = _Unpickler(file).load()
+    return {key: _frame(v.state) if isinstance(v, _Pandas) else v for key, v in content.items()}
+
+
+def _frame(state: Mapping[str, Any]) -> pd.DataFrame:
+    parts = state["_data"].state[3]["0.14.1"]
+    names, rows = parts["axes"]
+    columns: dict[int, np.ndarray] = {}
+    for block in parts["blocks"]:
+        numbers = np.arange(len(names))[block["mgr_locs"]]
+        columns |= dict(zip(numbers.tolist(), block["values"], strict=True))
+    return pd.DataFrame({names[i]: columns[i] for i in range(len(names))}, index=rows)

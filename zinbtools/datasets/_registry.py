@@ -1,0 +1,252 @@
+"""What each data set is, where it comes from, and how what was said of it differs from what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from anndata import AnnData
+
+from . import _parsers as parsers
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set.
+
+    Attributes
+    ----------
+    name
+        What it is called in the cache, and in a folder given to `from_files`.
+    url
+        Its public home.
+    hash
+        ``md5:``, ``sha256:`` or ``git:`` (the identifier of the file in a git repository) and a digest;
+        None where nobody published one.
+    also
+        Other names, of the file itself, of the same content in another form or of a folder that holds it.
+    optional
+        Whether `from_files` can do without.
+    """
+
+    name: str
+    url: str
+    hash: str | None = None
+    also: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set of the study.
+
+    Attributes
+    ----------
+    name
+        Its name for `from_files` and `info`.
+    files
+        Its files, by the part that they play.
+    parse
+        From paths, by the same parts, to all genes of the cells that the study had.
+    title, citation
+        What was counted, how, and who published it.
+    difference
+        Where the files, or the code of the study, differ from what its post says; None if nowhere.
+    n_top_genes
+        How many of the most variable genes the study took; None for all.
+    spike_ins
+        Whether only the spike-ins found in more than 21 % of the droplets are kept.
+    shape
+        Cells and genes of the set as the study used it, where both are known.
+    """
+
+    name: str
+    files: Mapping[str, File]
+    parse: Callable[[Mapping[str, Path]], AnnData]
+    title: str
+    citation: str
+    difference: str | None = None
+    n_top_genes: int | None = 1200
+    spike_ins: bool = False
+    shape: tuple[int, int] | None = None
+
+
+# Addresses name a commit, so that the content cannot change under the hash.
+_SCVI_DATA = "https://github.com/YosefLab/scVI-data/raw/9a647afc8893604fa11024ddcd5fc5bb22b8e50e"
+_SCVI_REPRODUCIBILITY = (
+    "https://github.com/romain-lopez/scVI-reproducibility/raw/8f6fdbc4621e0106fc812799ddb1b43485994151"
+)
+_10X = "https://cf.10xgenomics.com/samples/cell-exp/2.1.0"
+_FIGSHARE = "https://ndownloader.figshare.com/files"
+_CONTROLS = "in: Svensson 2020, Nature Biotechnology 38:147, figshare project 61292"
+
+
+def _10x_file(sample: str, digest: str | None) -> File:
+    stem = f"{sample}_filtered_gene_bc_matrices"
+    return File(
+        f"{stem}.tar.gz",
+        f"{_10X}/{sample}/{stem}.tar.gz",
+        digest,
+        also=(f"{stem}_h5.h5", f"{stem}.h5", sample),
+    )
+
+
+def _controls_file(number: int, name: str) -> dict[str, File]:
+    return {"counts": File(f"{name}.h5ad", f"{_FIGSHARE}/{number}")}
+
+
+_DATASETS = (
+    Dataset(
+        "cortex",
+        {
+            "counts": File(
+                "expression_mRNA_17-Aug-2014.txt",
+                "https://storage.googleapis.com/linnarsson-lab-www-blobs/blobs/cortex/expression_mRNA_17-Aug-2014.txt",
+                "md5:6bb4c2a9ade87b16909d39004021849e",
+                also=("expression_mRNA_17-Aug-2014.txt.gz", "expression.bin"),
+            )
+        },
+        parsers.parse_cortex,
+        title="Mouse somatosensory cortex and hippocampus, STRT on Fluidigm C1, UMI",
+        citation="Zeisel et al. 2015, Science 347:1138",
+        difference=(
+            "The post calls it Smart-Seq2 data with 1,200 genes. It counts molecules (UMI, STRT), and the "
+            "study's loader kept the 558 genes of largest standard deviation."
+        ),
+        n_top_genes=558,
+        shape=(3005, 558),
+    ),
+    Dataset(
+        "hemato",
+        {
+            "counts": File(
+                "GSM2388072_basal_bone_marrow.raw_umifm_counts.csv.gz",
+                "https://www.ncbi.nlm.nih.gov/geo/download/?acc=GSM2388072&format=file&"
+                "file=GSM2388072%5Fbasal%5Fbone%5Fmarrow%2Eraw%5Fumifm%5Fcounts%2Ecsv%2Egz",
+                also=(
+                    "bBM.raw_umifm_counts.csv.gz",
+                    "GSM2388072_basal_bone_marrow.raw_umifm_counts.csv",
+                    "bBM.raw_umifm_counts.csv",
+                ),
+            ),
+            "tables": File(
+                "data.zip",
+                f"{_SCVI_REPRODUCIBILITY}/additional/data.zip",
+                "git:66a97af75222cd3b23cae83c89ae364523ce43ee",
+                also=("bBM.spring_and_pba.csv",),
+            ),
+        },
+        parsers.parse_hemato,
+        title="Mouse bone marrow progenitors of the blood, inDrops, UMI",
+        citation="Tusi et al. 2018, Nature 555:54, GSM2388072",
+        difference=(
+            "Library basal_bm1 is left out for its quality, and so is every gene that is not among the 7,397 "
+            "of the authors' list; the files hold probabilities of fates, no cell types."
+        ),
+        shape=(4016, 1200),
+    ),
+    Dataset(
+        "brain_small",
+        {
+            "counts": _10x_file("neuron_9k", None),
+            "labels": File(
+                "brain_small_metadata.pickle",
+                f"{_SCVI_DATA}/brain_small_metadata.pickle",
+                "sha256:b14ca6073b2221bcb82c8018337132dafde96a7847649ff828fdfb0d4c43f1d6",
+                optional=True,
+            ),
+        },
+        parsers.parse_brain_small,
+        title="Brain of a mouse embryo (E18), 10x Chromium v2, UMI",
+        citation="10x Genomics, 9k Brain Cells from an E18 Mouse, Cell Ranger 2.1.0",
+        difference="The labels are clusters that Cell Ranger numbered, no cell types that anyone checked.",
+        shape=(9128, 1200),
+    ),
+    Dataset(
+        "pbmc",
+        {
+            "pbmc8k": _10x_file("pbmc8k", "md5:cbb3a7553ece7eaddeb8a56df781ccb0"),
+            "pbmc4k": _10x_file("pbmc4k", "md5:f61f4deca423ef0fa82d63fdfa0497f7"),
+            "labels": File(
+                "pbmc_metadata.pickle",
+                f"{_SCVI_DATA}/pbmc_metadata.pickle",
+                "sha256:a7b8b2a5cec508b8f3c080aa28bcc3c6be34ab249bacc4c6b8bc1cec3a966e07",
+            ),
+            "genes": File(
+                "gene_info.csv",
+                f"{_SCVI_DATA}/gene_info.csv",
+                "sha256:cc33ad3226e9750de0f1d9782b9021d6a82224f6dde43005e6d6558eb560f9d5",
+                also=("gene_info_pbmc.csv",),
+            ),
+        },
+        parsers.parse_pbmc,
+        title="Blood mononuclear cells of a healthy donor in two batches, 10x Chromium v2, UMI",
+        citation="10x Genomics, 4k and 8k PBMCs from a Healthy Donor, Cell Ranger 2.1.0; Lopez et al. 2018",
+        difference=(
+            "The scVI paper has 12,039 cells, its loader 11,990: 49 cells of the 4k batch, whose barcodes "
+            "the 8k batch has too, were lost, and for a barcode in both the loader took the counts of the 4k "
+            "cell under the label of the 8k cell. Here each label goes to its own cell. All genes but 3,346, "
+            "those with bulk expression data, are left out before the most variable are chosen."
+        ),
+        shape=(11990, 1200),
+    ),
+    Dataset(
+        "retina",
+        {
+            "counts": File(
+                "retina.loom",
+                f"{_SCVI_DATA}/retina.loom",
+                "git:8713e77d98902f5feb3e2c83f3cf68bc18c5ae68",
+            )
+        },
+        parsers.parse_retina,
+        title="Bipolar cells of the mouse retina, Drop-seq, UMI",
+        citation="Shekhar et al. 2016, Cell 166:1308; the loom file of Lopez et al. 2018",
+        difference=(
+            "The documentation of its loader speaks of 27,499 cells. The file holds 19,829 of them (three "
+            "quarters of the 26,439 in the authors' 15 clusters) and 13,166 genes; the study ignored batches."
+        ),
+        shape=(19829, 1200),
+    ),
+    Dataset(
+        "klein_ercc",
+        _controls_file(14634416, "klein_indrops_control_GSM1599501"),
+        parsers.parse_ercc,
+        title="Droplets with RNA in solution and ERCC spike-ins, inDrops, UMI",
+        citation=f"Klein et al. 2015, Cell 161:1187, GSM1599501; {_CONTROLS}",
+        difference="The post says more than 20 % of the droplets, the code 21 %: 52 transcripts.",
+        n_top_genes=None,
+        spike_ins=True,
+    ),
+    Dataset(
+        "zheng_ercc",
+        _controls_file(14634407, "zheng_gemcode_control"),
+        parsers.parse_ercc,
+        title="Droplets with ERCC spike-ins, 10x GemCode, UMI",
+        citation=f"Zheng et al. 2017, Nature Communications 8:14049; {_CONTROLS}",
+        difference="The post says more than 20 % of the droplets, the code 21 %: 57 of 92 transcripts.",
+        n_top_genes=None,
+        spike_ins=True,
+        shape=(1015, 57),
+    ),
+    *(
+        Dataset(
+            f"svensson_ercc_{number}",
+            _controls_file(14634410, "svensson_chromium_control"),
+            parse,
+            title=f"Droplets with RNA in solution and ERCC spike-ins, 10x Chromium, UMI, sample {sample}",
+            citation=f"Svensson et al. 2017, Nature Methods 14:381; {_CONTROLS}",
+            difference=f"The post says more than 20 % of the droplets, the code 21 %: {n_vars} transcripts.",
+            n_top_genes=None,
+            spike_ins=True,
+            shape=(2000, n_vars),
+        )
+        for number, sample, parse, n_vars in (
+            (1, "20311", parsers.parse_svensson_1, 38),
+            (2, "20312", parsers.parse_svensson_2, 36),
+        )
+    ),
+)
+
+REGISTRY: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _DATASETS}

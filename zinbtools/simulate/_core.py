@@ -1,0 +1,155 @@
+"""What all simulators share: counts go in, some are lost by a rule, and the truth is kept beside them."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from .._rng import RNG
+from ._inflation import Entries, Inflation, Uniform, check_probability
+
+TRUE_COUNTS = "true_counts"
+IS_ZERO_INFLATED = "is_zero_inflated"
+EXPECTED_DROPOUT = "expected_dropout"
+
+# float32 holds every whole number up to here.
+LARGEST_COUNT = 2**24
+
+
+def generator(rng: RNG, random_state: RNG | None) -> np.random.Generator:
+    """Random numbers from a seed, which may go by its older name."""
+    return np.random.default_rng(rng if random_state is None else random_state)
+
+
+def seed_record(rng: RNG, random_state: RNG | None) -> str:
+    """The seed as ``uns`` can hold it: whoever gave a generator knows its state themselves."""
+    seed = rng if random_state is None else random_state
+    return type(seed).__name__ if isinstance(seed, np.random.Generator) else str(seed)
+
+
+def no_inflation(adata: AnnData) -> AnnData:
+    """Keep every count: the negative control."""
+    return inflate(adata, Uniform(0.0), np.random.default_rng(0))
+
+
+def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, share: float = 1.0) -> AnnData:
+    """Lose counts of ``X`` by a rule, in place, and write down the truth.
+
+    The core of all simulators. A share of the genes, drawn at random, is subject to the rule. ``X`` becomes
+    the counts that are left, ``layers["true_counts"]`` what was there; ``var["is_zero_inflated"]`` says for
+    which genes a loss was possible, ``var["expected_dropout"]`` in which share of the cells one was to be
+    expected, and ``uns["inflation"]`` holds the rule.
+
+    Parameters
+    ----------
+    adata
+        Whole counts in ``X``, any sparse or dense array; replaced.
+    inflation
+        The rule.
+    random
+        One number is drawn per count, whatever the rule: a rule with smaller probabilities loses a subset.
+    share
+        Share of the genes that the rule holds for; int(share * n_vars) of them are drawn.
+
+    Returns
+    -------
+    ``adata``.
+
+    Raises
+    ------
+    TypeError
+        If ``inflation`` is no rule.
+    ValueError
+        If ``share`` or a probability of the rule is out of range.
+    """
+    if not isinstance(inflation, Inflation):
+        raise TypeError(f"inflation must be a rule such as Uniform(0.1), found {inflation!r}.")
+    check_probability("share", share)
+    true: Any = adata.X
+    obs: Any = adata.obs
+    var: Any = adata.var
+    rows, genes = np.repeat(np.arange(adata.n_obs), np.diff(true.indptr)), true.indices
+    gene_mean = np.asarray(true.sum(axis=0, dtype=np.float64)).ravel() / max(adata.n_obs, 1)
+    entries = Entries(true.data.astype(np.float64), rows, genes, gene_mean, obs, var)
+    probability = np.asarray(inflation.probability(entries), dtype=np.float64)
+    if probability.shape != genes.shape or not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError(
+            f"{inflation!r} must give one probability from 0 to 1 for each of {genes.size} counts."
+        )
+
+    chosen = np.ones(adata.n_vars, dtype=bool)
+    if share < 1:
+        chosen[random.permutation(adata.n_vars)[int(share * adata.n_vars) :]] = False
+    probability = np.where(chosen[genes], probability, 0.0)
+    observed = true.copy()
+    observed.data[random.random(genes.size) < probability] = 0
+    observed.eliminate_zeros()
+
+    adata.X = observed
+    adata.layers[TRUE_COUNTS] = true
+    adata.var[IS_ZERO_INFLATED] = np.bincount(genes, probability, adata.n_vars) > 0
+    adata.var[EXPECTED_DROPOUT] = np.bincount(genes, probability, adata.n_vars) / max(adata.n_obs, 1)
+    adata.uns["inflation"] = {**inflation.record(), "share": float(share)}
+    return adata
+
+
+def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
+    """A copy of an AnnData's counts as CSR, float32, without stored zeros.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    ValueError
+        If there are no counts, or they are not whole, not finite, negative or beyond 2^24.
+    """
+    if layer is not None and layer not in adata.layers:
+        there = ", ".join(map(repr, adata.layers)) or "none"
+        raise KeyError(f"layer={layer!r} is not in adata.layers; there are {there}.")
+    place = "X" if layer is None else f"layers[{layer!r}]"
+    block: Any = adata.X if layer is None else adata.layers[layer]
+    if block is None or 0 in adata.shape:
+        raise ValueError(f"adata must hold counts in {place}, found none in shape {adata.shape}.")
+    if hasattr(block, "to_memory"):
+        block = block.to_memory()
+    elif hasattr(block, "compute"):
+        block = block.compute()
+    matrix: Any = block if sparse.issparse(block) else np.asarray(block)
+    counts: Any = sparse.csr_matrix(matrix).astype(np.float64)
+    counts.sum_duplicates()
+    values = counts.data
+    if not np.isfinite(values).all() or (values < 0).any() or (values != np.round(values)).any():
+        raise ValueError(
+            f"adata must hold whole counts of at least 0 in {place}, found other numbers; pass raw counts."
+        )
+    if values.size and values.max() > LARGEST_COUNT:
+        raise ValueError(
+            f"adata must hold counts up to {LARGEST_COUNT} in {place}, found {values.max():.0f}."
+        )
+    counts.eliminate_zeros()
+    return counts.astype(np.float32)
+
+
+def csr(counts: ArrayLike) -> sparse.csr_matrix:
+    """Counts as all simulators give them."""
+    return sparse.csr_matrix(np.asarray(counts, dtype=np.float32))
+
+
+def names(kind: str, number: int) -> pd.Index:
+    """Names that sort as they count."""
+    width = len(str(number - 1))
+    return pd.Index([f"{kind}_{i:0{width}}" for i in range(number)])
+
+
+def check_number(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number, or too small a one."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, found {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, found {value}.")

@@ -1,0 +1,140 @@
+"""Counts of which only some genes are inflated, and real counts with entries taken out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from .._rng import RNG
+from ._core import IS_ZERO_INFLATED, counts_of, generator, inflate
+from ._inflation import Inflation, Uniform
+from ._zisynth import zisynth
+
+# What the study's sets with some inflated genes used, there with p = 0.08 or 0.1.
+_STUDY = Uniform(0.08)
+
+
+def mixed(
+    share: float = 0.5,
+    *,
+    base: AnnData | None = None,
+    inflation: Inflation = _STUDY,
+    rng: RNG = 0,
+    random_state: RNG | None = None,
+) -> AnnData:
+    """Simulate counts of which only some genes are zero-inflated, to see which ones a method finds.
+
+    Parameters
+    ----------
+    share
+        Share of inflated genes, from 0 to 1; int(share * n_vars) genes, drawn at random.
+    base
+        Counts without inflation, of any simulator; left as they are. By default those of
+        :func:`zisynth`: 12,000 cells x 50 genes.
+    inflation
+        The rule by which the inflated genes lose counts.
+    rng
+        Seed, generator or seed sequence.
+    random_state
+        Older name of ``rng``.
+
+    Returns
+    -------
+    A copy of ``base`` with the counts that are left in ``X``, the counts before in
+    ``layers["true_counts"]``, the truth in ``var["is_zero_inflated"]``, in ``var["expected_dropout"]`` the
+    share of cells in which a gene is expected to lose its count, and the rule in ``uns["inflation"]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range, or ``base`` is inflated already.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> base = zt.simulate.gamma_poisson(n_obs=2000, n_vars=100)
+    >>> adata = zt.simulate.mixed(0.2, base=base, inflation=zt.simulate.Uniform(0.3))
+    >>> int(adata.var["is_zero_inflated"].sum())
+    20
+    """
+    random = generator(rng, random_state)
+    if base is None:
+        return inflate(zisynth(p=0, rng=random), inflation, random, share)
+    if not isinstance(base, AnnData):
+        raise TypeError(f"base must be an AnnData, as a simulator gives it, found {type(base).__name__}.")
+    if IS_ZERO_INFLATED in base.var and base.var[IS_ZERO_INFLATED].any():
+        raise ValueError(
+            f"base must be without inflation, found {int(base.var[IS_ZERO_INFLATED].sum())} inflated genes; "
+            'give its layers["true_counts"] to knockout.'
+        )
+    return _with_losses(base, None, inflation, random, share)
+
+
+def knockout(
+    adata: AnnData,
+    inflation: Inflation,
+    *,
+    layer: str | None = None,
+    share: float = 1.0,
+    rng: RNG = 0,
+    random_state: RNG | None = None,
+) -> AnnData:
+    """Take counts out of real data by a known rule, so that real data carries a known truth.
+
+    The zeros that the data had before stay what they are, unknown; those that come on top are losses.
+
+    Parameters
+    ----------
+    adata
+        Raw counts; left as they are.
+    inflation
+        The rule, such as ``Uniform(0.1)``.
+    layer
+        Layer with the counts; by default ``X``.
+    share
+        Share of genes that lose counts, from 0 to 1; int(share * n_vars) genes, drawn at random.
+    rng
+        Seed, generator or seed sequence. For a given seed and share a rule with smaller probabilities takes
+        a subset of the counts.
+    random_state
+        Older name of ``rng``.
+
+    Returns
+    -------
+    ``obs`` and ``var`` of ``adata`` with the counts that are left in ``X``; further as for :func:`mixed`.
+    Other layers, embeddings and results do not go along: they were made of the counts before.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer, or no column that the rule names.
+    TypeError, ValueError
+        If the counts are not whole, or an argument is out of range.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(p=0, n_obs=200)
+    >>> taken = zt.simulate.knockout(adata, zt.simulate.Exponential(0.2, lam=0.01))
+    >>> (taken.layers["true_counts"] != adata.X).nnz, taken.X.nnz < adata.X.nnz
+    (0, True)
+    """
+    return _with_losses(adata, layer, inflation, generator(rng, random_state), share)
+
+
+def _with_losses(
+    adata: AnnData, layer: str | None, inflation: Inflation, random: np.random.Generator, share: float
+) -> AnnData:
+    # What was computed from the counts before (embeddings, fits, other layers) does not go along.
+    obs: Any = adata.obs.copy()
+    var: Any = adata.var.copy()
+    copy = AnnData(
+        counts_of(adata, layer),
+        obs=obs,
+        var=var,
+        uns={key: deepcopy(adata.uns[key]) for key in ("simulation", "zisynth") if key in adata.uns},
+    )
+    return inflate(copy, inflation, random, share)
