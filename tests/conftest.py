@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 
 from zinbtools import tl
 from zinbtools.simulate import zisynth
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests below the verbs too: beside a busy process torch's threads spend their time waiting."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
