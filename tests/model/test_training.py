@@ -27,13 +27,12 @@ def fit(data, cells, config):
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])
-def test_a_restart_is_the_same_alone_and_in_a_stack_after_one_epoch(fit, likelihood):
-    stack = fit(likelihood, max_epochs=1, schedule="constant").model.replicate_state()
+def test_a_restart_has_the_same_bits_alone_and_in_a_stack(fit, likelihood):
+    stack = fit(likelihood, max_epochs=5).model.replicate_state()
     for place, seed in enumerate(SEEDS):
-        alone = fit(likelihood, seeds=[seed], max_epochs=1, schedule="constant").model.replicate_state()
+        alone = fit(likelihood, seeds=[seed], max_epochs=5).model.replicate_state()
         for name, value in alone.items():
-            scale = value.abs().max()
-            assert ((value[0] - stack[name][place]).abs() <= 1e-5 * scale).all(), name
+            assert torch.equal(value[0], stack[name][place]), name
 
 
 def test_a_restart_has_the_same_held_out_likelihood_alone_and_in_a_stack(fit, data, cells):
@@ -42,9 +41,7 @@ def test_a_restart_has_the_same_held_out_likelihood_alone_and_in_a_stack(fit, da
         alone = marginal_log_likelihood(
             fit(seeds=[seed], max_epochs=12).model, data, cells.stop, n_samples=50
         )
-        # rounding grows over the steps; the difference stays far below the Monte Carlo error of a cell
-        mean = float(stack.log_likelihood[place].mean())
-        assert float(alone.log_likelihood.mean()) == pytest.approx(mean, abs=1e-3)
+        np.testing.assert_allclose(alone.log_likelihood[0], stack.log_likelihood[place], rtol=1e-10)
 
 
 def test_the_same_seeds_give_the_same_bits(fit):
@@ -87,10 +84,8 @@ def test_replicates_stop_on_their_own(fit):
     assert len(set(lengths)) > 1
     for place, seed in enumerate(SEEDS):
         alone = fit("nb", seeds=[seed], **settings)
-        first = [x.validation_elbo for x in alone.history][:2]
-        np.testing.assert_allclose(
-            first, [x.validation_elbo for x in together.history if x.replicate == place][:2], rtol=1e-4
-        )
+        course = [x.validation_elbo for x in together.history if x.replicate == place]
+        assert [x.validation_elbo for x in alone.history] == course
 
 
 def test_min_delta_is_what_an_epoch_must_gain(fit):
@@ -119,7 +114,7 @@ def test_a_loss_that_is_not_finite_takes_out_its_replicate_only(fit, monkeypatch
     for name, value in state.items():
         assert torch.isfinite(value).all()
         for place in (0, 2):
-            np.testing.assert_allclose(value[place], expected[name][place], rtol=1e-3, atol=1e-4)
+            assert torch.equal(value[place], expected[name][place]), name
 
 
 def test_a_learning_rate_beyond_reason_is_a_recorded_failure(fit):

@@ -64,7 +64,12 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.expand(len(self.weight), *x.shape[-2:])
-        return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
+        if x.is_cuda:
+            product = torch.bmm(x, self.weight)
+        else:
+            # One product per replicate: a batched one rounds differently by the number of replicates.
+            product = torch.stack([a @ b for a, b in zip(x, self.weight, strict=True)])
+        return product if self.bias is None else product + self.bias
 
 
 class BatchNorm(nn.Module):

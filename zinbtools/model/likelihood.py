@@ -9,12 +9,10 @@ Autograd would keep a dozen matrices of cells x genes per step and call digamma 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ._stirling import remainder_slope, remainder_slope_from_zero
 from .data import Batch
@@ -71,7 +69,7 @@ class _LogLikelihood(torch.autograd.Function):
         return (
             None,
             weight * by_mean,
-            by_cell.unsqueeze(1) @ by_theta if ctx.one_theta_per_gene else weight * by_theta,
+            (weight * by_theta).sum(1, keepdim=True) if ctx.one_theta_per_gene else weight * by_theta,
             weight * by_logit[0] if by_logit else None,
         )
 
@@ -89,7 +87,7 @@ def _at_zero(
         return [value]
     share = ratio.div_(1 + ratio)  # mu / (mu + theta)
     by_mean = -theta * share
-    by_theta = theta * _log1p_minus(-share, -log_ratio, log_mean)
+    by_theta = theta * _log1p_minus(-share, -log_ratio)
     if inflated is None:
         return [value, by_mean, by_theta]
     _, kept, by_logit = inflated
@@ -98,16 +96,25 @@ def _at_zero(
 
 def _inflate(nb_zero: Tensor, logit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``log(pi + (1 - pi) e^z)`` and its derivatives by ``z``, P(no dropout | x = 0), and by the logit."""
-    kept = torch.sigmoid(nb_zero - logit)
-    by_logit = torch.sigmoid(-logit) - kept
+    kept = _sigmoid(nb_zero - logit)
+    by_logit = _sigmoid(-logit) - kept
     if nb_zero.dtype == torch.float64:
         return log_zero_prob(nb_zero, logit), kept, by_logit
     # softplus(z - l) - softplus(-l): in single precision as good, without choices by mask
     return _softplus(nb_zero - logit) - _softplus(-logit), kept, by_logit
 
 
+# torch's own sigmoid and softplus round the last few entries of a tensor in another way than the rest:
+# a replicate's result would depend on its place in the stack.
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """``1 / (1 + e^-x)``."""
+    return torch.exp(-x).add_(1).reciprocal_()
+
+
 def _softplus(x: Tensor) -> Tensor:
-    """``log(1 + e^x)`` to the absolute precision of its type, at half the price of torch's."""
+    """``log(1 + e^x)`` to the absolute precision of its type."""
     return torch.log(1 + torch.exp(-x.abs())).add_(x.clamp(min=0))
 
 
@@ -125,25 +132,26 @@ def _at_counts(
     logit = None
     if dropout_logit is not None:
         logit = dropout_logit.flatten(1).index_select(1, batch.positions)
-        value -= softplus(logit)
+        value -= _softplus(logit)
     if not with_gradient:
         return [value]
-    by_theta = theta_x * (_log1p_minus(delta, log_total, log_mu) + remainder_slope(total) - 0.5 / total)
+    by_theta = theta_x * (_log1p_minus(delta, log_total) + remainder_slope(total) - 0.5 / total)
     by_theta += _select(0.5 - theta * remainder_slope_from_zero(theta), batch)
     gradients = [theta_x * delta, by_theta]
-    return [value, *gradients] if logit is None else [value, *gradients, -torch.sigmoid(logit)]
+    return [value, *gradients] if logit is None else [value, *gradients, -_sigmoid(logit)]
 
 
-def _log1p_minus(t: Tensor, log1p_t: Tensor, log_mean: Tensor) -> Tensor:
-    """``log(1 + t) - t``; by its series near 0 where the difference would lose digits that count.
+def _log1p_minus(t: Tensor, log1p_t: Tensor) -> Tensor:
+    """``log(1 + t) - t``; in single precision by its series where the difference would lose digits.
 
-    The difference errs by the rounding of t, which the derivatives by log theta multiply by theta: together
-    less than the rounding of the mean or count, which is below 1e-4 up to 500.
+    The derivatives by log theta multiply it by theta, which may be large. (A choice by mask would be slower.)
     """
-    if t.dtype == torch.float64 or log_mean.numel() == 0 or log_mean.max() < math.log(500):
+    if t.dtype == torch.float64:
         return log1p_t - t
-    series = t * t * (-1 / 2 + t * (1 / 3 + t * (-1 / 4 + t / 5)))
-    return torch.where(t.abs() < 0.05, series, log1p_t - t)
+    s = t.clamp(-0.1, 0.1)  # no overflow where the series is not used
+    series = s * s * (-1 / 2 + s * (1 / 3 + s * (-1 / 4 + s / 5)))
+    near = (0.05 - t.abs()).mul_(1e30).clamp_(0, 1)  # 1 or 0
+    return torch.lerp(log1p_t - t, series, near)
 
 
 def _select(by_gene: Tensor, batch: Batch) -> Tensor:

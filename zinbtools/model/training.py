@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from tqdm.auto import tqdm
 
@@ -138,7 +138,7 @@ class _Loop:
         self.model, self.data, self.cells = model, data, cells
         self.config, self.n_epochs = config, config.max_epochs
         self.order = torch.Generator().manual_seed(order_seed)
-        self.optimizer = self._new_optimizer()
+        self.optimizers = [self._optimizer(place) for place in range(n)]
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
         self.step = 0
         self.active = list(range(n))
@@ -173,15 +173,13 @@ class _Loop:
         self.model.train()
         total, n_seen = torch.zeros(len(self.active), dtype=torch.float64, device=self.data.device), 0
         for batch in self.data.shuffled(self.cells.train, self.config.batch_size, self.order):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, self.step / self.n_steps)
             elbo = self.model.elbo(batch, self.streams).mean(1)
             finite = torch.isfinite(elbo)
             failed = [] if finite.all() else (~finite).nonzero().flatten().tolist()
             self._record_failures(epoch, failed, batch)
-            self.optimizer.zero_grad()
+            self.model.zero_grad()
             (-elbo.sum()).backward()
-            self.optimizer.step()
+            self._descend()
             self.step += 1
             total += elbo.detach() * len(batch)
             n_seen += len(batch)
@@ -202,7 +200,7 @@ class _Loop:
         return mean_elbo(self.model, self.data, self.cells.stop, streams)
 
     def _record(self, epoch: int, train_elbo: Tensor, validation_elbo: Tensor) -> None:
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = learning_rate(self.config, (self.step - 1) / self.n_steps)
         self.result.history += [
             EpochRecord(replicate, epoch, train, validation, rate)
             for replicate, train, validation in zip(
@@ -244,19 +242,33 @@ class _Loop:
         staying = [place for place in range(len(self.active)) if place not in places]
         self.active = [self.active[place] for place in staying]
         self.streams = self.streams.subset(staying)
-        moments = {name: self.optimizer.state[p] for name, p in self.model.named_parameters()}
+        self.optimizers = [self.optimizers[place] for place in staying]
         self.model.take(staying)
-        self.optimizer = self._new_optimizer()
-        for name, parameter in self.model.named_parameters():
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else value[staying] for key, value in moments[name].items()
-            }
+        for place, optimizer in enumerate(self.optimizers):
+            for own, parameter in self._pairs(optimizer):
+                own.data = parameter.detach()[place]
 
-    def _new_optimizer(self) -> Adam:
-        config = self.config
-        return Adam(
-            self.model.parameters(), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True
-        )
+    def _optimizer(self, place: int) -> Adam:
+        """An optimiser of one replicate's parameters, which share their memory with the stack's.
+
+        One for the whole stack would round a replicate's last entries by its place in it.
+        """
+        own = [nn.Parameter(parameter.detach()[place]) for parameter in self.model.parameters()]
+        return Adam(own, eps=self.config.adam_eps, weight_decay=self.config.weight_decay, fused=True)
+
+    def _pairs(self, optimizer: Adam) -> Iterable[tuple[nn.Parameter, nn.Parameter]]:
+        """A replicate's own parameters beside those of the stack."""
+        return zip(optimizer.param_groups[0]["params"], self.model.parameters(), strict=True)
+
+    def _descend(self) -> None:
+        """One step of every optimiser along the gradients of the stack."""
+        rate = learning_rate(self.config, self.step / self.n_steps)
+        for place, optimizer in enumerate(self.optimizers):
+            for own, parameter in self._pairs(optimizer):
+                assert parameter.grad is not None
+                own.grad = parameter.grad[place]
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
 
 
 @torch.no_grad()
