@@ -63,13 +63,19 @@ class Linear(nn.Module):
             self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(len(self.weight), *x.shape[-2:])
         if x.is_cuda:
-            product = torch.bmm(x, self.weight)
+            x = x.expand(len(self.weight), *x.shape[-2:])
+            return (
+                torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
+            )
+        # One product per replicate: a batched one rounds by the number of replicates.
+        inputs = [x] * len(self.weight) if x.ndim == 2 else x.unbind()
+        if self.bias is None:
+            products = [a @ w for a, w in zip(inputs, self.weight.unbind(), strict=True)]
         else:
-            # One product per replicate: a batched one rounds differently by the number of replicates.
-            product = torch.stack([a @ b for a, b in zip(x, self.weight, strict=True)])
-        return product if self.bias is None else product + self.bias
+            parts = zip(self.bias.unbind(), inputs, self.weight.unbind(), strict=True)
+            products = [torch.addmm(b, a, w) for b, a, w in parts]
+        return torch.stack(products) if len(products) > 1 else products[0].unsqueeze(0)
 
 
 class BatchNorm(nn.Module):
