@@ -228,6 +228,8 @@ class _Loop:
 
     def _record_failures(self, epoch: int, places: list[int], batch: Batch | None = None) -> None:
         """Record where the loss stopped being finite, and at which gene of the minibatch."""
+        if not places:  # as in every step that goes well: switching modes walks through all layers
+            return
         training = self.model.training
         self.model.eval()  # looking must not move batch normalisation's running statistics
         for place in places:
