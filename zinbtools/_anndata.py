@@ -199,7 +199,6 @@ class Results:
 
     def write(self, adata: AnnData, keys: Keys) -> None:
         """Put the results in their places, and take away what is left there of an earlier fit."""
-        as_actual(adata)
         for place, names in keys.all_names().items():
             for name in names:
                 if name in getattr(adata, place):
@@ -210,11 +209,13 @@ class Results:
         adata.uns[keys.uns] = self.uns
 
 
-def as_actual(adata: AnnData) -> None:
-    """Turn a view into an AnnData of its own, so that results can be written into it."""
-    if adata.is_view:
+def writable(adata: AnnData, copy: bool) -> AnnData:
+    """The object to write into: a copy on request; a view is turned into an AnnData of its own."""
+    target = adata.copy() if copy else adata
+    if target.is_view:
         warnings.warn("adata is a view and is turned into an AnnData of its own.", UserWarning, stacklevel=4)
-        adata._init_as_actual(adata.copy())
+        target._init_as_actual(target.copy())
+    return target
 
 
 def spread(values: np.ndarray, genes: np.ndarray) -> np.ndarray:

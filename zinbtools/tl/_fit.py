@@ -21,6 +21,7 @@ from .._anndata import (
     read_counts,
     read_split,
     storable,
+    writable,
 )
 from .._covariates import read_covariates, store_covariates
 from .._fitted import count_data, resolve_device, weight_arrays
@@ -266,7 +267,7 @@ def fit_nb_zinb(
         results.uns["failures"] = failed_restarts
     for name, training in trainings.items():
         describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
-    target = adata.copy() if copy else adata
+    target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None
 

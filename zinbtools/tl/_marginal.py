@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from .._anndata import as_actual, check_anndata
+from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
@@ -100,8 +100,7 @@ def marginal_ll(
             if restart == fit.best_restart(name):
                 by_cell[name] = np.full(adata.n_obs, np.nan)
                 by_cell[name][cells] = estimate.log_likelihood[0].numpy(force=True)
-    target = adata.copy() if copy else adata
-    as_actual(target)
+    target = writable(adata, copy)
     for model, values in by_cell.items():
         target.obs[fit.keys.marginal_ll(model)] = values
     update_metrics(target, fit.keys, rows)

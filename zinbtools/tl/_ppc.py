@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata import as_actual, check_anndata
+from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
@@ -117,8 +117,7 @@ def ppc(
         }
         | {name: values.ravel() for name, values in columns.items()}
     )
-    target = adata.copy() if copy else adata
-    as_actual(target)
+    target = writable(adata, copy)
     update_metrics(target, fit.keys, rows)
     target.uns[fit.keys.uns]["ppc"] = {"genes": table, "n_samples": n_samples, "split": split}
     return target if copy else None

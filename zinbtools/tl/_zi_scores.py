@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from .._anndata import as_actual, check_anndata, spread
+from .._anndata import check_anndata, spread, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
@@ -101,8 +101,7 @@ def zi_scores(
     score = total / n
     variance = np.maximum(total_of_squares / n - score**2, 0) * n / (n - 1)
     genes = fit.genes(adata)
-    target = adata.copy() if copy else adata
-    as_actual(target)
+    target = writable(adata, copy)
     target.var[fit.keys.score] = spread(score, genes)
     target.var[fit.keys.score_se] = spread(np.sqrt(variance / n), genes)
     return target if copy else None
