@@ -40,23 +40,6 @@ def test_the_container_does_not_matter(container):
         assert torch.equal(a, b)
 
 
-def test_an_epoch_has_every_cell_once_in_an_order_of_its_seed():
-    data = CountData(np.arange(1, 11)[:, None])
-    epochs = [
-        torch.cat([b.counts for b in data.shuffled(torch.arange(10), 4, torch.Generator().manual_seed(seed))])
-        for seed in (0, 0, 1)
-    ]
-    assert sorted(epochs[0].tolist()) == list(range(1, 11))
-    assert torch.equal(epochs[0], epochs[1])
-    assert not torch.equal(epochs[0], epochs[2])
-
-
-def test_a_last_cell_alone_is_left_out_of_an_epoch_but_not_of_an_evaluation():
-    data = CountData(np.ones((9, 2)))
-    assert [len(b) for b in data.shuffled(torch.arange(9), 4, torch.Generator())] == [4, 4]
-    assert [len(b) for b in data.batches(torch.arange(9), 4)] == [4, 4, 1]
-
-
 def test_statistics_are_those_of_the_cells():
     counts = np.random.default_rng(1).poisson(1, (30, 4)) + 1
     cells = np.array([3, 5, 29])

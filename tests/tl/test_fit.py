@@ -18,7 +18,7 @@ from scipy import sparse
 
 import zinbtools as zt
 from zinbtools._keys import Keys
-from zinbtools.model import training as training_module
+from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells, Training
 from zinbtools.model.vae import Shape
@@ -443,9 +443,7 @@ def test_which_weights_are_kept(
 ) -> None:
     """The default keeps the best epoch's, the study's protocol the last one's."""
     falling = count(start=0, step=-1.0)
-    monkeypatch.setattr(
-        training_module, "mean_elbo", lambda model, *_: torch.full((model.n_replicates,), next(falling))
-    )
+    monkeypatch.setattr(CompiledStack, "elbo", lambda self, _: torch.full((2,), next(falling)))
     fit(counts, protocol=protocol, max_epochs=4, models="nb", n_restarts=2)
     ((_, training),) = trainings
     assert counts.uns["zinbtools"]["history"]["validation_elbo"].tolist() == [0, 0, -1, -1, -2, -2, -3, -3]

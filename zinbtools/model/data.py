@@ -99,11 +99,11 @@ class CountData:
         def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(values).to(device=device, dtype=dtype)
 
-        self._starts = tensor(csr.indptr, torch.int64)
-        self._genes = tensor(csr.indices, torch.int64)
-        self._counts = tensor(csr.data, torch.float32)
-        self._log1p = torch.log1p(self._counts)
-        self._constant = tensor(np.asarray(constant.sum(axis=1)).ravel(), torch.float64)
+        self.starts = tensor(csr.indptr, torch.int64)
+        self.genes = tensor(csr.indices, torch.int32)
+        self.counts = tensor(csr.data, torch.float32)
+        self.log1p = torch.log1p(self.counts)
+        self.constant = tensor(np.asarray(constant.sum(axis=1)).ravel(), torch.float64)
         self.log_library = tensor(np.log(library), torch.float64)
         self.group = tensor(np.zeros(self.n_cells) if group is None else group, torch.int64)
         self.covariates = tensor(
@@ -112,28 +112,28 @@ class CountData:
 
     @property
     def device(self) -> torch.device:
-        return self._counts.device
+        return self.counts.device
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
         """The given cells, in the given order."""
         # index_select and index_copy_ do what indexing does, four times faster
-        starts = self._starts[cells]
-        lengths = self._starts[cells + 1] - starts
+        starts = self.starts[cells]
+        lengths = self.starts[cells + 1] - starts
         ends = lengths.cumsum(0)
         n_positive = int(ends[-1])
         row = torch.repeat_interleave(lengths, output_size=n_positive)
         stored = (starts - ends + lengths).index_select(0, row)
         stored += torch.arange(n_positive, device=self.device)
-        genes = self._genes.index_select(0, stored)
+        genes = self.genes.index_select(0, stored).long()
         positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
-        log1p.view(-1).index_copy_(0, positions, self._log1p.index_select(0, stored).to(dtype))
+        log1p.view(-1).index_copy_(0, positions, self.log1p.index_select(0, stored).to(dtype))
         return Batch(
-            counts=self._counts.index_select(0, stored).to(dtype),
+            counts=self.counts.index_select(0, stored).to(dtype),
             genes=genes,
             positions=positions,
             log1p=log1p,
-            constant=self._constant[cells].to(dtype),
+            constant=self.constant[cells].to(dtype),
             group=self.group[cells],
             covariates=self.covariates[cells].to(dtype),
             log_library=self.log_library[cells].to(dtype),
@@ -150,13 +150,3 @@ class CountData:
         """The given cells in order, ``size`` at a time; the last batch may be smaller."""
         for chunk in cells.split(size):
             yield self.batch(chunk, dtype)
-
-    def shuffled(self, cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """The given cells in random order, in minibatches of ``size``; one last cell alone is left out.
-
-        (Batch normalisation cannot train on a single cell.)
-        """
-        order = cells[torch.randperm(len(cells), generator=generator).to(self.device)]
-        for chunk in order.split(size):
-            if len(chunk) > 1:
-                yield self.batch(chunk)

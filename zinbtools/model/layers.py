@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+NORM_EPS = 1e-3  # of batch normalisation
+
 
 class Streams:
     """One random stream per replicate, so that a replicate draws the same numbers alone and in a stack."""
@@ -84,9 +86,9 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, n_features: int, n_replicates: int, momentum: float, eps: float = 1e-3) -> None:
+    def __init__(self, n_features: int, n_replicates: int, momentum: float) -> None:
         super().__init__()
-        self.momentum, self.eps = momentum, eps
+        self.momentum = momentum
         self.weight = nn.Parameter(torch.ones(n_replicates, n_features))
         self.bias = nn.Parameter(torch.zeros(n_replicates, n_features))
         self.register_buffer("running_mean", torch.zeros(n_replicates, n_features))
@@ -103,7 +105,7 @@ class BatchNorm(nn.Module):
             self.bias.view(-1),
             training=self.training,
             momentum=self.momentum,
-            eps=self.eps,
+            eps=NORM_EPS,
         )
         return normalised.view(n_cells, n_replicates, n_features).transpose(0, 1)
 

@@ -1,17 +1,19 @@
-"""One training loop: optimiser, schedule, early stopping, best weights, and losses that are not finite."""
+"""One training loop: schedule, early stopping, best weights, and losses that are not finite."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from .autograd import AutogradStack
+from .compiled import CompiledStack
 from .config import FitConfig, Likelihood
 from .data import Batch, CountData
 from .initialisation import initialise
@@ -112,13 +114,32 @@ def learning_rate(config: FitConfig, progress: float) -> float:
     return config.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-@torch.no_grad()
-def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams) -> Tensor:
-    """Mean ELBO over cells, nats per cell, (R,), by one draw per cell; the model is in evaluation mode."""
-    total = torch.zeros(model.n_replicates, dtype=torch.float64, device=data.device)
-    for batch in data.batches(cells, model.config.batch_size):
-        total += model.elbo(batch, streams).sum(1)
-    return total / len(cells)
+class Stack(Protocol):
+    """R replicates that train side by side; what one computes does not depend on the others."""
+
+    def step(self, cells: Tensor, rate: float) -> Tensor:
+        """Descend along the gradient of a minibatch; its mean ELBO before, (R,).
+
+        A replicate whose ELBO is not finite does not follow its gradient.
+        """
+
+    def elbo(self, cells: Tensor) -> Tensor:
+        """Mean ELBO over cells in evaluation mode, (R,), by draws that are the same in every call."""
+
+    def take(self, places: Sequence[int]) -> None:
+        """Keep only these replicates, in this order."""
+
+    def state(self, place: int) -> Mapping[str, Tensor]:
+        """A replicate's parameters and batch norm statistics, by name; the next step changes them."""
+
+
+def minibatches(cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The cells in random order, ``size`` at a time; one last cell alone is left out.
+
+    (Batch normalisation cannot train on a single cell.)
+    """
+    order = cells[torch.randperm(len(cells), generator=generator).to(cells.device)]
+    return (chunk for chunk in order.split(size) if len(chunk) > 1)
 
 
 class _Loop:
@@ -131,18 +152,15 @@ class _Loop:
         if config.max_epochs is None:
             raise ValueError("config.max_epochs must be set to train; default_epochs gives a value.")
         n = len(seeds)
-        self.streams = Streams(seeds, data.device)
-        initialise(model, data, cells.train, cells.prior, self.streams)
-        # the validation draws of a replicate are its own too, and the same in every epoch
-        self.validation_seeds = [seed ^ 1 for seed in seeds]
+        initialise(model, data, cells.train, cells.prior, Streams(seeds, data.device))
         self.model, self.data, self.cells = model, data, cells
+        self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
+        self.stack: Stack = (CompiledStack if data.device.type == "cpu" else AutogradStack)(model, data, seeds)
         self.config, self.n_epochs = config, config.max_epochs
         self.order = torch.Generator().manual_seed(order_seed)
-        self.optimizers = [self._optimizer(place) for place in range(n)]
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
         self.step = 0
         self.active = list(range(n))
-        self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
         self.best = [-math.inf] * n
         self.waited = [0] * n
         self.result = Training(model, best_epoch=[-1] * n)
@@ -154,7 +172,7 @@ class _Loop:
                 train_elbo = self._train_epoch(epoch)
                 if not self.active:
                     break
-                validation_elbo = self._validation_elbo()
+                validation_elbo = self.stack.elbo(self.cells.stop)
                 self._record(epoch, train_elbo, validation_elbo)
                 # after the last step of an epoch only the validation cells can tell; -inf may recover
                 failed = validation_elbo.isnan().nonzero().flatten().tolist()
@@ -170,34 +188,21 @@ class _Loop:
 
     def _train_epoch(self, epoch: int) -> Tensor:
         """Pass once over the training cells; mean ELBO of each active replicate, (R,)."""
-        self.model.train()
         total, n_seen = torch.zeros(len(self.active), dtype=torch.float64, device=self.data.device), 0
-        for batch in self.data.shuffled(self.cells.train, self.config.batch_size, self.order):
-            elbo = self.model.elbo(batch, self.streams).mean(1)
-            finite = torch.isfinite(elbo)
-            failed = [] if finite.all() else (~finite).nonzero().flatten().tolist()
-            self._record_failures(epoch, failed, batch)
-            self.model.zero_grad()
-            (-elbo.sum()).backward()
-            self._descend()
+        for cells in minibatches(self.cells.train, self.config.batch_size, self.order):
+            elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
             self.step += 1
-            total += elbo.detach() * len(batch)
-            n_seen += len(batch)
-            if failed:
+            total += elbo * len(cells)
+            n_seen += len(cells)
+            finite = torch.isfinite(elbo)
+            if not finite.all():
+                failed = (~finite).nonzero().flatten().tolist()
+                self._record_failures(epoch, failed, cells)
                 total = total[finite]
                 self._leave(failed)
                 if not self.active:
                     break
         return total / n_seen
-
-    def _validation_elbo(self) -> Tensor:
-        """Mean ELBO of each active replicate on the cells that decide when to stop, (R,).
-
-        The latent draws are the same in every epoch, so that epochs differ by their weights only.
-        """
-        self.model.eval()
-        streams = Streams([self.validation_seeds[r] for r in self.active], self.data.device)
-        return mean_elbo(self.model, self.data, self.cells.stop, streams)
 
     def _record(self, epoch: int, train_elbo: Tensor, validation_elbo: Tensor) -> None:
         rate = learning_rate(self.config, (self.step - 1) / self.n_steps)
@@ -211,31 +216,31 @@ class _Loop:
     def _finished(self, epoch: int, validation_elbo: Tensor) -> list[int]:
         """Keep the weights of those that did better; the places in the stack of those that may stop."""
         finished = []
-        state = self.model.replicate_state()
         for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo.tolist(), strict=True)):
             if math.isnan(elbo):
                 continue
             gain = elbo - self.best[replicate]
             if gain > 0 or not self.config.restore_best:
                 self.result.best_epoch[replicate] = epoch
-                for name, value in state.items():
-                    self.kept[name][replicate] = value[place]
+                for name, value in self.stack.state(place).items():
+                    self.kept[name][replicate] = value
             self.best[replicate] = max(elbo, self.best[replicate])
             self.waited[replicate] = 0 if gain > self.config.min_delta else self.waited[replicate] + 1
             if self.config.early_stopping and self.waited[replicate] >= self.config.patience:
                 finished.append(place)
         return finished
 
-    def _record_failures(self, epoch: int, places: list[int], batch: Batch | None = None) -> None:
+    def _record_failures(self, epoch: int, places: list[int], cells: Tensor | None = None) -> None:
         """Record where the loss stopped being finite, and at which gene of the minibatch."""
-        if not places:  # as in every step that goes well: switching modes walks through all layers
-            return
-        training = self.model.training
-        self.model.eval()  # looking must not move batch normalisation's running statistics
         for place in places:
-            gene = -1 if batch is None else _first_bad_gene(self.model, batch, place)
-            self.result.failures.append(Failure(self.active[place], epoch, self.step, gene))
-        self.model.train(training)
+            gene = -1
+            if cells is not None:
+                model = deepcopy(self.model)
+                model.set_replicate_state(
+                    {name: value[None] for name, value in self.stack.state(place).items()}
+                )
+                gene = _first_bad_gene(model.eval(), self.data.batch(cells))
+            self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
 
     def _leave(self, places: list[int]) -> None:
         """Take replicates, given by their places, out of the stack."""
@@ -243,41 +248,14 @@ class _Loop:
             return
         staying = [place for place in range(len(self.active)) if place not in places]
         self.active = [self.active[place] for place in staying]
-        self.streams = self.streams.subset(staying)
-        self.optimizers = [self.optimizers[place] for place in staying]
-        self.model.take(staying)
-        for place, optimizer in enumerate(self.optimizers):
-            for own, parameter in self._pairs(optimizer):
-                own.data = parameter.detach()[place]
-
-    def _optimizer(self, place: int) -> Adam:
-        """An optimiser of one replicate's parameters, which share their memory with the stack's.
-
-        One for the whole stack would round a replicate's last entries by its place in it.
-        """
-        own = [nn.Parameter(parameter.detach()[place]) for parameter in self.model.parameters()]
-        return Adam(own, eps=self.config.adam_eps, weight_decay=self.config.weight_decay, fused=True)
-
-    def _pairs(self, optimizer: Adam) -> Iterable[tuple[nn.Parameter, nn.Parameter]]:
-        """A replicate's own parameters beside those of the stack."""
-        return zip(optimizer.param_groups[0]["params"], self.model.parameters(), strict=True)
-
-    def _descend(self) -> None:
-        """One step of every optimiser along the gradients of the stack."""
-        rate = learning_rate(self.config, self.step / self.n_steps)
-        for place, optimizer in enumerate(self.optimizers):
-            for own, parameter in self._pairs(optimizer):
-                assert parameter.grad is not None
-                own.grad = parameter.grad[place]
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
+        self.stack.take(staying)
 
 
 @torch.no_grad()
-def _first_bad_gene(model: CountVAE, batch: Batch, place: int) -> int:
+def _first_bad_gene(model: CountVAE, batch: Batch) -> int:
     """The first gene whose log likelihood is not finite, -1 if that is none or all of them."""
-    posterior = model.encode(batch, Streams([0] * model.n_replicates, batch.counts.device))
+    posterior = model.encode(batch)
     library = batch.log_library.view(1, -1, 1) if posterior.library is None else posterior.library.mean
     log_prob = model.decode(posterior.z.mean, library, batch).distribution().log_prob(batch.dense())
-    bad = ~torch.isfinite(log_prob[place]).all(0)
+    bad = ~torch.isfinite(log_prob[0]).all(0)
     return int(bad.nonzero()[0]) if bad.any() and not bad.all() else -1

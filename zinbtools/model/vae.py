@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .config import FitConfig, Likelihood
-from .data import Batch
+from .data import Batch, CountData
 from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
 from .layers import Block, Linear, Streams
 from .likelihood import log_likelihood
 
-_MIN_VARIANCE = 1e-4  # of q(z|x) and q(l|x)
+MIN_VARIANCE = 1e-4  # of q(z|x) and q(l|x)
 
 
 class Gaussian(NamedTuple):
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, streams: Streams | None) -> Gaussian:
         for block in self.blocks:
             x = block(x, streams)
-        return Gaussian(self.mean(x), self.log_variance(x).exp() + _MIN_VARIANCE)
+        return Gaussian(self.mean(x), self.log_variance(x).exp() + MIN_VARIANCE)
 
 
 class CountVAE(nn.Module):
@@ -157,8 +157,9 @@ class CountVAE(nn.Module):
 
     def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:
         """Posterior of each cell; ``streams`` feed the dropout masks while training."""
+        z = self.encoder(batch.log1p, streams)
         library = None if self.library_encoder is None else self.library_encoder(batch.log1p, streams)
-        return Posterior(self.encoder(batch.log1p, streams), library)
+        return Posterior(z, library)
 
     def draw(self, posterior: Posterior, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
         """One draw of z, (R, B, d), and of the log library size, (R or 1, B, 1)."""
@@ -209,3 +210,12 @@ class CountVAE(nn.Module):
         posterior = self.encode(batch, streams)
         parameters = self.draw_parameters(posterior, batch, streams)
         return log_likelihood(batch, *parameters) - self.divergence(posterior, batch)
+
+
+@torch.no_grad()
+def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams) -> Tensor:
+    """Mean ELBO over cells, nats per cell, (R,), by one draw per cell; the model is in evaluation mode."""
+    total = torch.zeros(model.n_replicates, dtype=torch.float64, device=data.device)
+    for batch in data.batches(cells, model.config.batch_size):
+        total += model.elbo(batch, streams).sum(1)
+    return total / len(cells)

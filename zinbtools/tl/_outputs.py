@@ -17,7 +17,8 @@ from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams
 from ..model.predictive import expectations, mean_dropout
-from ..model.training import Training, mean_elbo
+from ..model.training import Training
+from ..model.vae import mean_elbo
 from ._metrics import Metric
 
 

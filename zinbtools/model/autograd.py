@@ -1,0 +1,63 @@
+"""Training by autograd, on any device: all replicates in one program, as pays where launching it costs most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from .data import CountData
+from .layers import Streams
+from .vae import CountVAE, mean_elbo
+
+
+class AutogradStack:
+    """Replicates that share every operation. See `training.Stack`."""
+
+    def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
+        self._model, self._data = model, data
+        self._streams, self._validation_seeds = Streams(seeds, data.device), [seed ^ 1 for seed in seeds]
+        self._optimizer = self._new_optimizer()
+
+    def step(self, cells: Tensor, rate: float) -> Tensor:
+        self._model.train()
+        elbo = self._model.elbo(self._data.batch(cells), self._streams).mean(1)
+        self._optimizer.zero_grad()
+        (-elbo.sum()).backward()
+        failed = ~torch.isfinite(elbo.detach())
+        for parameter in self._model.parameters():
+            assert parameter.grad is not None
+            parameter.grad[failed] = 0
+        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.step()
+        return elbo.detach().double()
+
+    def elbo(self, cells: Tensor) -> Tensor:
+        self._model.eval()
+        return mean_elbo(self._model, self._data, cells, Streams(self._validation_seeds, self._data.device))
+
+    def take(self, places: Sequence[int]) -> None:
+        index = list(places)
+        moments = [self._optimizer.state[parameter] for parameter in self._model.parameters()]
+        self._model.take(index)
+        self._streams = self._streams.subset(index)
+        self._validation_seeds = [self._validation_seeds[place] for place in index]
+        self._optimizer = self._new_optimizer()
+        for parameter, moment in zip(self._model.parameters(), moments, strict=True):
+            self._optimizer.state[parameter] = {
+                name: value if name == "step" else value[index] for name, value in moment.items()
+            }
+
+    def state(self, place: int) -> Mapping[str, Tensor]:
+        return {name: value[place] for name, value in self._model.replicate_state().items()}
+
+    def _new_optimizer(self) -> Adam:
+        config = self._model.config
+        return Adam(
+            self._model.parameters(),
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+            fused=self._data.device.type == "cuda",
+        )

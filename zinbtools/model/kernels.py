@@ -1,0 +1,484 @@
+"""The elementwise passes of a training step, compiled: what lies between two matrix products is one loop.
+
+Arrays are float32; those that a product reads or writes may instead be uint16 that holds the bits of bfloat16.
+B cells, G genes, H units, P positive counts in compressed rows (``starts``, ``genes``, ``counts``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ._stirling import SINGLE
+from ._vector import FAST, exp, f32, from_sortable, i32, load, log, log1p, sortable, store
+
+_compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+
+_LN2 = f32(np.log(2))
+_REMAINDER = tuple(f32(c) for c in SINGLE)
+_SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
+
+N_SCRATCH = 11  # rows that `likelihood` needs
+_VECTOR = 32
+
+
+@_compiled
+def whole_vectors(n: int) -> int:
+    """``n`` rounded up, so that a loop has no last few entries to be taken one by one."""
+    return (n + _VECTOR - 1) // _VECTOR * _VECTOR
+
+
+@_compiled
+def gather(
+    starts: np.ndarray, genes: np.ndarray, values: np.ndarray, cells: np.ndarray, out: np.ndarray
+) -> None:
+    """Rows of a sparse matrix as a dense one, (B, G)."""
+    for b in range(cells.size):
+        row = out[b]
+        row[:] = 0
+        for i in range(starts[cells[b]], starts[cells[b] + 1]):
+            store(row, genes[i], values[i])
+
+
+@_compiled
+def normalise(
+    x: np.ndarray,
+    gain: np.ndarray,
+    shift: np.ndarray,
+    eps: float,
+    running_mean: np.ndarray,
+    running_variance: np.ndarray,
+    out: np.ndarray,
+    momentum: float,
+    inverse_sd: np.ndarray,
+    threshold: int,
+    bits: np.ndarray,
+) -> None:
+    """Batch normalisation over the minibatch, ReLU and dropout; ``x``, (B, H), becomes what is normalised.
+
+    A unit is silenced where its random ``bits``, (B, H), are below ``threshold``. The running moments move on.
+    """
+    n_cells, n_units = x.shape
+    n = f32(n_cells)
+    mean = np.zeros(n_units, dtype=np.float32)
+    variance = np.zeros(n_units, dtype=np.float32)
+    for b in range(n_cells):
+        for h in range(n_units):
+            mean[h] += x[b, h] / n
+    for b in range(n_cells):
+        for h in range(n_units):
+            x[b, h] -= mean[h]
+            variance[h] += x[b, h] * x[b, h] / n
+    for h in range(n_units):
+        inverse_sd[h] = f32(1) / np.sqrt(variance[h] + eps)
+        running_mean[h] += momentum * (mean[h] - running_mean[h])
+        running_variance[h] += momentum * (variance[h] * (n / (n - f32(1))) - running_variance[h])
+    rescale = f32(65536) / f32(65536 - threshold)
+    for b in range(n_cells):
+        for h in range(n_units):
+            x[b, h] *= inverse_sd[h]
+            out[b, h] = rescale * max(x[b, h] * gain[h] + shift[h], f32(0))
+        if threshold > 0:
+            for h in range(n_units):
+                out[b, h] = f32(0) if bits[b, h] < threshold else out[b, h]
+
+
+@_compiled
+def normalise_backward(
+    normal: np.ndarray,
+    out: np.ndarray,
+    gain: np.ndarray,
+    inverse_sd: np.ndarray,
+    threshold: int,
+    by_out: np.ndarray,
+    by_gain: np.ndarray,
+    by_shift: np.ndarray,
+) -> None:
+    """Gradient of `normalise`: ``by_out``, (B, H), becomes the gradient by its input."""
+    n_cells, n_units = normal.shape
+    n = f32(n_cells)
+    rescale = f32(65536) / f32(65536 - threshold)
+    by_gain[:] = 0
+    by_shift[:] = 0
+    for b in range(n_cells):
+        for h in range(n_units):
+            by_out[b, h] = rescale * by_out[b, h] if out[b, h] > f32(0) else f32(0)
+            by_shift[h] += by_out[b, h]
+            by_gain[h] += by_out[b, h] * normal[b, h]
+    for b in range(n_cells):
+        for h in range(n_units):
+            centred = by_out[b, h] - (by_shift[h] + normal[b, h] * by_gain[h]) / n
+            by_out[b, h] = centred * gain[h] * inverse_sd[h]
+
+
+@_compiled
+def normalise_by(
+    x: np.ndarray,
+    gain: np.ndarray,
+    shift: np.ndarray,
+    eps: float,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Batch normalisation by given moments, and ReLU."""
+    for b in range(len(x)):
+        for h in range(x.shape[1]):
+            normal = (x[b, h] - mean[h]) / np.sqrt(variance[h] + eps)
+            out[b, h] = max(normal * gain[h] + shift[h], f32(0))
+
+
+@_compiled
+def draw(
+    mean: np.ndarray,
+    log_variance: np.ndarray,
+    noise: np.ndarray,
+    prior_mean: np.ndarray,
+    prior_variance: np.ndarray,
+    floor: float,
+    out: np.ndarray,
+) -> float:
+    """Draw from a Gaussian, (B, d); returns the sum of its KL divergences from the prior."""
+    divergence = 0.0
+    for b in range(len(mean)):
+        for k in range(mean.shape[1]):
+            variance = np.exp(log_variance[b, k]) + floor
+            out[b, k] = mean[b, k] + np.sqrt(variance) * noise[b, k]
+            ratio = variance / prior_variance[b]
+            distance = mean[b, k] - prior_mean[b]
+            squares = distance * distance / prior_variance[b] + ratio
+            divergence += 0.5 * (squares - f32(1) - np.log(ratio))
+    return divergence
+
+
+@_compiled
+def draw_backward(
+    mean: np.ndarray,
+    log_variance: np.ndarray,
+    noise: np.ndarray,
+    prior_mean: np.ndarray,
+    prior_variance: np.ndarray,
+    floor: float,
+    by_out: np.ndarray,
+    by_divergence: float,
+    by_mean_bias: np.ndarray,
+    by_log_variance_bias: np.ndarray,
+) -> None:
+    """Gradient of `draw`: ``mean`` and ``log_variance`` become the gradients by them; also their sums."""
+    by_mean_bias[:] = 0
+    by_log_variance_bias[:] = 0
+    for b in range(len(mean)):
+        for k in range(mean.shape[1]):
+            spread = np.exp(log_variance[b, k])
+            variance = spread + floor
+            by_variance = by_out[b, k] * noise[b, k] / np.sqrt(variance)
+            by_variance += by_divergence * (f32(1) / prior_variance[b] - f32(1) / variance)
+            log_variance[b, k] = f32(0.5) * by_variance * spread
+            pull = by_divergence * (mean[b, k] - prior_mean[b]) / prior_variance[b]
+            mean[b, k] = by_out[b, k] + pull
+            by_mean_bias[k] += mean[b, k]
+            by_log_variance_bias[k] += log_variance[b, k]
+
+
+@_compiled
+def likelihood(
+    starts: np.ndarray,
+    genes: np.ndarray,
+    counts: np.ndarray,
+    constant: np.ndarray,
+    scale: np.ndarray,
+    scale_bias: np.ndarray,
+    by_scale_bias: np.ndarray,
+    logit: np.ndarray,
+    logit_bias: np.ndarray,
+    by_logit_bias: np.ndarray,
+    log_theta: np.ndarray,
+    by_theta: np.ndarray,
+    normalised: bool,
+    scratch: np.ndarray,
+    weight: float,
+    by_library: np.ndarray,
+    cells: np.ndarray,
+    theta_row: np.ndarray,
+    library: np.ndarray,
+) -> float:
+    """Log likelihood of the cells, and the gradient of ``weight`` times it.
+
+    Parameters
+    ----------
+    starts, genes, counts, constant
+        The data in compressed rows; the share of the log likelihood that depends on them alone, (N,).
+    scale, scale_bias, by_scale_bias
+        Log of the means but for the library size, (B, G) + (G,); ``scale`` becomes the gradient by it.
+    logit, logit_bias, by_logit_bias
+        Logit of the dropout, likewise; without rows for the NB.
+    log_theta, by_theta
+        Log inverse dispersions, (T, G), and the gradient by them.
+    normalised
+        Whether the scale is taken relative to its sum over genes.
+    scratch
+        (N_SCRATCH + 3 T, whole_vectors(G)), to begin with zero.
+    by_library
+        The gradient by the library sizes, (B,).
+    cells, theta_row
+        A cell's row in the data and in ``log_theta``, (B,).
+    library
+        Log library sizes, (B,).
+    """
+    n_cells, n_genes = scale.shape
+    inflated = len(logit) > 0
+    mu, log_prob, by_mean, by_log_theta, by_logit, kept = (
+        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5],
+    )  # fmt: skip
+    n_theta = len(log_theta)
+    theta, at_counts, slope_at_counts = (
+        scratch[N_SCRATCH : N_SCRATCH + n_theta],
+        scratch[N_SCRATCH + n_theta : N_SCRATCH + 2 * n_theta],
+        scratch[N_SCRATCH + 2 * n_theta :],
+    )
+    by_theta[:] = 0
+    by_scale_bias[:] = 0
+    by_logit_bias[:] = 0
+    value = 0.0
+    for t in range(n_theta):
+        _inverse_dispersion_terms(log_theta[t], theta[t], at_counts[t], slope_at_counts[t])
+    for b in range(n_cells):
+        t = theta_row[b]
+        offset = _means(scale[b], scale_bias, library[b], normalised, mu)
+        # inf and NaN may vanish in the functions of _vector; here they do not
+        finite = offset + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[t])
+        _at_zero(mu, theta[t], log_prob, by_mean, by_log_theta)
+        if inflated:
+            finite += _sum(logit[b]) + _sum(logit_bias)
+            _inflate(log_prob, logit[b], logit_bias, by_mean, by_log_theta, by_logit, kept)
+        start, stop = starts[cells[b]], starts[cells[b] + 1]
+        _at_counts(
+            genes[start:stop], counts[start:stop], scale[b], scale_bias, offset, mu, theta[t],
+            at_counts[t], slope_at_counts[t], log_prob, by_mean, by_log_theta, scratch[6:N_SCRATCH],
+        )  # fmt: skip
+        if inflated:
+            _inflate_counts(genes[start:stop], logit[b], logit_bias, log_prob, by_logit)
+        total, by_all_means = f32(0), f32(0)
+        for g in range(n_genes):
+            total += log_prob[g]
+            by_all_means += by_mean[g]
+            by_theta[t, g] += weight * by_log_theta[g]
+        value += total + constant[cells[b]] + f32(0) * finite
+        by_library[b] = weight * by_all_means
+        pull = by_all_means * exp(-library[b]) if normalised else f32(0)
+        for g in range(n_genes):
+            slope = weight * (by_mean[g] - mu[g] * pull)
+            store(scale[b], g, slope)
+            by_scale_bias[g] += slope
+        if inflated:
+            for g in range(n_genes):
+                slope = weight * by_logit[g]
+                store(logit[b], g, slope)
+                by_logit_bias[g] += slope
+    return value
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _largest(scale: np.ndarray, bias: np.ndarray) -> float:
+    """The largest of their sums; with the licence that there is no NaN, without which it is slow."""
+    largest = load(scale, 0) + bias[0]
+    for g in range(bias.size):
+        largest = max(largest, load(scale, g) + bias[g])
+    return largest
+
+
+@_compiled
+def _sum(row: np.ndarray) -> float:
+    total = f32(0)
+    for i in range(row.size):
+        total += load(row, i)
+    return total
+
+
+@_compiled
+def _inverse_dispersion_terms(
+    log_theta: np.ndarray, theta: np.ndarray, at_counts: np.ndarray, slope_at_counts: np.ndarray
+) -> None:
+    """theta, and what it alone adds to a positive count's log probability and to its slope by log theta."""
+    theta[log_theta.size :] = 1
+    for g in range(log_theta.size):
+        t = exp(log_theta[g])
+        inverse = f32(1) / t
+        step = log1p(inverse)
+        above = f32(1) / (t + f32(1))
+        remainder = _polynomial(_REMAINDER, above) * above + (t + f32(0.5)) * step - f32(1)
+        slope = step - (t + f32(0.5)) * inverse * above - _polynomial(_SLOPE, above) * above * above
+        theta[g] = t
+        at_counts[g] = f32(0.5) * log_theta[g] - remainder
+        slope_at_counts[g] = f32(0.5) - t * slope
+
+
+@_compiled
+def _means(
+    scale: np.ndarray, bias: np.ndarray, library: float, normalised: bool, mu: np.ndarray
+) -> float:
+    """NB means; returns what to add to the scale to have their logarithm."""
+    n_genes = bias.size
+    largest = i32(-(2**31))
+    for g in range(n_genes):
+        mu[g] = load(scale, g) + bias[g]
+        largest = i32(max(largest, sortable(mu[g])))
+    shift = from_sortable(largest) if normalised else -library
+    for g in range(mu.size):
+        mu[g] = exp(mu[g] - shift)
+    if not normalised:
+        return library
+    total = _sum(mu[:n_genes])
+    factor = exp(library) / total
+    for g in range(mu.size):
+        mu[g] *= factor
+    return library - shift - log(total)
+
+
+@_compiled
+def _at_zero(
+    mu: np.ndarray, theta: np.ndarray, log_prob: np.ndarray, by_mean: np.ndarray, by_theta: np.ndarray
+) -> None:
+    """NB log probability of a zero, and its derivatives by log mean and log theta, for each gene."""
+    for g in range(mu.size):
+        ratio = mu[g] / theta[g]
+        log_ratio = log1p(ratio)
+        log_prob[g] = -theta[g] * log_ratio
+        by_theta[g] = theta[g] * _log1p_minus(-ratio / (f32(1) + ratio), -log_ratio)
+    for g in range(mu.size):
+        by_mean[g] = -mu[g] * theta[g] / (theta[g] + mu[g])
+
+
+@_compiled
+def _inflate(
+    log_prob: np.ndarray,
+    logit: np.ndarray,
+    bias: np.ndarray,
+    by_mean: np.ndarray,
+    by_theta: np.ndarray,
+    by_logit: np.ndarray,
+    kept: np.ndarray,
+) -> None:
+    """``log(pi + (1 - pi) e^z)`` from ``z``: softplus(z - l) - softplus(-l) with ``l`` the logit of ``pi``."""
+    for g in range(bias.size):
+        by_logit[g] = -(load(logit, g) + bias[g])
+    for g in range(log_prob.size):
+        alone, both = by_logit[g], log_prob[g] + by_logit[g]
+        small_alone, small_both = exp(-abs(alone)), exp(-abs(both))
+        kept[g] = (f32(1) if both > f32(0) else small_both) / (f32(1) + small_both)
+        by_logit[g] = (f32(1) if alone > f32(0) else small_alone) / (f32(1) + small_alone) - kept[g]
+        log_prob[g] = max(both, f32(0)) - max(alone, f32(0))
+        log_prob[g] += log((f32(1) + small_both) / (f32(1) + small_alone))
+    for g in range(log_prob.size):
+        by_mean[g] *= kept[g]
+        by_theta[g] *= kept[g]
+
+
+@_compiled
+def _at_counts(
+    genes: np.ndarray,
+    counts: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    offset: float,
+    mu: np.ndarray,
+    theta: np.ndarray,
+    at_counts: np.ndarray,
+    slope_at_counts: np.ndarray,
+    log_prob: np.ndarray,
+    by_mean: np.ndarray,
+    by_theta: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """Put the positive counts' values in the place of what `_at_zero` gave: see `likelihood.py` for the form."""
+    n = whole_vectors(genes.size)
+    x_, log_mu, mu_x, theta_x, log_total = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n], scratch[4, :n]
+    x_[:] = 1
+    mu_x[:] = 1
+    theta_x[:] = 1
+    log_mu[:] = 0
+    for i in range(genes.size):
+        g = genes[i]
+        x_[i] = counts[i]
+        log_mu[i] = load(scale, g) + bias[g] + offset
+        mu_x[i] = mu[g]
+        theta_x[i] = theta[g]
+    for i in range(n):
+        x, m, t = x_[i], mu_x[i], theta_x[i]
+        delta = (x - m) / (t + m)
+        log_total[i] = log1p(max(delta, f32(-0.5))) + min(log((t + x) / (t + m)) + _LN2, f32(0))
+    values = log_mu  # takes its place
+    for i in range(n):
+        x, m, t = x_[i], mu_x[i], theta_x[i]
+        misfit = -t / x * (x - m) / (t + m)
+        log_ratio = log_mu[i] - log(x) + log_total[i]
+        log_count = log1p(max(misfit, f32(-0.5))) + min(log_ratio + _LN2, f32(0))
+        inverse = f32(1) / (t + x)
+        remainder = _polynomial(_REMAINDER, inverse) * inverse - f32(0.5) * log(t + x)
+        values[i] = x * log_count + t * log_total[i] + remainder
+    slopes = log_total  # takes its place
+    for i in range(n):
+        x, m, t = x_[i], mu_x[i], theta_x[i]
+        delta = (x - m) / (t + m)
+        inverse = f32(1) / (t + x)
+        slope = _polynomial(_SLOPE, inverse) * inverse * inverse + f32(0.5) * inverse
+        slopes[i] = t * (_log1p_minus(delta, log_total[i]) - slope)
+        mu_x[i] = t * delta
+    for i in range(genes.size):
+        g = genes[i]
+        log_prob[g] = values[i] + at_counts[g]
+        by_mean[g] = mu_x[i]
+        by_theta[g] = slopes[i] + slope_at_counts[g]
+
+
+@_compiled
+def _inflate_counts(
+    genes: np.ndarray, logit: np.ndarray, bias: np.ndarray, log_prob: np.ndarray, by_logit: np.ndarray
+) -> None:
+    """``log(1 - pi)`` for each positive count."""
+    for i in range(genes.size):
+        g = genes[i]
+        a = load(logit, g) + bias[g]
+        small = exp(-abs(a))
+        by_logit[g] = -(f32(1) if a > f32(0) else small) / (f32(1) + small)
+        log_prob[g] -= max(a, f32(0)) + log1p(small)
+
+
+@_compiled
+def _log1p_minus(t: float, log1p_t: float) -> float:
+    """``log(1 + t) - t``, by its series where the difference would lose digits."""
+    series = t * t * (f32(-0.5) + t * (f32(1 / 3) + t * (f32(-0.25) + t * f32(0.2))))
+    return series if abs(t) < f32(0.05) else log1p_t - t
+
+
+@_compiled
+def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
+    value = coefficients[8]
+    for k in range(7, -1, -1):
+        value = value * x + coefficients[k]
+    return value
+
+
+@_compiled
+def adam(
+    parameters: np.ndarray,
+    gradients: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    halves: np.ndarray,
+    rate: float,
+    correction: float,
+    eps: float,
+    decay: float,
+) -> None:
+    """One step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` include the bias corrections.
+
+    ``halves`` receives the parameters as bfloat16, unless it is empty.
+    """
+    for i in range(parameters.size):
+        gradient = load(gradients, i) + decay * parameters[i]
+        first[i] += f32(0.1) * (gradient - first[i])
+        second[i] += f32(0.001) * (gradient * gradient - second[i])
+        parameters[i] -= rate * first[i] / (np.sqrt(second[i]) * correction + eps)
+    for i in range(halves.size):
+        store(halves, i, parameters[i])
