@@ -9,46 +9,21 @@ One layer of 128, 10 latent dimensions, latent library, 100 importance samples; 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import anndata as ad
-import numpy as np
 import pandas as pd
+from data import load
 
 import zinbtools as zt
 
-SHARED = Path(os.environ.get("ZINBTOOLS_DATA", Path(__file__).parents[3] / "shared"))
-FILES = {
-    "zheng": "ercc_zheng2017_gemcode",
-    "cortex": "cortex_zeisel2015",
-    "pbmc4k": "pbmc4k_hvg2000",
-    "mousegut": "mousegut_smartseq2_reads",
-}
-
-
-def load(name: str) -> ad.AnnData:
-    """Counts of the genes that the reference used, with its split in ``obs["split"]``."""
-    adata = ad.read_h5ad(SHARED / "data" / f"{FILES[name]}.h5ad")
-    counts = adata.X.toarray()
-    genes = {
-        "zheng": lambda: (counts > 0).mean(0) > 0.21,
-        "cortex": lambda: np.argsort(-counts.std(0))[:558],
-    }.get(name, lambda: np.argsort(-counts.var(0))[:1200])()
-    adata = adata[:, genes].copy()
-    order = np.random.default_rng(0).permutation(adata.n_obs)
-    k = adata.n_obs // 10
-    split = np.full(adata.n_obs, "train", dtype=object)
-    split[order[:k]], split[order[k : 2 * k]] = "test", "validation"
-    adata.obs["split"] = split
-    return adata
+# Genes kept, those that vary most; those of zheng are chosen by detection.
+N_GENES = {"zheng": None, "cortex": 558, "pbmc4k": 1200, "mousegut": 1200}
 
 
 def measure(name: str, seeds: int) -> Iterator[dict[str, object]]:
     """Fit both models with each seed; one record per model."""
-    adata = load(name)
+    adata = load(name, N_GENES[name])
     for seed in range(seeds):
         for model in ("nb", "zinb"):
             start = time.process_time()
@@ -75,7 +50,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", nargs="+", choices=FILES, default=list(FILES))
+    parser.add_argument("--data", nargs="+", choices=N_GENES, default=list(N_GENES))
     options = parser.parse_args()
     records = []
     for name in options.data:

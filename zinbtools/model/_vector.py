@@ -52,6 +52,15 @@ def log(x: float) -> float:
 
 
 @_compiled
+def log_ratio(ratio: float, ratio_minus_one: float) -> float:
+    """``log(ratio)`` of a positive ratio whose difference from 1 is known exactly."""
+    exponent = _exponent(ratio)
+    mantissa = i32(f32(ratio).view(np.int32) - (exponent << 23)).view(np.float32)
+    f = ratio_minus_one if exponent == 0 else mantissa - f32(1)
+    return f32(exponent) * _LN2 + _log1p_near(f)
+
+
+@_compiled
 def log1p(x: float) -> float:
     """``log(1 + x)`` for ``x > -1``, exact for small ``x`` too."""
     exponent = _exponent(x + f32(1))

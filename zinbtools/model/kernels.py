@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from ._stirling import SINGLE
-from ._vector import FAST, exp, f32, from_sortable, i32, load, log, log1p, sortable, store
+from ._vector import FAST, exp, f32, from_sortable, i32, load, log, log1p, log_ratio, sortable, store
 
 _compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 
@@ -18,7 +18,7 @@ _LN2 = f32(np.log(2))
 _REMAINDER = tuple(f32(c) for c in SINGLE)
 _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
 
-N_SCRATCH = 11  # rows that `likelihood` needs
+N_SCRATCH = 12  # rows that `likelihood` needs
 _VECTOR = 32
 
 
@@ -227,9 +227,8 @@ def likelihood(
     """
     n_cells, n_genes = scale.shape
     inflated = len(logit) > 0
-    mu, log_prob, by_mean, by_log_theta, by_logit, kept = (
-        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5],
-    )  # fmt: skip
+    mu, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3]
+    by_logit, odds, kept = scratch[4], scratch[5], scratch[6]
     n_theta = len(log_theta)
     theta, at_counts, slope_at_counts = (
         scratch[N_SCRATCH : N_SCRATCH + n_theta],
@@ -244,20 +243,20 @@ def likelihood(
         _inverse_dispersion_terms(log_theta[t], theta[t], at_counts[t], slope_at_counts[t])
     for b in range(n_cells):
         t = theta_row[b]
-        offset = _means(scale[b], scale_bias, library[b], normalised, mu)
+        _means(scale[b], scale_bias, library[b], normalised, mu)
         # inf and NaN may vanish in the functions of _vector; here they do not
-        finite = offset + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[t])
+        finite = library[b] + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[t])
         _at_zero(mu, theta[t], log_prob, by_mean, by_log_theta)
         if inflated:
             finite += _sum(logit[b]) + _sum(logit_bias)
-            _inflate(log_prob, logit[b], logit_bias, by_mean, by_log_theta, by_logit, kept)
+            _inflate(log_prob, logit[b], logit_bias, by_mean, by_log_theta, by_logit, odds, kept)
         start, stop = starts[cells[b]], starts[cells[b] + 1]
         _at_counts(
-            genes[start:stop], counts[start:stop], scale[b], scale_bias, offset, mu, theta[t],
-            at_counts[t], slope_at_counts[t], log_prob, by_mean, by_log_theta, scratch[6:N_SCRATCH],
+            genes[start:stop], counts[start:stop], mu, theta[t], at_counts[t], slope_at_counts[t],
+            log_prob, by_mean, by_log_theta, scratch[7:N_SCRATCH],
         )  # fmt: skip
         if inflated:
-            _inflate_counts(genes[start:stop], logit[b], logit_bias, log_prob, by_logit)
+            _inflate_counts(genes[start:stop], odds, log_prob, by_logit)
         total, by_all_means = f32(0), f32(0)
         for g in range(n_genes):
             total += log_prob[g]
@@ -316,8 +315,8 @@ def _inverse_dispersion_terms(
 @_compiled
 def _means(
     scale: np.ndarray, bias: np.ndarray, library: float, normalised: bool, mu: np.ndarray
-) -> float:
-    """NB means; returns what to add to the scale to have their logarithm."""
+) -> None:
+    """NB means."""
     n_genes = bias.size
     largest = i32(-(2**31))
     for g in range(n_genes):
@@ -326,13 +325,10 @@ def _means(
     shift = from_sortable(largest) if normalised else -library
     for g in range(mu.size):
         mu[g] = exp(mu[g] - shift)
-    if not normalised:
-        return library
-    total = _sum(mu[:n_genes])
-    factor = exp(library) / total
-    for g in range(mu.size):
-        mu[g] *= factor
-    return library - shift - log(total)
+    if normalised:
+        factor = exp(library) / _sum(mu[:n_genes])
+        for g in range(mu.size):
+            mu[g] *= factor
 
 
 @_compiled
@@ -357,18 +353,18 @@ def _inflate(
     by_mean: np.ndarray,
     by_theta: np.ndarray,
     by_logit: np.ndarray,
+    odds: np.ndarray,
     kept: np.ndarray,
 ) -> None:
-    """``log(pi + (1 - pi) e^z)`` from ``z``: softplus(z - l) - softplus(-l) with ``l`` the logit of ``pi``."""
+    """``log(pi + (1 - pi) e^z)`` from ``z``, by the ``odds`` of a dropout, pi / (1 - pi)."""
     for g in range(bias.size):
-        by_logit[g] = -(load(logit, g) + bias[g])
+        odds[g] = exp(load(logit, g) + bias[g])
     for g in range(log_prob.size):
-        alone, both = by_logit[g], log_prob[g] + by_logit[g]
-        small_alone, small_both = exp(-abs(alone)), exp(-abs(both))
-        kept[g] = (f32(1) if both > f32(0) else small_both) / (f32(1) + small_both)
-        by_logit[g] = (f32(1) if alone > f32(0) else small_alone) / (f32(1) + small_alone) - kept[g]
-        log_prob[g] = max(both, f32(0)) - max(alone, f32(0))
-        log_prob[g] += log((f32(1) + small_both) / (f32(1) + small_alone))
+        nb_zero = exp(log_prob[g])
+        spared = f32(1) / (f32(1) + odds[g])
+        kept[g] = nb_zero / (odds[g] + nb_zero)
+        by_logit[g] = spared - kept[g]
+        log_prob[g] = log((odds[g] + nb_zero) * spared)
     for g in range(log_prob.size):
         by_mean[g] *= kept[g]
         by_theta[g] *= kept[g]
@@ -378,9 +374,6 @@ def _inflate(
 def _at_counts(
     genes: np.ndarray,
     counts: np.ndarray,
-    scale: np.ndarray,
-    bias: np.ndarray,
-    offset: float,
     mu: np.ndarray,
     theta: np.ndarray,
     at_counts: np.ndarray,
@@ -390,58 +383,52 @@ def _at_counts(
     by_theta: np.ndarray,
     scratch: np.ndarray,
 ) -> None:
-    """Put the positive counts' values in the place of what `_at_zero` gave: see `likelihood.py` for the form."""
+    """Put the positive counts' values in the place of what `_at_zero` gave.
+
+    The form is that of `distributions.nb_log_ratios`.
+    """
     n = whole_vectors(genes.size)
-    x_, log_mu, mu_x, theta_x, log_total = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n], scratch[4, :n]
-    x_[:] = 1
-    mu_x[:] = 1
-    theta_x[:] = 1
-    log_mu[:] = 0
+    x_, mu_, theta_ = scratch[0, :n], scratch[1, :n], scratch[2, :n]
+    values, slopes = scratch[3, :n], scratch[4, :n]
+    scratch[:3, :n] = 1
     for i in range(genes.size):
         g = genes[i]
-        x_[i] = counts[i]
-        log_mu[i] = load(scale, g) + bias[g] + offset
-        mu_x[i] = mu[g]
-        theta_x[i] = theta[g]
+        x_[i], mu_[i], theta_[i] = counts[i], mu[g], theta[g]
+    log_total = slopes  # which take its place below
     for i in range(n):
-        x, m, t = x_[i], mu_x[i], theta_x[i]
-        delta = (x - m) / (t + m)
-        log_total[i] = log1p(max(delta, f32(-0.5))) + min(log((t + x) / (t + m)) + _LN2, f32(0))
-    values = log_mu  # takes its place
+        x, m, t = x_[i], mu_[i], theta_[i]
+        inverse = f32(1) / (t + m)
+        log_total[i] = log_ratio((t + x) * inverse, (x - m) * inverse)
     for i in range(n):
-        x, m, t = x_[i], mu_x[i], theta_x[i]
-        misfit = -t / x * (x - m) / (t + m)
-        log_ratio = log_mu[i] - log(x) + log_total[i]
-        log_count = log1p(max(misfit, f32(-0.5))) + min(log_ratio + _LN2, f32(0))
+        x, m, t = x_[i], mu_[i], theta_[i]
+        inverse = f32(1) / (x * (t + m))
+        log_count = log_ratio(m * (t + x) * inverse, t * (m - x) * inverse)
         inverse = f32(1) / (t + x)
         remainder = _polynomial(_REMAINDER, inverse) * inverse - f32(0.5) * log(t + x)
         values[i] = x * log_count + t * log_total[i] + remainder
-    slopes = log_total  # takes its place
     for i in range(n):
-        x, m, t = x_[i], mu_x[i], theta_x[i]
+        x, m, t = x_[i], mu_[i], theta_[i]
         delta = (x - m) / (t + m)
         inverse = f32(1) / (t + x)
-        slope = _polynomial(_SLOPE, inverse) * inverse * inverse + f32(0.5) * inverse
+        slope = (_polynomial(_SLOPE, inverse) * inverse + f32(0.5)) * inverse
         slopes[i] = t * (_log1p_minus(delta, log_total[i]) - slope)
-        mu_x[i] = t * delta
+        mu_[i] = t * delta
     for i in range(genes.size):
         g = genes[i]
         log_prob[g] = values[i] + at_counts[g]
-        by_mean[g] = mu_x[i]
+        by_mean[g] = mu_[i]
         by_theta[g] = slopes[i] + slope_at_counts[g]
 
 
 @_compiled
 def _inflate_counts(
-    genes: np.ndarray, logit: np.ndarray, bias: np.ndarray, log_prob: np.ndarray, by_logit: np.ndarray
+    genes: np.ndarray, odds: np.ndarray, log_prob: np.ndarray, by_logit: np.ndarray
 ) -> None:
     """``log(1 - pi)`` for each positive count."""
     for i in range(genes.size):
         g = genes[i]
-        a = load(logit, g) + bias[g]
-        small = exp(-abs(a))
-        by_logit[g] = -(f32(1) if a > f32(0) else small) / (f32(1) + small)
-        log_prob[g] -= max(a, f32(0)) + log1p(small)
+        by_logit[g] = -odds[g] / (f32(1) + odds[g])
+        log_prob[g] -= log1p(odds[g])
 
 
 @_compiled
