@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zinbtools.model import restarts
+from zinbtools.model import restarts, training
+from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.restarts import split_evenly, stack_size, train_restarts
 from zinbtools.model.training import Training
-from zinbtools.model.vae import CountVAE, Shape
+from zinbtools.model.vae import Shape
 
 SEEDS = [11, 22, 33, 44, 55]
 
@@ -47,43 +48,38 @@ def test_groups_give_the_bits_of_one_stack(fit, largest):
     assert list(whole) == list(parts) == ["nb", "zinb"]
     epochs = [record.replicate for record in whole["nb"].history]
     assert len({epochs.count(r) for r in range(len(SEEDS))}) > 1  # some stopped before others
-    for name, training in parts.items():
-        assert_same(training, whole[name])
+    for name, part in parts.items():
+        assert_same(part, whole[name])
 
 
 def test_failures_keep_their_restart(fit, monkeypatch):
     """Two restarts fail, the later one first; the group of one of them has no other."""
-    bad = {}
-    reset, elbo = CountVAE.reset, CountVAE.elbo
+    failing = {(55, 2), (22, 8)}
 
-    def remember(model, streams):
-        reset(model, streams)
-        first = model.scale.weight[:, 0, 0].tolist()
-        bad.update({value: place for place, value in enumerate(first)} if len(first) == len(SEEDS) else {})
-        model.numbers = torch.tensor([[float(bad[value])] for value in first])
-        model.n_calls = 0
+    class Failing(CompiledStack):
+        def __init__(self, model, data, seeds):
+            super().__init__(model, data, seeds)
+            self.seeds, self.n_steps = list(seeds), 0
 
-    def broken(model, batch, streams):
-        value = elbo(model, batch, streams)
-        if not model.training:
-            return value
-        model.n_calls += 1
-        fails = (model.numbers == 4) & (model.n_calls == 3) | (model.numbers == 1) & (model.n_calls == 9)
-        result = torch.where(fails, torch.tensor(math.nan), value)
-        model.numbers = model.numbers[~fails[:, 0]]
-        return result
+        def take(self, places):
+            super().take(places)
+            self.seeds = [self.seeds[place] for place in places]
 
-    monkeypatch.setattr(CountVAE, "reset", remember)
-    monkeypatch.setattr(CountVAE, "elbo", broken)
+        def step(self, cells, rate):
+            fails = torch.tensor([(seed, self.n_steps) in failing for seed in self.seeds])
+            self.n_steps += 1
+            return super().step(cells, rate).masked_fill(fails, math.nan)
+
+    monkeypatch.setattr(training, "CompiledStack", Failing)
     whole, parts = fit(len(SEEDS), ["nb"])["nb"], fit(2, ["nb"])["nb"]
     assert [(failure.replicate, failure.step) for failure in whole.failures] == [(4, 2), (1, 8)]
     assert_same(parts, whole)
 
 
 def test_restarts_that_all_fail_are_all_recorded(fit):
-    training = fit(2, ["nb"], learning_rate=1e30, schedule="constant")["nb"]
-    assert training.failed == set(range(len(SEEDS)))
-    assert all(torch.isfinite(value).all() for value in training.model.replicate_state().values())
+    failed = fit(2, ["nb"], learning_rate=1e30, schedule="constant")["nb"]
+    assert failed.failed == set(range(len(SEEDS)))
+    assert all(torch.isfinite(value).all() for value in failed.model.replicate_state().values())
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 16))

@@ -18,7 +18,7 @@ from .data import CountData
 from .training import Cells, Training, train
 from .vae import Shape
 
-_STACK_ENTRIES = 2**18
+_STACK_ENTRIES = 2**15  # cells x genes of all minibatches of a step
 
 
 class Group(NamedTuple):
@@ -86,10 +86,10 @@ def train_restarts(
 
 
 def stack_size(n_genes: int, batch_size: int) -> int:
-    """How many replicates to stack in one program, at most.
+    """How many replicates to stack in one program on a CPU, at most.
 
-    A step works on a dozen matrices of replicates x cells x genes. Small ones are all overhead, which a stack
-    pays once; where those of a single replicate fill the cache, a stack only takes more memory.
+    There they compute one after the other, so that a stack only spares what is done once per minibatch. This
+    tells where there are few genes; elsewhere single restarts take less memory and can be shared out evenly.
     """
     return max(1, _STACK_ENTRIES // (batch_size * n_genes))
 
