@@ -31,7 +31,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: object, **__: object) -> None:
         raise AssertionError("the training was started")
 
-    monkeypatch.setattr(_fit, "train", train)
+    monkeypatch.setattr(_fit, "train_restarts", train)
 
 
 def refused(adata: Any, error: type[Exception], words: tuple[str, ...], **arguments: Any) -> None:
@@ -328,6 +328,9 @@ def test_bad_data_are_refused(
         ("n_restarts", 0, "at least 1"),
         ("n_restarts", 1.5, "whole number"),
         ("n_draws", 0, "at least 1"),
+        ("n_jobs", 0, "at least 1"),
+        ("n_jobs", "all", "whole number"),
+        ("executor", 4, "concurrent.futures.Executor"),
         ("n_latent", 0, "at least 1"),
         ("n_latent", 2.5, "whole number"),
         ("n_hidden", 0, "at least 1"),
@@ -347,7 +350,7 @@ def test_bad_data_are_refused(
     ],
 )
 def test_bad_settings_are_refused(counts: AnnData, argument: str, value: object, hint: str) -> None:
-    error = TypeError if argument == "rng" else ValueError
+    error = TypeError if argument in ("rng", "executor") else ValueError
     refused(counts, error, (argument, repr(value), hint), **{argument: value})
 
 

@@ -75,6 +75,7 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
             ["study", "a.h5ad", "--restarts", "0", "--out", "o"],
             "--restarts: must be a whole number of 1 or more",
         ),
+        (["study", "a.h5ad", "--n-jobs", "0", "--out", "o"], "--n-jobs: must be a whole number of 1 or more"),
         (["study", "a.h5ad", "--n-top-genes", "ten", "--out", "o"], "--n-top-genes: must be a whole number"),
     ],
 )
@@ -196,6 +197,21 @@ def test_a_fit_that_fails_is_told_apart_from_wrong_input(
     monkeypatch.setattr(tl, "fit_nb_zinb", fail)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50") == 1
     assert error_of(capsys) == "zinbtools: the fit failed: No fit: the loss was not finite"
+
+
+@pytest.mark.parametrize("words", [[], ["--n-jobs", "3"]])
+def test_the_number_of_workers_reaches_the_fit(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def stop(*_: object, n_jobs: int, **__: object) -> None:
+        found.append(n_jobs)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(tl, "fit_nb_zinb", stop)
+    assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", *words) == 1
+    assert found == [3 if words else 1]
 
 
 @pytest.mark.parametrize("step", ["fit_nb_zinb", "zi_scores"])

@@ -115,15 +115,18 @@ class Fitted:
         if chosen not in self.restarts(model):
             good = ", ".join(map(str, self.restarts(model)))
             raise ValueError(f"restart must be one of those that did not fail ({good}), found {chosen!r}.")
-        arrays = {name: torch.tensor(np.asarray(value)) for name, value in self.weights[model].items()}
+        shared = ("library_mean", "library_variance")
+        arrays = {
+            name: torch.tensor(np.asarray(value)[... if name in shared else [chosen]])
+            for name, value in self.weights[model].items()
+        }
         shape = Shape(
             n_genes=arrays["scale.bias"].shape[-1],
             n_groups=self.covariates.n_groups,
             n_covariates=self.covariates.n_columns,
         )
         rebuilt = CountVAE(model, shape, self.config)
-        shared = {name: arrays.pop(name) for name in ("library_mean", "library_variance")}
-        rebuilt.load_state_dict({name: value[[chosen]] for name, value in arrays.items()} | shared)
+        rebuilt.load_state_dict(arrays)
         return rebuilt.to(device).eval()
 
 

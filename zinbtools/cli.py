@@ -112,6 +112,13 @@ def _add_fit_options(command: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
     fit.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    fit.add_argument(
+        "--n-jobs",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="worker processes that models and restarts are shared out to (default: 1, none but this one)",
+    )
 
 
 def _positive(text: str) -> int:
@@ -153,6 +160,7 @@ def study(arguments: argparse.Namespace, *, command: str) -> None:
             n_restarts=arguments.restarts,
             max_epochs=arguments.max_epochs,
             device=arguments.device,
+            n_jobs=arguments.n_jobs,
             rng=arguments.seed,
             progress=not arguments.quiet,
         )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +23,14 @@ def test_a_study_is_the_verbs_in_a_row(capsys: pytest.CaptureFixture[str]) -> No
     assert adata.uns["run2"]["params"]["n_restarts"] == 2
     assert get.zi_genes_df(adata, key="run2")["score"].notna().all()
     assert get.nll_difference(adata, key="run2").n_cells == 20
+
+
+def test_an_executor_gives_the_same_study() -> None:
+    settings = {"n_restarts": 2, "max_epochs": 1, "n_samples": 5, "progress": False}
+    here = run_study(simulate.zisynth(n_obs=200), **settings)
+    with ThreadPoolExecutor(2) as threads:
+        there = run_study(simulate.zisynth(n_obs=200), **settings, n_jobs=2, executor=threads)
+    pd.testing.assert_frame_equal(get.metrics_df(here.adata), get.metrics_df(there.adata), check_exact=True)
 
 
 def test_the_same_seed_gives_the_same_study(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scipy import sparse
 
 import zinbtools as zt
 from zinbtools._keys import Keys
+from zinbtools.model import restarts
 from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells, Training
@@ -297,6 +299,34 @@ def test_the_same_seed_gives_the_same_bits(counts: AnnData, reference: AnnData, 
     assert_same_anndata(fit(counts, **seed), reference)
 
 
+def test_workers_give_the_same_bits(counts: AnnData) -> None:
+    arguments = {"n_restarts": 5, "batch_key": "sample"}
+    other = fit(counts.copy(), **arguments, n_jobs=2)
+    zt.tl.marginal_ll(other, n_samples=3, n_jobs=2)
+    fit(counts, **arguments)
+    zt.tl.marginal_ll(counts, n_samples=3)
+    assert_same_anndata(other, counts)
+
+
+def test_an_executor_gives_the_same_bits(counts: AnnData, reference: AnnData) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        fit(counts, executor=threads)
+        assert_same_anndata(counts, reference)
+        zt.tl.marginal_ll(counts, n_samples=3, executor=threads)
+    zt.tl.marginal_ll(reference, n_samples=3)
+    assert_same_anndata(counts, reference)
+
+
+def test_a_model_whose_restarts_all_fail_in_workers_leaves_the_object_as_it_was(counts: AnnData) -> None:
+    before = counts.copy()
+    with (
+        ThreadPoolExecutor(2) as threads,
+        pytest.raises(RuntimeError, match="No fit: the loss of the NB model"),
+    ):
+        fit(counts, learning_rate=1e30, n_restarts=2, n_jobs=2, executor=threads)
+    assert_same_anndata(counts, before)
+
+
 def test_another_seed_gives_another_fit(counts: AnnData, reference: AnnData) -> None:
     fit(counts, rng=1)
     assert (counts.obs["zinbtools_split"] != reference.obs["zinbtools_split"]).any()
@@ -422,14 +452,14 @@ def test_epochs_follow_from_the_number_of_training_cells(
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cells, Training]]:
     """What the training was given and gave, in the order of the models."""
-    train, seen = _fit.train, []
+    train, seen = restarts.train, []
 
     def spy(name: str, data: CountData, shape: Shape, cells: Cells, *rest: Any, **options: Any) -> Training:
         training = train(name, data, shape, cells, *rest, **options)
         seen.append((cells, training))
         return training
 
-    monkeypatch.setattr(_fit, "train", spy)
+    monkeypatch.setattr(restarts, "train", spy)
     return seen
 
 

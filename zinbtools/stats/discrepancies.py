@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 Floats = NDArray[np.float64]
 
@@ -239,6 +239,8 @@ def ks_distance(observed: ArrayLike, predicted: ArrayLike) -> float:
             f"observed and predicted have no gene among {observed.size} where both are finite, "
             "leave out genes without counts."
         )
+    from scipy import stats  # takes as long to load as torch: not in every worker process
+
     # The p-value comes along, means nothing here and is a division by zero for one gene. The exact one,
     # scipy's default, warns on some small samples.
     with np.errstate(divide="ignore"):

@@ -10,6 +10,8 @@ from ._conclusion import conclusion
 from ._table import summary, table_text
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas as pd
     from anndata import AnnData
 
@@ -50,6 +52,8 @@ def run_study(
     max_epochs: int | None = None,
     n_samples: int = 100,
     device: str = "auto",
+    n_jobs: int = 1,
+    executor: Executor | None = None,
     rng: int = 0,
     progress: bool = True,
     key_added: str | None = None,
@@ -60,7 +64,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    layer, batch_key, protocol, n_restarts, max_epochs, device, key_added
+    layer, batch_key, protocol, n_restarts, max_epochs, device, n_jobs, executor, key_added
         As for :func:`zinbtools.tl.fit_nb_zinb`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -92,12 +96,22 @@ def run_study(
         n_restarts=n_restarts,
         max_epochs=max_epochs,
         device=device,
+        n_jobs=n_jobs,
+        executor=executor,
         rng=rng,
         progress=progress,
         key_added=key_added,
     )
     announce("held-out log likelihood")
-    tl.marginal_ll(adata, n_samples=n_samples, device=device, rng=rng, key=key_added)
+    tl.marginal_ll(
+        adata,
+        n_samples=n_samples,
+        device=device,
+        n_jobs=n_jobs,
+        executor=executor,
+        rng=rng,
+        key=key_added,
+    )
     announce("posterior predictive checks")
     tl.ppc(adata, n_samples=n_samples, device=device, rng=rng, key=key_added)
     announce("gene scores")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from typing import Literal
@@ -28,8 +29,10 @@ from .._fitted import count_data, resolve_device, weight_arrays
 from .._keys import Keys
 from .._rng import RNG, integers, seed_sequence
 from .._threads import single_threaded
+from ..jobs import check_workers
 from ..model.config import PROTOCOLS, Likelihood, default_epochs
-from ..model.training import Cells, train
+from ..model.restarts import train_restarts
+from ..model.training import Cells
 from ..model.vae import Shape
 from ._metrics import metrics_table
 from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
@@ -64,6 +67,8 @@ def fit_nb_zinb(
     layer_memory: float = 4.0,
     check_counts: bool = True,
     device: str = "auto",
+    n_jobs: int = 1,
+    executor: Executor | None = None,
     rng: RNG = 0,
     random_state: RNG | None = None,
     progress: bool = True,
@@ -101,7 +106,7 @@ def fit_nb_zinb(
         ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the
         counts that dropout removes, which biases the comparison.
     n_restarts
-        Independent fits of each model, trained together. Layers, embeddings and ``var`` columns come from
+        Independent fits of each model, trained in stacks. Layers, embeddings and ``var`` columns come from
         the one with the best validation ELBO, the metrics from all.
     max_epochs
         Passes over the training cells; chosen by the number of cells by default.
@@ -124,6 +129,12 @@ def fit_nb_zinb(
         Refuse numbers that are not whole; otherwise warn and round them.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    n_jobs
+        Worker processes, of one thread each, that models and restarts are shared out to; on the CPU only.
+        1 trains in this process. The results are the same bits. A script that asks for more needs the usual
+        ``if __name__ == "__main__":``.
+    executor
+        A `concurrent.futures.Executor` to train on instead; ``n_jobs`` then says how many workers it has.
     rng
         Seed, numpy Generator or SeedSequence. The same seed on the same machine gives the same bits.
     random_state
@@ -159,7 +170,8 @@ def fit_nb_zinb(
     ValueError, KeyError, TypeError
         For counts, columns and settings that cannot be used, before any training.
     RuntimeError
-        If the loss of every restart of a model stopped being finite. ``adata`` is as it was in both cases.
+        If the loss of every restart of a model stopped being finite, or a worker process died. ``adata`` is
+        as it was in all cases.
 
     Examples
     --------
@@ -209,6 +221,7 @@ def fit_nb_zinb(
     labels = read_split(adata, shares, seeds.split, config.stop_on)
     config = replace(config, max_epochs=config.max_epochs or default_epochs(int((labels == "train").sum())))
     where = resolve_device(device)
+    check_workers(n_jobs, executor, where.type)
     wanted = _affordable(layers, chosen, adata, layer_memory)
     data = count_data(adata, counts.matrix, covariates, where)
     shape = Shape(data.n_genes, covariates.n_groups, covariates.n_columns)
@@ -219,12 +232,18 @@ def fit_nb_zinb(
         stop=members[config.stop_on],
         prior=members["train"] if config.prior_cells == "train" else everyone,
     )
-    trainings = {
-        name: train(
-            name, data, shape, cells, config, seeds=seeds.restarts, order_seed=seeds.order, progress=progress
-        )
-        for name in chosen
-    }
+    trainings = train_restarts(
+        chosen,
+        data,
+        shape,
+        cells,
+        config,
+        seeds=seeds.restarts,
+        order_seed=seeds.order,
+        n_jobs=n_jobs,
+        executor=executor,
+        progress=progress,
+    )
     failed_restarts = failures_table(trainings, adata.var_names[counts.genes])
 
     results = Results(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +14,7 @@ from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
+from ..jobs import check_workers, run
 from ..model.marginal import marginal_log_likelihood
 from ._metrics import Metric, update_metrics
 
@@ -23,6 +26,8 @@ def marginal_ll(
     n_samples: int = 100,
     split: Literal["train", "validation", "test", "all"] = "test",
     device: str = "auto",
+    n_jobs: int = 1,
+    executor: Executor | None = None,
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,
@@ -44,6 +49,9 @@ def marginal_ll(
         Which cells to evaluate. Only ``"test"`` cells are new to the models.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    n_jobs, executor
+        Worker processes that the restarts are shared out to, or where to evaluate them instead; as for
+        `zinbtools.tl.fit_nb_zinb`.
     rng
         Seed, numpy Generator or SeedSequence.
     key
@@ -66,6 +74,8 @@ def marginal_ll(
         If there is no fit.
     ValueError
         If the split has no cells.
+    RuntimeError
+        If a worker process died.
 
     Examples
     --------
@@ -81,27 +91,29 @@ def marginal_ll(
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
+    check_workers(n_jobs, executor, where.type)
     cells = fit.cells(adata, split)
     data = fit.data(adata, where)
-    seed = integer(rng)
-    rows: list[Metric] = []
+    evaluate = partial(
+        marginal_log_likelihood,
+        data=data,
+        cells=torch.as_tensor(cells, device=where),
+        n_samples=n_samples,
+        seed=integer(rng),
+    )
+    restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
+    models = (fit.load(name, where, restart) for name, restart in restarts)
+    rows: dict[int, Metric] = {}
     by_cell: dict[str, np.ndarray] = {}
-    for name in fit.models:
-        for restart in fit.restarts(name):
-            estimate = marginal_log_likelihood(
-                fit.load(name, where, restart),
-                data,
-                torch.as_tensor(cells, device=where),
-                n_samples=n_samples,
-                seed=seed,
-            )
-            error = float(estimate.standard_error.square().sum().sqrt()) / len(cells)
-            rows.append(Metric(name, restart, split, "nll", -float(estimate.log_likelihood.mean()), error))
-            if restart == fit.best_restart(name):
-                by_cell[name] = np.full(adata.n_obs, np.nan)
-                by_cell[name][cells] = estimate.log_likelihood[0].numpy(force=True)
+    for place, estimate in run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor):
+        name, restart = restarts[place]
+        error = float(estimate.standard_error.square().sum().sqrt()) / len(cells)
+        rows[place] = Metric(name, restart, split, "nll", -float(estimate.log_likelihood.mean()), error)
+        if restart == fit.best_restart(name):
+            by_cell[name] = np.full(adata.n_obs, np.nan)
+            by_cell[name][cells] = estimate.log_likelihood[0].numpy(force=True)
     target = writable(adata, copy)
-    for model, values in by_cell.items():
-        target.obs[fit.keys.marginal_ll(model)] = values
-    update_metrics(target, fit.keys, rows)
+    for model in fit.models:
+        target.obs[fit.keys.marginal_ll(model)] = by_cell[model]
+    update_metrics(target, fit.keys, [row for _, row in sorted(rows.items())])
     return target if copy else None

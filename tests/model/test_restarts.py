@@ -1,0 +1,99 @@
+"""Restarts in groups: how they are cut, and that nothing depends on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zinbtools.model import restarts, training
+from zinbtools.model.compiled import CompiledStack
+from zinbtools.model.restarts import split_evenly, stack_size, train_restarts
+from zinbtools.model.training import Training
+from zinbtools.model.vae import Shape
+
+SEEDS = [11, 22, 33, 44, 55]
+
+
+@pytest.fixture
+def fit(data, cells, config, monkeypatch):
+    def run(largest, likelihoods=("nb", "zinb"), **changes):
+        monkeypatch.setattr(restarts, "stack_size", lambda *_: largest)
+        settings = replace(config, **changes)
+        shape = Shape(data.n_genes)
+        return train_restarts(likelihoods, data, shape, cells, settings, seeds=SEEDS, order_seed=5)
+
+    return run
+
+
+def assert_same(first: Training, second: Training) -> None:
+    assert first.history == second.history
+    assert first.failures == second.failures
+    assert first.best_epoch == second.best_epoch
+    assert first.model.n_replicates == second.model.n_replicates == len(SEEDS)
+    expected = second.model.state_dict()
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert not first.model.training
+
+
+@pytest.mark.parametrize("largest", [1, 2])
+def test_groups_give_the_bits_of_one_stack(fit, largest):
+    settings = {"max_epochs": 12, "learning_rate": 0.1, "schedule": "constant", "patience": 2}
+    whole, parts = fit(len(SEEDS), **settings), fit(largest, **settings)
+    assert list(whole) == list(parts) == ["nb", "zinb"]
+    epochs = [record.replicate for record in whole["nb"].history]
+    assert len({epochs.count(r) for r in range(len(SEEDS))}) > 1  # some stopped before others
+    for name, part in parts.items():
+        assert_same(part, whole[name])
+
+
+def test_failures_keep_their_restart(fit, monkeypatch):
+    """Two restarts fail, the later one first; the group of one of them has no other."""
+    failing = {(55, 2), (22, 8)}
+
+    class Failing(CompiledStack):
+        def __init__(self, model, data, seeds):
+            super().__init__(model, data, seeds)
+            self.seeds, self.n_steps = list(seeds), 0
+
+        def take(self, places):
+            super().take(places)
+            self.seeds = [self.seeds[place] for place in places]
+
+        def step(self, cells, rate):
+            fails = torch.tensor([(seed, self.n_steps) in failing for seed in self.seeds])
+            self.n_steps += 1
+            return super().step(cells, rate).masked_fill(fails, math.nan)
+
+    monkeypatch.setattr(training, "CompiledStack", Failing)
+    whole, parts = fit(len(SEEDS), ["nb"])["nb"], fit(2, ["nb"])["nb"]
+    assert [(failure.replicate, failure.step) for failure in whole.failures] == [(4, 2), (1, 8)]
+    assert_same(parts, whole)
+
+
+def test_restarts_that_all_fail_are_all_recorded(fit):
+    failed = fit(2, ["nb"], learning_rate=1e30, schedule="constant")["nb"]
+    assert failed.failed == set(range(len(SEEDS)))
+    assert all(torch.isfinite(value).all() for value in failed.model.replicate_state().values())
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 16))
+def test_cuts_keep_every_seed_and_keep_workers_busy(n, largest, n_jobs):
+    parts = split_evenly(range(n), largest, n_jobs)
+    sizes = [len(part) for part in parts]
+    assert [seed for part in parts for seed in part] == list(range(n))
+    assert 1 <= min(sizes) <= max(sizes) <= min(largest, min(sizes) + 1)
+    assert len(parts) == n or len(parts) % n_jobs == 0
+    assert len(parts) < n_jobs * (n / (largest * n_jobs) + 1)
+
+
+def test_stacks_are_smaller_where_there_are_more_genes():
+    sizes = [stack_size(n_genes, 128) for n_genes in (1, 50, 500, 5_000, 100_000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+    assert sizes[1] > 1

@@ -1,0 +1,151 @@
+"""Jobs in this process, in workers and on executors: results, errors, deaths and interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+import sample_jobs
+import torch
+
+from zinbtools import jobs
+
+NUMBERS = [3, 1, 2, 5, 4, 6]
+
+
+def in_order(results: object) -> list[object]:
+    return [result for _, result in sorted(results)]
+
+
+def test_jobs_here_run_one_by_one_as_they_are_asked_for() -> None:
+    done = []
+    results = jobs.run(done.append, iter(NUMBERS))
+    assert [next(results), next(results)] == [(0, None), (1, None)]
+    assert done == NUMBERS[:2]
+
+
+def test_workers_get_shared_data_once() -> None:
+    before = dict(os.environ)
+    shared = sample_jobs.Shared(7)
+    products, processes, unpickled = zip(
+        *in_order(jobs.run(partial(sample_jobs.times, shared=shared), NUMBERS, n_jobs=2)), strict=True
+    )
+    assert list(products) == [7 * number for number in NUMBERS]
+    assert os.getpid() not in processes
+    assert len(set(processes)) <= 2
+    assert set(unpickled) == {1}
+    assert dict(os.environ) == before
+
+
+def test_workers_compute_on_one_thread() -> None:
+    assert in_order(jobs.run(sample_jobs.threads, [0], n_jobs=2)) == [(1, "1")]
+
+
+def test_a_given_executor_is_used_and_left_open() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        run = partial(sample_jobs.times, shared=sample_jobs.Shared(2))
+        results = in_order(jobs.run(run, NUMBERS, n_jobs=5, executor=threads))
+        assert [product for product, *_ in results] == [2 * number for number in NUMBERS]
+        assert {process for _, process, _ in results} == {os.getpid()}
+        assert threads.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_arrives_as_it_was(n_jobs: int) -> None:
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
+        list(jobs.run(sample_jobs.inverse, [1, 0, 2], n_jobs=n_jobs))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_worker_is_told_in_a_sentence() -> None:
+    with pytest.raises(RuntimeError, match="a worker process died .* smaller n_jobs") as caught:
+        list(jobs.run(sample_jobs.killed, [0], n_jobs=2))
+    assert str(caught.value).count(".") == 1
+
+
+INTERRUPTED = """
+import sys
+from functools import partial
+from pathlib import Path
+import sample_jobs
+from zinbtools import jobs
+if __name__ == "__main__":
+    list(jobs.run(partial(sample_jobs.sleep, folder=Path(sys.argv[1])), [600.0] * 4, n_jobs=2))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no POSIX signals")
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGKILL"])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, sent: str) -> None:
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    script = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py", folder],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: len(list(folder.iterdir())) == 2)
+    workers = [int(file.name) for file in folder.iterdir()]
+    assert all(map(alive, workers))
+    script.send_signal(getattr(signal, sent))
+    _, printed = script.communicate(timeout=30)
+    wait_until(lambda: not any(map(alive, workers)))
+    if sent == "SIGINT":
+        assert printed.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")  # one that nobody has asked for its status is dead too
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_threads_are_left_as_they_were() -> None:
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as thread:
+        list(jobs.run(sample_jobs.threads, [0], executor=thread))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((0, None), ValueError, "n_jobs must be a whole number of at least 1, found 0"),
+        ((1.5, None), ValueError, "n_jobs must be a whole number of at least 1, found 1.5"),
+        ((1, 2), TypeError, r"executor must be a concurrent\.futures\.Executor, found 2"),
+        (
+            (2, None, "cuda"),
+            ValueError,
+            "n_jobs and executor must be left out on device 'cuda', found n_jobs=2",
+        ),
+        ((1, Executor(), "cuda"), ValueError, "n_jobs and executor must be left out on device 'cuda'"),
+    ],
+)
+def test_what_is_refused(arguments: tuple[object, ...], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        jobs.check_workers(*arguments)
+
+
+def test_one_job_at_a_time_needs_no_workers_on_any_device() -> None:
+    jobs.check_workers(1, None, "cuda")

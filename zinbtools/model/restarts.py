@@ -1,0 +1,137 @@
+"""Restarts in groups: each group a stack of replicates, trained apart from the others, anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from copy import deepcopy
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import torch
+from tqdm.auto import tqdm
+
+from ..jobs import run
+from .config import FitConfig, Likelihood
+from .data import CountData
+from .training import Cells, Training, train
+from .vae import Shape
+
+_STACK_ENTRIES = 2**15  # cells x genes of all minibatches of a step
+
+
+class Group(NamedTuple):
+    """Restarts of one model that are trained in one program."""
+
+    likelihood: Likelihood
+    seeds: list[int]
+
+
+def train_restarts(
+    likelihoods: Sequence[Likelihood],
+    data: CountData,
+    shape: Shape,
+    cells: Cells,
+    config: FitConfig,
+    *,
+    seeds: Sequence[int],
+    order_seed: int,
+    n_jobs: int = 1,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> dict[Likelihood, Training]:
+    """Train one replicate per likelihood and seed; the results do not depend on where and in which groups.
+
+    Parameters
+    ----------
+    likelihoods, data, shape, cells, config, order_seed
+        As for `training.train`.
+    seeds
+        One per restart; the likelihoods share them.
+    n_jobs, executor
+        As for `jobs.run`. The restarts of each likelihood are shared out to ``n_jobs`` also where an
+        executor is given.
+    progress
+        Show a bar: over epochs if there is one group of each likelihood, in this process; else over restarts.
+    """
+    largest = stack_size(shape.n_genes, config.batch_size) if data.device.type == "cpu" else len(seeds)
+    parts = split_evenly(seeds, largest, n_jobs)
+    jobs = [Group(name, part) for name in likelihoods for part in parts]
+    n_workers = min(n_jobs, len(jobs))
+    by_epoch = executor is None and n_workers == 1 and len(parts) == 1
+    train_here = partial(
+        _train_group,
+        data=data,
+        shape=shape,
+        cells=cells,
+        config=config,
+        order_seed=order_seed,
+        progress=progress and by_epoch,
+    )
+    trained: dict[int, Training] = {}
+    with tqdm(
+        total=len(likelihoods) * len(seeds),
+        desc=" and ".join(name.upper() for name in likelihoods),
+        unit="restart",
+        disable=None if progress and not by_epoch else True,
+    ) as bar:
+        for place, training in run(train_here, jobs, n_jobs=n_workers, executor=executor):
+            trained[place] = training
+            bar.update(len(jobs[place].seeds))
+    return {
+        name: merge([trained[place] for place, job in enumerate(jobs) if job.likelihood == name])
+        for name in likelihoods
+    }
+
+
+def stack_size(n_genes: int, batch_size: int) -> int:
+    """How many replicates to stack in one program on a CPU, at most.
+
+    There they compute one after the other, so that a stack only spares what is done once per minibatch. This
+    tells where there are few genes; elsewhere single restarts take less memory and can be shared out evenly.
+    """
+    return max(1, _STACK_ENTRIES // (batch_size * n_genes))
+
+
+def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[int]]:
+    """Cut restarts into as few parts, of nearly one size, as ``largest`` and ``n_jobs`` workers allow.
+
+    Every worker has part of every model, as far as there are restarts, and as many parts as the others.
+
+    Examples
+    --------
+    >>> split_evenly([5, 6, 7, 8, 9], largest=4, n_jobs=1)
+    [[5, 6, 7], [8, 9]]
+    >>> split_evenly([5, 6, 7, 8, 9], largest=2, n_jobs=2)
+    [[5, 6], [7], [8], [9]]
+    """
+    n = len(seeds)
+    n_rounds = -(-n // (largest * n_jobs))
+    n_parts = min(n, n_rounds * n_jobs)
+    sizes = [n // n_parts + (part < n % n_parts) for part in range(n_parts)]
+    return [list(seeds[start:end]) for start, end in pairwise(accumulate(sizes, initial=0))]
+
+
+def merge(groups: Sequence[Training]) -> Training:
+    """One training of all replicates, numbered through the groups, as if they had been stacked."""
+    first = groups[0]
+    if len(groups) == 1:
+        return first
+    states = [group.model.replicate_state() for group in groups]
+    model = deepcopy(first.model)
+    model.set_replicate_state({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    starts = accumulate((len(group.best_epoch) for group in groups), initial=0)
+    numbered = list(zip(starts, groups, strict=False))
+    history = [r._replace(replicate=start + r.replicate) for start, g in numbered for r in g.history]
+    failures = [f._replace(replicate=start + f.replicate) for start, g in numbered for f in g.failures]
+    return Training(
+        model,
+        best_epoch=[epoch for group in groups for epoch in group.best_epoch],
+        history=sorted(history, key=lambda record: (record.epoch, record.replicate)),
+        failures=sorted(failures, key=lambda f: (f.epoch, f.step, f.replicate)),
+    )
+
+
+def _train_group(group: Group, **settings: Any) -> Training:
+    return train(group.likelihood, seeds=group.seeds, **settings)
