@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,24 +110,33 @@ def read_counts(
     matrix = read_matrix(adata, layer)
     place = "adata.X" if layer is None else f"layer {layer!r}"
     _check_numbers(adata, matrix.data, place, layer)
-    # A copy, because what follows changes arrays in place, and they may be those of the AnnData.
-    matrix = matrix.copy() if genes.all() else matrix[:, genes]
-    matrix.sum_duplicates()
-    if not np.array_equal(matrix.data, np.rint(matrix.data)):
+    if not genes.all():
+        matrix = matrix[:, genes]
+    if not (matrix.has_canonical_format and matrix.data.all()):
+        matrix = matrix.copy()  # these arrays may be the AnnData's
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    if not all(np.array_equal(values, np.rint(values)) for values in _chunks(matrix.data)):
         message = f"{place} holds numbers that are not whole{_kind_of_values(matrix.data)}"
         if check:
             raise ValueError(f"{message}; give raw counts: {_raw_places(adata, layer)}.")
         warnings.warn(f"{message}; they are rounded.", UserWarning, stacklevel=3)
+        matrix = matrix.copy()
         matrix.data = np.rint(matrix.data)
-    matrix.eliminate_zeros()
+        matrix.eliminate_zeros()
     within = "" if genes.all() else " within mask_var"
     _refuse_empty(
         "cells", adata.obs_names, np.diff(matrix.indptr), within, "sc.pp.filter_cells(min_counts=1)"
     )
     if not empty_genes:
-        n_cells = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        n_cells = sum(np.bincount(part, minlength=matrix.shape[1]) for part in _chunks(matrix.indices))
         _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
     return Counts(matrix.astype(np.float32, copy=False), genes)
+
+
+def _chunks(values: np.ndarray, size: int = 2**20) -> Iterator[np.ndarray]:
+    """Parts of an array, so that what is derived from each stays small."""
+    return (values[start : start + size] for start in range(0, max(len(values), 1), size))
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:

@@ -20,14 +20,16 @@ u32 = np.uint32
 # No licence to assume that nothing is infinite or NaN: failures must show.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
-_compiled = njit(cache=True, fastmath=FAST, error_model="numpy")
+# Inlined always: where they were not, which of two equally named copies is called, and with it the rounding,
+# would depend on whether the caller came from numba's cache.
+inlined = njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 
 _LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)
 _LN2 = f32(0.69314718)
 _SQRT_HALF = i32(0x3F3504F3)  # the bits of sqrt(1/2)
 
 
-@_compiled
+@inlined
 def exp(x: float) -> float:
     """``e^x``; arguments beyond +-87 count as +-87."""
     x = min(max(x, f32(-87)), f32(87))
@@ -43,7 +45,7 @@ def exp(x: float) -> float:
     return (p * r * r + r + f32(1)) * _power_of_2(i32(n))
 
 
-@_compiled
+@inlined
 def log(x: float) -> float:
     """Natural logarithm of a positive number."""
     exponent = _exponent(x)
@@ -51,7 +53,7 @@ def log(x: float) -> float:
     return f32(exponent) * _LN2 + _log1p_near(mantissa - f32(1))
 
 
-@_compiled
+@inlined
 def log_ratio(ratio: float, ratio_minus_one: float) -> float:
     """``log(ratio)`` of a positive ratio whose difference from 1 is known exactly."""
     exponent = _exponent(ratio)
@@ -60,7 +62,7 @@ def log_ratio(ratio: float, ratio_minus_one: float) -> float:
     return f32(exponent) * _LN2 + _log1p_near(f)
 
 
-@_compiled
+@inlined
 def log1p(x: float) -> float:
     """``log(1 + x)`` for ``x > -1``, exact for small ``x`` too."""
     exponent = _exponent(x + f32(1))
@@ -68,18 +70,18 @@ def log1p(x: float) -> float:
     return f32(exponent) * _LN2 + _log1p_near(x * scale + (scale - f32(1)))
 
 
-@_compiled
+@inlined
 def _exponent(x: float) -> int:
     """``k`` such that ``x / 2^k`` lies between the square roots of 1/2 and 2."""
     return i32((f32(x).view(np.int32) - _SQRT_HALF) >> 23)
 
 
-@_compiled
+@inlined
 def _power_of_2(k: int) -> float:
     return i32((k + 127) << 23).view(np.float32)
 
 
-@_compiled
+@inlined
 def _log1p_near(f: float) -> float:
     """``log(1 + f)`` for ``sqrt(1/2) <= 1 + f < sqrt(2)``, by a minimax polynomial."""
     p = f32(7.0376836e-2)
@@ -95,31 +97,31 @@ def _log1p_near(f: float) -> float:
     return p * f * square - f32(0.5) * square + f
 
 
-@_compiled
+@inlined
 def sortable(x: float) -> int:
     """An integer that sorts as the number does: maxima of integers become vector instructions, of floats not."""
     return _flip(f32(x).view(np.int32))
 
 
-@_compiled
+@inlined
 def from_sortable(key: int) -> float:
     """The number whose `sortable` it is."""
     return i32(_flip(key)).view(np.float32)
 
 
-@_compiled
+@inlined
 def _flip(bits: int) -> int:
     return i32(bits ^ ((bits >> 31) & 0x7FFFFFFF))  # floats are sign and magnitude
 
 
-@_compiled
+@inlined
 def to_bfloat16(x: float) -> int:
     """The upper half of a number's bits, rounded to nearest."""
     bits = f32(x).view(np.uint32)
     return u16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
-@_compiled
+@inlined
 def from_bfloat16(half: int) -> float:
     return u32(u32(half) << 16).view(np.float32)
 

@@ -88,13 +88,14 @@ class CountData:
         device: torch.device | str = "cpu",
     ) -> None:
         csr = sparse.csr_array(counts)
-        csr.sum_duplicates()
-        csr.eliminate_zeros()
+        if not (csr.has_canonical_format and csr.data.all()):
+            csr = csr.copy()  # the arrays may be somebody's
+            csr.sum_duplicates()
+            csr.eliminate_zeros()
         self.n_cells, self.n_genes = csr.shape
-        totals = np.asarray(csr.sum(axis=1, dtype=np.float64)).ravel()
-        library = totals if size_factor is None else size_factor
-        constant = csr.astype(np.float64)
-        constant.data = data_constant(torch.as_tensor(constant.data)).numpy()
+        library, constant = _row_sums(csr)
+        if size_factor is not None:
+            library = size_factor
 
         def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(values).to(device=device, dtype=dtype)
@@ -103,7 +104,7 @@ class CountData:
         self.genes = tensor(csr.indices, torch.int32)
         self.counts = tensor(csr.data, torch.float32)
         self.log1p = torch.log1p(self.counts)
-        self.constant = tensor(np.asarray(constant.sum(axis=1)).ravel(), torch.float64)
+        self.constant = tensor(constant, torch.float64)
         self.log_library = tensor(np.log(library), torch.float64)
         self.group = tensor(np.zeros(self.n_cells) if group is None else group, torch.int64)
         self.covariates = tensor(
@@ -150,3 +151,14 @@ class CountData:
         """The given cells in order, ``size`` at a time; the last batch may be smaller."""
         for chunk in cells.split(size):
             yield self.batch(chunk, dtype)
+
+
+def _row_sums(csr: sparse.csr_array, size: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Total count of each cell, and the share of its log likelihood that depends on the data alone, (N,)."""
+    sums = np.empty((2, csr.shape[0]))
+    for start in range(0, csr.shape[0], size):
+        part = csr[start : start + size].astype(np.float64)
+        sums[0, start : start + size] = part.sum(axis=1)
+        part.data = data_constant(torch.from_numpy(part.data)).numpy()
+        sums[1, start : start + size] = part.sum(axis=1)
+    return sums[0], sums[1]

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from ._stirling import SINGLE
-from ._vector import FAST, exp, f32, from_sortable, i32, load, log, log1p, log_ratio, sortable, store
+from ._vector import FAST, exp, f32, from_sortable, i32, inlined, load, log, log1p, log_ratio, sortable, store
 
 _compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 
@@ -286,7 +286,7 @@ def _largest(scale: np.ndarray, bias: np.ndarray) -> float:
     return largest
 
 
-@_compiled
+@inlined
 def _sum(row: np.ndarray) -> float:
     total = f32(0)
     for i in range(row.size):
@@ -294,7 +294,7 @@ def _sum(row: np.ndarray) -> float:
     return total
 
 
-@_compiled
+@inlined
 def _inverse_dispersion_terms(
     log_theta: np.ndarray, theta: np.ndarray, at_counts: np.ndarray, slope_at_counts: np.ndarray
 ) -> None:
@@ -312,7 +312,7 @@ def _inverse_dispersion_terms(
         slope_at_counts[g] = f32(0.5) - t * slope
 
 
-@_compiled
+@inlined
 def _means(
     scale: np.ndarray, bias: np.ndarray, library: float, normalised: bool, mu: np.ndarray
 ) -> None:
@@ -323,6 +323,7 @@ def _means(
         mu[g] = load(scale, g) + bias[g]
         largest = i32(max(largest, sortable(mu[g])))
     shift = from_sortable(largest) if normalised else -library
+    mu[n_genes:] = shift
     for g in range(mu.size):
         mu[g] = exp(mu[g] - shift)
     if normalised:
@@ -331,7 +332,7 @@ def _means(
             mu[g] *= factor
 
 
-@_compiled
+@inlined
 def _at_zero(
     mu: np.ndarray, theta: np.ndarray, log_prob: np.ndarray, by_mean: np.ndarray, by_theta: np.ndarray
 ) -> None:
@@ -345,7 +346,7 @@ def _at_zero(
         by_mean[g] = -mu[g] * theta[g] / (theta[g] + mu[g])
 
 
-@_compiled
+@inlined
 def _inflate(
     log_prob: np.ndarray,
     logit: np.ndarray,
@@ -370,7 +371,7 @@ def _inflate(
         by_theta[g] *= kept[g]
 
 
-@_compiled
+@inlined
 def _at_counts(
     genes: np.ndarray,
     counts: np.ndarray,
@@ -420,7 +421,7 @@ def _at_counts(
         by_theta[g] = slopes[i] + slope_at_counts[g]
 
 
-@_compiled
+@inlined
 def _inflate_counts(
     genes: np.ndarray, odds: np.ndarray, log_prob: np.ndarray, by_logit: np.ndarray
 ) -> None:
@@ -431,14 +432,14 @@ def _inflate_counts(
         log_prob[g] -= log1p(odds[g])
 
 
-@_compiled
+@inlined
 def _log1p_minus(t: float, log1p_t: float) -> float:
     """``log(1 + t) - t``, by its series where the difference would lose digits."""
     series = t * t * (f32(-0.5) + t * (f32(1 / 3) + t * (f32(-0.25) + t * f32(0.2))))
     return series if abs(t) < f32(0.05) else log1p_t - t
 
 
-@_compiled
+@inlined
 def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
     value = coefficients[8]
     for k in range(7, -1, -1):
