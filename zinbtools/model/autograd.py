@@ -14,16 +14,16 @@ from .vae import CountVAE, mean_elbo
 
 
 class AutogradStack:
-    """Replicates that share every operation. See `training.Stack`."""
+    """Replicates that share every operation, and so the minibatch. See `training.Stack`."""
 
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
         self._model, self._data = model, data
         self._streams, self._validation_seeds = Streams(seeds, data.device), [seed ^ 1 for seed in seeds]
         self._optimizer = self._new_optimizer()
 
-    def step(self, cells: Tensor, rate: float) -> Tensor:
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
         self._model.train()
-        elbo = self._model.elbo(self._data.batch(cells), self._streams).mean(1)
+        elbo = self._model.elbo(self._data.batch(cells[0]), self._streams).mean(1)
         self._optimizer.zero_grad()
         (-elbo.sum()).backward()
         failed = ~torch.isfinite(elbo.detach())

@@ -39,14 +39,14 @@ def has_bfloat16() -> bool:
 
 
 class CompiledStack:
-    """Replicates one after the other within each minibatch. See `training.Stack`."""
+    """Replicates that take their steps one after the other. See `training.Stack`."""
 
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
         rows = _Rows(data)
         self._replicates = [_Replicate(model, place, rows, seed) for place, seed in enumerate(seeds)]
 
-    def step(self, cells: Tensor, rate: float) -> Tensor:
-        elbo = [replicate.step(cells.numpy(), rate) for replicate in self._replicates]
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+        elbo = [r.step(own.numpy(), rate) for r, own in zip(self._replicates, cells, strict=True)]
         return torch.tensor(elbo, dtype=torch.float64)
 
     def elbo(self, cells: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class _Program:
             self._decoder.append(block)
             x, by_x = block.out, block.by_out
         self._top, self._by_top = x, by_x
-        self._hidden, self._by_hidden = (torch.empty(x.shape, dtype=wide) for _ in range(2))
+        self._hidden, self._by_hidden = x.to(wide), by_x.to(wide)  # themselves, unless halved
         self._scale = _Output(replicate, "scale", self._hidden)
         self._dropout = _Output(replicate, "dropout", self._hidden) if replicate.zero_inflated else None
         self._dispersion = _DISPERSIONS[config.dispersion](replicate, self._hidden)
@@ -231,7 +231,8 @@ class _Program:
         library = rows.log_library[cells] if self._library is None else self._library.draw_array[:, 0]
         for block in self._decoder:
             block.forward(mode)
-        self._hidden.copy_(self._top)
+        if self._hidden is not self._top:
+            self._hidden.copy_(self._top)
         for output in self._outputs:
             output.forward()
         self._dispersion.forward()
@@ -241,10 +242,10 @@ class _Program:
     def backward(self) -> None:
         """Fill the replicate's gradients."""
         self._dispersion.backward()
-        self._by_hidden.zero_()
-        for output in self._outputs:
-            output.backward(self._by_hidden)
-        self._by_top.copy_(self._by_hidden)
+        for place, output in enumerate(self._outputs):
+            output.backward(self._by_hidden, add=place > 0)
+        if self._by_hidden is not self._by_top:
+            self._by_top.copy_(self._by_hidden)
         for block in reversed(self._decoder):
             block.backward()
         self._encoder.backward(self._share)
@@ -290,9 +291,8 @@ class _Encoder:
             *(*self._moments, self._noise, *self._prior, _MIN_VARIANCE),
             *(self.by_draw_array, by_divergence, *self._by_biases),
         )
-        self._by_top.zero_()
-        for head in self._heads:
-            head.backward(self._by_top)
+        for place, head in enumerate(self._heads):
+            head.backward(self._by_top, add=place > 0)
         for block in reversed(self._blocks):
             block.backward()
 
@@ -336,7 +336,8 @@ class _Block:
         normal, out, inverse_sd = self._normal.numpy(), self.out.numpy(), np.empty(n_units, dtype=f32)
         momentum = f32(replicate.config.norm_momentum)
         threshold = round(dropout_rate * 2**16)
-        self._bits = (n_cells, n_units) if threshold else (0, n_units)
+        # 16 random bits per unit, four units to a word; without dropout none
+        self._n_words = -(-n_cells * n_units // 4) if threshold else 0
         self._evaluate = (normal, gain, shift, _NORM_EPS, *running, out)
         self._train = (normal, gain, shift, _NORM_EPS, *running, out, momentum, inverse_sd, threshold)
         self._backward = (normal, out, gain, inverse_sd, threshold, self.by_out.numpy(), *by_norm)
@@ -352,9 +353,8 @@ class _Block:
         if noise is None:
             kernels.normalise_by(*self._evaluate)
         else:
-            n_cells, n_units = self._bits
-            bits = np.frombuffer(noise.bytes(2 * n_cells * n_units), dtype=np.uint16)
-            kernels.normalise(*self._train, bits.reshape(self._bits))
+            bits = noise.bit_generator.random_raw(self._n_words).view(np.uint16)
+            kernels.normalise(*self._train, bits)
 
     def backward(self) -> None:
         """From the gradient by the output to that by the weights and by the input."""
@@ -379,10 +379,10 @@ class _Head:
     def forward(self) -> None:
         torch.addmm(self._bias, self._x, self._weight, out=self.out)
 
-    def backward(self, by_x: Tensor) -> None:
-        """From the gradient by the output, which has taken its place; that by the input is added."""
+    def backward(self, by_x: Tensor, *, add: bool) -> None:
+        """From the gradient by the output, which has taken its place, to ``by_x``, perhaps in addition."""
         torch.mm(self._x_t, self.out, out=self._by_weight)
-        by_x.addmm_(self.out, self._weight_t)
+        by_x.addmm_(self.out, self._weight_t, beta=int(add))
 
 
 class _Output:
@@ -402,10 +402,13 @@ class _Output:
     def forward(self) -> None:
         torch.mm(self._hidden, self._weight, out=self.values)
 
-    def backward(self, by_hidden: Tensor) -> None:
-        """From the gradient by the values, which has taken their place; that by the input is added."""
+    def backward(self, by_hidden: Tensor, *, add: bool) -> None:
+        """From the gradient by the values, which has taken their place; see `_Head.backward`."""
         torch.mm(self._hidden_t, self.values, out=self._by_weight)
-        by_hidden += torch.mm(self.values, self._weight_t)
+        if add:  # in bfloat16, addmm is slow
+            by_hidden += torch.mm(self.values, self._weight_t)
+        else:
+            torch.mm(self.values, self._weight_t, out=by_hidden)
 
 
 def _no_output(n_genes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

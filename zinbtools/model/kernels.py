@@ -19,7 +19,7 @@ _REMAINDER = tuple(f32(c) for c in SINGLE)
 _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
 
 N_SCRATCH = 12  # rows that `likelihood` needs
-_VECTOR = 32
+_VECTOR = 16
 
 
 @_compiled
@@ -56,19 +56,20 @@ def normalise(
 ) -> None:
     """Batch normalisation over the minibatch, ReLU and dropout; ``x``, (B, H), becomes what is normalised.
 
-    A unit is silenced where its random ``bits``, (B, H), are below ``threshold``. The running moments move on.
+    A unit is silenced where its random ``bits``, (B H,), are below ``threshold``. The running moments move on.
     """
     n_cells, n_units = x.shape
     n = f32(n_cells)
+    share = f32(1) / n
     mean = np.zeros(n_units, dtype=np.float32)
     variance = np.zeros(n_units, dtype=np.float32)
     for b in range(n_cells):
         for h in range(n_units):
-            mean[h] += x[b, h] / n
+            mean[h] += x[b, h] * share
     for b in range(n_cells):
         for h in range(n_units):
             x[b, h] -= mean[h]
-            variance[h] += x[b, h] * x[b, h] / n
+            variance[h] += x[b, h] * x[b, h] * share
     for h in range(n_units):
         inverse_sd[h] = f32(1) / np.sqrt(variance[h] + eps)
         running_mean[h] += momentum * (mean[h] - running_mean[h])
@@ -80,7 +81,7 @@ def normalise(
             out[b, h] = rescale * max(x[b, h] * gain[h] + shift[h], f32(0))
         if threshold > 0:
             for h in range(n_units):
-                out[b, h] = f32(0) if bits[b, h] < threshold else out[b, h]
+                out[b, h] = f32(0) if bits[b * n_units + h] < threshold else out[b, h]
 
 
 @_compiled
@@ -96,7 +97,7 @@ def normalise_backward(
 ) -> None:
     """Gradient of `normalise`: ``by_out``, (B, H), becomes the gradient by its input."""
     n_cells, n_units = normal.shape
-    n = f32(n_cells)
+    share = f32(1) / f32(n_cells)
     rescale = f32(65536) / f32(65536 - threshold)
     by_gain[:] = 0
     by_shift[:] = 0
@@ -107,7 +108,7 @@ def normalise_backward(
             by_gain[h] += by_out[b, h] * normal[b, h]
     for b in range(n_cells):
         for h in range(n_units):
-            centred = by_out[b, h] - (by_shift[h] + normal[b, h] * by_gain[h]) / n
+            centred = by_out[b, h] - share * (by_shift[h] + normal[b, h] * by_gain[h])
             by_out[b, h] = centred * gain[h] * inverse_sd[h]
 
 

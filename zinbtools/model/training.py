@@ -85,7 +85,7 @@ def train(
     order_seed: int,
     progress: bool = False,
 ) -> Training:
-    """Train one replicate per seed, all in one program over one stream of minibatches.
+    """Train one replicate per seed, side by side.
 
     Parameters
     ----------
@@ -96,9 +96,8 @@ def train(
     config
         The architecture and the optimiser; ``max_epochs`` must be set.
     seeds
-        One per replicate, for initial weights, latent noise and dropout masks.
-    order_seed
-        For the order of the cells.
+        One per replicate, for initial weights, latent noise, dropout masks and, with ``order_seed``, the
+        order of the cells.
     progress
         Show a bar over epochs.
     """
@@ -117,20 +116,24 @@ def learning_rate(config: FitConfig, progress: float) -> float:
 class Stack(Protocol):
     """R replicates that train side by side; what one computes does not depend on the others."""
 
-    def step(self, cells: Tensor, rate: float) -> Tensor:
-        """Descend along the gradient of a minibatch; its mean ELBO before, (R,).
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+        """Descend along the gradient of a minibatch of each replicate's own; its mean ELBO before, (R,).
 
         A replicate whose ELBO is not finite does not follow its gradient.
         """
+        ...
 
     def elbo(self, cells: Tensor) -> Tensor:
         """Mean ELBO over cells in evaluation mode, (R,), by draws that are the same in every call."""
+        ...
 
     def take(self, places: Sequence[int]) -> None:
         """Keep only these replicates, in this order."""
+        ...
 
     def state(self, place: int) -> Mapping[str, Tensor]:
         """A replicate's parameters and batch norm statistics, by name; the next step changes them."""
+        ...
 
 
 def minibatches(cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -157,7 +160,8 @@ class _Loop:
         self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
         self.stack: Stack = (CompiledStack if data.device.type == "cpu" else AutogradStack)(model, data, seeds)
         self.config, self.n_epochs = config, config.max_epochs
-        self.order = torch.Generator().manual_seed(order_seed)
+        # an order of the cells for each replicate: with a shared one, restarts would differ less than fits do
+        self.orders = [torch.Generator().manual_seed(seed ^ order_seed) for seed in seeds]
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
         self.step = 0
         self.active = list(range(n))
@@ -189,11 +193,17 @@ class _Loop:
     def _train_epoch(self, epoch: int) -> Tensor:
         """Pass once over the training cells; mean ELBO of each active replicate, (R,)."""
         total, n_seen = torch.zeros(len(self.active), dtype=torch.float64, device=self.data.device), 0
-        for cells in minibatches(self.cells.train, self.config.batch_size, self.order):
+        started = list(self.active)
+        orders = [
+            minibatches(self.cells.train, self.config.batch_size, self.orders[replicate])
+            for replicate in started
+        ]
+        for chunks in zip(*orders, strict=True):
+            cells = [chunk for r, chunk in zip(started, chunks, strict=True) if r in self.active]
             elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
             self.step += 1
-            total += elbo * len(cells)
-            n_seen += len(cells)
+            total += elbo * len(cells[0])
+            n_seen += len(cells[0])
             finite = torch.isfinite(elbo)
             if not finite.all():
                 failed = (~finite).nonzero().flatten().tolist()
@@ -230,8 +240,10 @@ class _Loop:
                 finished.append(place)
         return finished
 
-    def _record_failures(self, epoch: int, places: list[int], cells: Tensor | None = None) -> None:
-        """Record where the loss stopped being finite, and at which gene of the minibatch."""
+    def _record_failures(
+        self, epoch: int, places: list[int], cells: Sequence[Tensor] | None = None
+    ) -> None:
+        """Record where the loss stopped being finite, and at which gene of the minibatches."""
         for place in places:
             gene = -1
             if cells is not None:
@@ -239,7 +251,7 @@ class _Loop:
                 model.set_replicate_state(
                     {name: value[None] for name, value in self.stack.state(place).items()}
                 )
-                gene = _first_bad_gene(model.eval(), self.data.batch(cells))
+                gene = _first_bad_gene(model.eval(), self.data.batch(cells[place]))
             self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
 
     def _leave(self, places: list[int]) -> None:
