@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from ._stirling import SINGLE
-from ._vector import FAST, exp, f32, from_sortable, i32, inlined, load, log, log1p, log_ratio, sortable, store
+from ._vector import FAST, exp, f32, from_sortable, i32, inlined, load, log, log1p, log_ratio, sortable, store, wide_vectors
 
 _compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 
@@ -226,6 +226,7 @@ def likelihood(
     library
         Log library sizes, (B,).
     """
+    wide_vectors()
     n_cells, n_genes = scale.shape
     inflated = len(logit) > 0
     mu, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -300,6 +301,7 @@ def _inverse_dispersion_terms(
     log_theta: np.ndarray, theta: np.ndarray, at_counts: np.ndarray, slope_at_counts: np.ndarray
 ) -> None:
     """theta, and what it alone adds to a positive count's log probability and to its slope by log theta."""
+    wide_vectors()
     theta[log_theta.size :] = 1
     for g in range(log_theta.size):
         t = exp(log_theta[g])
@@ -318,6 +320,7 @@ def _means(
     scale: np.ndarray, bias: np.ndarray, library: float, normalised: bool, mu: np.ndarray
 ) -> None:
     """NB means."""
+    wide_vectors()
     n_genes = bias.size
     largest = i32(-(2**31))
     for g in range(n_genes):
@@ -338,6 +341,7 @@ def _at_zero(
     mu: np.ndarray, theta: np.ndarray, log_prob: np.ndarray, by_mean: np.ndarray, by_theta: np.ndarray
 ) -> None:
     """NB log probability of a zero, and its derivatives by log mean and log theta, for each gene."""
+    wide_vectors()
     for g in range(mu.size):
         ratio = mu[g] / theta[g]
         log_ratio = log1p(ratio)
@@ -359,6 +363,7 @@ def _inflate(
     kept: np.ndarray,
 ) -> None:
     """``log(pi + (1 - pi) e^z)`` from ``z``, by the ``odds`` of a dropout, pi / (1 - pi)."""
+    wide_vectors()
     for g in range(bias.size):
         odds[g] = exp(load(logit, g) + bias[g])
     for g in range(log_prob.size):
@@ -389,6 +394,7 @@ def _at_counts(
 
     The form is that of `distributions.nb_log_ratios`.
     """
+    wide_vectors()
     n = whole_vectors(genes.size)
     x_, mu_, theta_ = scratch[0, :n], scratch[1, :n], scratch[2, :n]
     values, slopes = scratch[3, :n], scratch[4, :n]
@@ -464,6 +470,7 @@ def adam(
 
     ``halves`` receives the parameters as bfloat16, unless it is empty.
     """
+    wide_vectors()
     for i in range(parameters.size):
         gradient = load(gradients, i) + decay * parameters[i]
         first[i] += f32(0.1) * (gradient - first[i])
