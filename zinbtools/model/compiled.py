@@ -203,14 +203,15 @@ class _Program:
         self._dispersion = _DISPERSIONS[config.dispersion](replicate, self._hidden)
         self._outputs = [o for o in (self._scale, self._dropout, self._dispersion.output) if o is not None]
         self._by_library = np.empty(n_cells, dtype=f32)
-        n_scratch = kernels.N_SCRATCH + 3 * len(self._dispersion.log_theta)
+        n_entries = kernels.whole_vectors(kernels.cells_at_once(rows.n_genes) * rows.n_genes)
         self._likelihood = (
             *(rows.starts, rows.genes, rows.counts, rows.constant),
             *self._scale.arrays,
             *(_no_output(rows.n_genes) if self._dropout is None else self._dropout.arrays),
             *(self._dispersion.log_theta, self._dispersion.by_log_theta),
             config.library != "size_factor",
-            np.zeros((n_scratch, kernels.whole_vectors(rows.n_genes)), dtype=f32),
+            np.ones((kernels.N_SCRATCH, n_entries), dtype=f32),
+            np.ones((3 * len(self._dispersion.log_theta), rows.n_genes), dtype=f32),
             *(-self._share, self._by_library),
         )
 

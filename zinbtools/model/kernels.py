@@ -18,8 +18,15 @@ _LN2 = f32(np.log(2))
 _REMAINDER = tuple(f32(c) for c in SINGLE)
 _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
 
-N_SCRATCH = 12  # rows that `likelihood` needs
+N_SCRATCH = 14  # rows that `likelihood` needs
+_AT_ONCE = 2048  # entries that it works on together: they stay in the cache
 _VECTOR = 16
+
+
+@_compiled
+def cells_at_once(n_genes: int) -> int:
+    """Cells that `likelihood` works on together, so that the loops are long also where genes are few."""
+    return max(1, _AT_ONCE // n_genes)
 
 
 @_compiled
@@ -197,6 +204,7 @@ def likelihood(
     by_theta: np.ndarray,
     normalised: bool,
     scratch: np.ndarray,
+    gene_scratch: np.ndarray,
     weight: float,
     by_library: np.ndarray,
     cells: np.ndarray,
@@ -217,8 +225,10 @@ def likelihood(
         Log inverse dispersions, (T, G), and the gradient by them.
     normalised
         Whether the scale is taken relative to its sum over genes.
-    scratch
-        (N_SCRATCH + 3 T, whole_vectors(G)), to begin with zero.
+    scratch, gene_scratch
+        (N_SCRATCH, whole_vectors(cells_at_once(G) G)) and (3 T, G), to begin with one.
+    weight
+        Of the log likelihood in what the gradient is of.
     by_library
         The gradient by the library sizes, (B,).
     cells, theta_row
@@ -228,64 +238,65 @@ def likelihood(
     """
     wide_vectors()
     n_cells, n_genes = scale.shape
-    inflated = len(logit) > 0
-    mu, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3]
-    by_logit, odds, kept = scratch[4], scratch[5], scratch[6]
     n_theta = len(log_theta)
-    theta, at_counts, slope_at_counts = (
-        scratch[N_SCRATCH : N_SCRATCH + n_theta],
-        scratch[N_SCRATCH + n_theta : N_SCRATCH + 2 * n_theta],
-        scratch[N_SCRATCH + 2 * n_theta :],
-    )
+    inflated = len(logit) > 0
+    mu, theta, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
+    by_logit, odds, kept = scratch[5], scratch[6], scratch[7]
+    terms = gene_scratch[:n_theta], gene_scratch[n_theta : 2 * n_theta], gene_scratch[2 * n_theta :]
     by_theta[:] = 0
     by_scale_bias[:] = 0
     by_logit_bias[:] = 0
     value = 0.0
     for t in range(n_theta):
-        _inverse_dispersion_terms(log_theta[t], theta[t], at_counts[t], slope_at_counts[t])
-    for b in range(n_cells):
-        t = theta_row[b]
-        _means(scale[b], scale_bias, library[b], normalised, mu)
-        # inf and NaN may vanish in the functions of _vector; here they do not
-        finite = library[b] + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[t])
-        _at_zero(mu, theta[t], log_prob, by_mean, by_log_theta)
+        _inverse_dispersion_terms(log_theta[t], terms[0][t], terms[1][t], terms[2][t])
+    n_block = cells_at_once(n_genes)
+    for first in range(0, n_cells, n_block):
+        block = cells[first : first + n_block]
+        rows = theta_row[first : first + n_block]
+        for k in range(block.size):
+            b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
+            theta[here] = terms[0][rows[k]]
+            _means(scale[b], scale_bias, library[b], normalised, mu[here])
+            # inf and NaN may vanish in the functions of _vector; here they do not
+            value += f32(0) * (library[b] + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[rows[k]]))
+            if inflated:
+                value += f32(0) * (_sum(logit[b]) + _sum(logit_bias))
+                _odds(logit[b], logit_bias, odds[here])
+        n = whole_vectors(block.size * n_genes)
+        _at_zero(mu[:n], theta[:n], log_prob, by_mean, by_log_theta)
         if inflated:
-            finite += _sum(logit[b]) + _sum(logit_bias)
-            _inflate(log_prob, logit[b], logit_bias, by_mean, by_log_theta, by_logit, odds, kept)
-        start, stop = starts[cells[b]], starts[cells[b] + 1]
+            _inflate(odds[:n], log_prob, by_mean, by_log_theta, by_logit, kept)
         _at_counts(
-            genes[start:stop], counts[start:stop], mu, theta[t], at_counts[t], slope_at_counts[t],
-            log_prob, by_mean, by_log_theta, scratch[7:N_SCRATCH],
+            starts, genes, counts, block, rows, mu, theta, odds, terms[1], terms[2], inflated,
+            log_prob, by_mean, by_log_theta, by_logit, scratch[8:],
         )  # fmt: skip
-        if inflated:
-            _inflate_counts(genes[start:stop], odds, log_prob, by_logit)
-        total, by_all_means = f32(0), f32(0)
-        for g in range(n_genes):
-            total += log_prob[g]
-            by_all_means += by_mean[g]
-            by_theta[t, g] += weight * by_log_theta[g]
-        value += total + constant[cells[b]] + f32(0) * finite
-        by_library[b] = weight * by_all_means
-        pull = by_all_means * exp(-library[b]) if normalised else f32(0)
-        for g in range(n_genes):
-            slope = weight * (by_mean[g] - mu[g] * pull)
-            store(scale[b], g, slope)
-            by_scale_bias[g] += slope
-        if inflated:
-            for g in range(n_genes):
-                slope = weight * by_logit[g]
-                store(logit[b], g, slope)
-                by_logit_bias[g] += slope
+        for k in range(block.size):
+            b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
+            value += constant[cells[b]] + _sum(log_prob[here])
+            _add(weight, by_log_theta[here], by_theta[rows[k]])
+            by_all_means = _sum(by_mean[here])
+            by_library[b] = weight * by_all_means
+            if normalised:
+                _add(-by_all_means * exp(-library[b]), mu[here], by_mean[here])
+            _pass_on(weight, by_mean[here], scale[b], by_scale_bias)
+            if inflated:
+                _pass_on(weight, by_logit[here], logit[b], by_logit_bias)
     return value
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _largest(scale: np.ndarray, bias: np.ndarray) -> float:
-    """The largest of their sums; with the licence that there is no NaN, without which it is slow."""
-    largest = load(scale, 0) + bias[0]
-    for g in range(bias.size):
-        largest = max(largest, load(scale, g) + bias[g])
-    return largest
+@inlined
+def _add(weight: float, values: np.ndarray, total: np.ndarray) -> None:
+    for i in range(total.size):
+        total[i] += weight * values[i]
+
+
+@inlined
+def _pass_on(weight: float, slopes: np.ndarray, by_values: np.ndarray, by_bias: np.ndarray) -> None:
+    """The gradient by a row of outputs, and its share of that by their bias."""
+    for g in range(slopes.size):
+        slope = weight * slopes[g]
+        store(by_values, g, slope)
+        by_bias[g] += slope
 
 
 @inlined
@@ -302,7 +313,6 @@ def _inverse_dispersion_terms(
 ) -> None:
     """theta, and what it alone adds to a positive count's log probability and to its slope by log theta."""
     wide_vectors()
-    theta[log_theta.size :] = 1
     for g in range(log_theta.size):
         t = exp(log_theta[g])
         inverse = f32(1) / t
@@ -321,19 +331,25 @@ def _means(
 ) -> None:
     """NB means."""
     wide_vectors()
-    n_genes = bias.size
     largest = i32(-(2**31))
-    for g in range(n_genes):
+    for g in range(mu.size):
         mu[g] = load(scale, g) + bias[g]
         largest = i32(max(largest, sortable(mu[g])))
     shift = from_sortable(largest) if normalised else -library
-    mu[n_genes:] = shift
     for g in range(mu.size):
         mu[g] = exp(mu[g] - shift)
     if normalised:
-        factor = exp(library) / _sum(mu[:n_genes])
+        factor = exp(library) / _sum(mu)
         for g in range(mu.size):
             mu[g] *= factor
+
+
+@inlined
+def _odds(logit: np.ndarray, bias: np.ndarray, odds: np.ndarray) -> None:
+    """Odds of a dropout, pi / (1 - pi)."""
+    wide_vectors()
+    for g in range(odds.size):
+        odds[g] = exp(load(logit, g) + bias[g])
 
 
 @inlined
@@ -353,55 +369,63 @@ def _at_zero(
 
 @inlined
 def _inflate(
+    odds: np.ndarray,
     log_prob: np.ndarray,
-    logit: np.ndarray,
-    bias: np.ndarray,
     by_mean: np.ndarray,
     by_theta: np.ndarray,
     by_logit: np.ndarray,
-    odds: np.ndarray,
     kept: np.ndarray,
 ) -> None:
-    """``log(pi + (1 - pi) e^z)`` from ``z``, by the ``odds`` of a dropout, pi / (1 - pi)."""
+    """``log(pi + (1 - pi) e^z)`` in the place of ``z``, and its derivatives."""
     wide_vectors()
-    for g in range(bias.size):
-        odds[g] = exp(load(logit, g) + bias[g])
-    for g in range(log_prob.size):
+    for g in range(odds.size):
         nb_zero = exp(log_prob[g])
         spared = f32(1) / (f32(1) + odds[g])
         kept[g] = nb_zero / (odds[g] + nb_zero)
         by_logit[g] = spared - kept[g]
         log_prob[g] = log((odds[g] + nb_zero) * spared)
-    for g in range(log_prob.size):
+    for g in range(odds.size):
         by_mean[g] *= kept[g]
         by_theta[g] *= kept[g]
 
 
 @inlined
 def _at_counts(
+    starts: np.ndarray,
     genes: np.ndarray,
     counts: np.ndarray,
+    cells: np.ndarray,
+    theta_row: np.ndarray,
     mu: np.ndarray,
     theta: np.ndarray,
+    odds: np.ndarray,
     at_counts: np.ndarray,
     slope_at_counts: np.ndarray,
+    inflated: bool,
     log_prob: np.ndarray,
     by_mean: np.ndarray,
     by_theta: np.ndarray,
+    by_logit: np.ndarray,
     scratch: np.ndarray,
 ) -> None:
-    """Put the positive counts' values in the place of what `_at_zero` gave.
+    """Put the positive counts' values in the place of what `_at_zero` and `_inflate` gave.
 
     The form is that of `distributions.nb_log_ratios`.
     """
     wide_vectors()
-    n = whole_vectors(genes.size)
-    x_, mu_, theta_ = scratch[0, :n], scratch[1, :n], scratch[2, :n]
-    values, slopes = scratch[3, :n], scratch[4, :n]
-    scratch[:3, :n] = 1
-    for i in range(genes.size):
-        g = genes[i]
-        x_[i], mu_[i], theta_[i] = counts[i], mu[g], theta[g]
+    n_genes = at_counts.shape[1]
+    x_, mu_, theta_, odds_, values, slopes = (
+        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5],
+    )  # fmt: skip
+    n = 0
+    for k in range(cells.size):
+        for i in range(starts[cells[k]], starts[cells[k] + 1]):
+            place = k * n_genes + genes[i]
+            x_[n], mu_[n], theta_[n], odds_[n] = counts[i], mu[place], theta[place], odds[place]
+            n += 1
+    for i in range(n, whole_vectors(n)):
+        x_[i], mu_[i], theta_[i] = f32(1), f32(1), f32(1)
+    n = whole_vectors(n)
     log_total = slopes  # which take its place below
     for i in range(n):
         x, m, t = x_[i], mu_[i], theta_[i]
@@ -421,22 +445,21 @@ def _at_counts(
         slope = (_polynomial(_SLOPE, inverse) * inverse + f32(0.5)) * inverse
         slopes[i] = t * (_log1p_minus(delta, log_total[i]) - slope)
         mu_[i] = t * delta
-    for i in range(genes.size):
-        g = genes[i]
-        log_prob[g] = values[i] + at_counts[g]
-        by_mean[g] = mu_[i]
-        by_theta[g] = slopes[i] + slope_at_counts[g]
-
-
-@inlined
-def _inflate_counts(
-    genes: np.ndarray, odds: np.ndarray, log_prob: np.ndarray, by_logit: np.ndarray
-) -> None:
-    """``log(1 - pi)`` for each positive count."""
-    for i in range(genes.size):
-        g = genes[i]
-        by_logit[g] = -odds[g] / (f32(1) + odds[g])
-        log_prob[g] -= log1p(odds[g])
+    if inflated:
+        for i in range(n):
+            values[i] -= log1p(odds_[i])
+            odds_[i] = -odds_[i] / (f32(1) + odds_[i])
+    n = 0
+    for k in range(cells.size):
+        t = theta_row[k]
+        for i in range(starts[cells[k]], starts[cells[k] + 1]):
+            g = genes[i]
+            place = k * n_genes + g
+            log_prob[place] = values[n] + at_counts[t, g]
+            by_mean[place] = mu_[n]
+            by_theta[place] = slopes[n] + slope_at_counts[t, g]
+            by_logit[place] = odds_[n]
+            n += 1
 
 
 @inlined
