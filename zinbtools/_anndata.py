@@ -129,7 +129,9 @@ def read_counts(
         "cells", adata.obs_names, np.diff(matrix.indptr), within, "sc.pp.filter_cells(min_counts=1)"
     )
     if not empty_genes:
-        n_cells = sum(np.bincount(part, minlength=matrix.shape[1]) for part in _chunks(matrix.indices))
+        n_cells = np.zeros(matrix.shape[1], dtype=np.int64)
+        for part in _chunks(matrix.indices):
+            n_cells += np.bincount(part, minlength=len(n_cells))
         _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
     return Counts(matrix.astype(np.float32, copy=False), genes)
 

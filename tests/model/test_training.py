@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from zinbtools.model.compiled import CompiledStack
 from zinbtools.model import training
+from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.initialisation import initialise
 from zinbtools.model.marginal import marginal_log_likelihood
 from zinbtools.model.training import learning_rate, minibatches, train

@@ -45,7 +45,7 @@ def wide_vectors(typing_context: Any) -> Any:
 
 
 @inlined
-def exp(x: float) -> float:
+def exp(x: np.float32) -> np.float32:
     """``e^x``; arguments beyond +-87 count as +-87."""
     x = min(max(x, f32(-87)), f32(87))
     n = np.floor(x * f32(1.44269504) + f32(0.5))
@@ -61,7 +61,7 @@ def exp(x: float) -> float:
 
 
 @inlined
-def log(x: float) -> float:
+def log(x: np.float32) -> np.float32:
     """Natural logarithm of a positive number."""
     exponent = _exponent(x)
     mantissa = i32(f32(x).view(np.int32) - (exponent << 23)).view(np.float32)
@@ -69,7 +69,7 @@ def log(x: float) -> float:
 
 
 @inlined
-def log_ratio(ratio: float, ratio_minus_one: float) -> float:
+def log_ratio(ratio: np.float32, ratio_minus_one: np.float32) -> np.float32:
     """``log(ratio)`` of a positive ratio whose difference from 1 is known exactly."""
     exponent = _exponent(ratio)
     mantissa = i32(f32(ratio).view(np.int32) - (exponent << 23)).view(np.float32)
@@ -78,7 +78,7 @@ def log_ratio(ratio: float, ratio_minus_one: float) -> float:
 
 
 @inlined
-def log1p(x: float) -> float:
+def log1p(x: np.float32) -> np.float32:
     """``log(1 + x)`` for ``x > -1``, exact for small ``x`` too."""
     exponent = _exponent(x + f32(1))
     scale = _power_of_2(-exponent)
@@ -86,18 +86,18 @@ def log1p(x: float) -> float:
 
 
 @inlined
-def _exponent(x: float) -> int:
+def _exponent(x: np.float32) -> np.int32:
     """``k`` such that ``x / 2^k`` lies between the square roots of 1/2 and 2."""
     return i32((f32(x).view(np.int32) - _SQRT_HALF) >> 23)
 
 
 @inlined
-def _power_of_2(k: int) -> float:
+def _power_of_2(k: np.int32) -> np.float32:
     return i32((k + 127) << 23).view(np.float32)
 
 
 @inlined
-def _log1p_near(f: float) -> float:
+def _log1p_near(f: np.float32) -> np.float32:
     """``log(1 + f)`` for ``sqrt(1/2) <= 1 + f < sqrt(2)``, by a minimax polynomial."""
     p = f32(7.0376836e-2)
     p = p * f + f32(-1.1514610e-1)
@@ -113,40 +113,40 @@ def _log1p_near(f: float) -> float:
 
 
 @inlined
-def sortable(x: float) -> int:
-    """An integer that sorts as the number does: maxima of integers become vector instructions, of floats not."""
+def sortable(x: np.float32) -> np.int32:
+    """An integer that sorts as the number does: the maximum of integers becomes vector instructions."""
     return _flip(f32(x).view(np.int32))
 
 
 @inlined
-def from_sortable(key: int) -> float:
+def from_sortable(key: np.int32) -> np.float32:
     """The number whose `sortable` it is."""
     return i32(_flip(key)).view(np.float32)
 
 
 @inlined
-def _flip(bits: int) -> int:
+def _flip(bits: np.int32) -> np.int32:
     return i32(bits ^ ((bits >> 31) & 0x7FFFFFFF))  # floats are sign and magnitude
 
 
 @inlined
-def to_bfloat16(x: float) -> int:
+def to_bfloat16(x: np.float32) -> np.uint16:
     """The upper half of a number's bits, rounded to nearest."""
     bits = f32(x).view(np.uint32)
     return u16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
 @inlined
-def from_bfloat16(half: int) -> float:
+def from_bfloat16(half: np.uint16) -> np.float32:
     return u32(u32(half) << 16).view(np.float32)
 
 
-def load(row: np.ndarray, i: int) -> float:
+def load(row: np.ndarray, i: int) -> np.float32:
     """Entry ``i``: of float32, or of uint16 that holds the bits of bfloat16."""
     raise NotImplementedError("for compiled code only")
 
 
-def store(row: np.ndarray, i: int, value: float) -> None:
+def store(row: np.ndarray, i: int, value: np.float32) -> None:
     """Set entry ``i``, as `load` reads it."""
     raise NotImplementedError("for compiled code only")
 

@@ -1,4 +1,4 @@
-"""Training by autograd, on any device: all replicates in one program, as pays where launching it costs most."""
+"""Training by autograd, on any device: all replicates in one program, which pays where launching is slow."""
 
 from __future__ import annotations
 

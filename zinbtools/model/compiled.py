@@ -126,8 +126,9 @@ class _Replicate:
         parameters = {name: value.detach()[place] for name, value in model.named_parameters()}
         wide = [name for name in parameters if name in _WIDE_WEIGHTS]
         narrow = [name for name in parameters if name not in _WIDE_WEIGHTS]
-        self._wide = _Bank({name: parameters[name] for name in wide}, rows.n_genes >= _WIDE and has_bfloat16())
-        self._narrow = _Bank({name: parameters[name] for name in narrow}, False)
+        halved = rows.n_genes >= _WIDE and has_bfloat16()
+        self._wide = _Bank({name: parameters[name] for name in wide}, halved)
+        self._narrow = _Bank({name: parameters[name] for name in narrow}, halved=False)
         self.running = {
             name: value[place].clone()
             for name, value in model.replicate_state().items()
@@ -259,15 +260,15 @@ class _Encoder:
     """Hidden layers, mean and log variance of the posterior, and a draw from it."""
 
     def __init__(self, replicate: _Replicate, name: str, n_layers: int, x: Tensor) -> None:
-        self._blocks: list[_Block] = []
-        by_x = None
-        for k in range(n_layers):
-            rate = replicate.config.dropout_rate
-            block = _Block(replicate, f"{name}.blocks.{k}", x, by_x, dropout_rate=rate)
+        rate = replicate.config.dropout_rate
+        self._blocks = [_Block(replicate, f"{name}.blocks.0", x, None, dropout_rate=rate)]
+        for k in range(1, n_layers):
+            below = self._blocks[-1]
+            block = _Block(replicate, f"{name}.blocks.{k}", below.out, below.by_out, dropout_rate=rate)
             self._blocks.append(block)
-            x, by_x = block.out, block.by_out
-        self._by_top = by_x
-        self._heads = [_Head(replicate, f"{name}.{leaf}", x) for leaf in ("mean", "log_variance")]
+        top = self._blocks[-1]
+        self._by_top = top.by_out
+        self._heads = [_Head(replicate, f"{name}.{leaf}", top.out) for leaf in ("mean", "log_variance")]
         self._moments = [head.out.numpy() for head in self._heads]
         self._by_biases = [head.by_bias.numpy()[0] for head in self._heads]
         self.draw, self.by_draw = torch.empty(2, *self._heads[0].out.shape)

@@ -1,6 +1,6 @@
 """The elementwise passes of a training step, compiled: what lies between two matrix products is one loop.
 
-Arrays are float32; those that a product reads or writes may instead be uint16 that holds the bits of bfloat16.
+Arrays are float32; those that products read or write may be uint16 that holds the bits of bfloat16 instead.
 B cells, G genes, H units, P positive counts in compressed rows (``starts``, ``genes``, ``counts``).
 """
 
@@ -10,7 +10,21 @@ import numpy as np
 from numba import njit
 
 from ._stirling import SINGLE
-from ._vector import FAST, exp, f32, from_sortable, i32, inlined, load, log, log1p, log_ratio, sortable, store, wide_vectors
+from ._vector import (
+    FAST,
+    exp,
+    f32,
+    from_sortable,
+    i32,
+    inlined,
+    load,
+    log,
+    log1p,
+    log_ratio,
+    sortable,
+    store,
+    wide_vectors,
+)
 
 _compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 
@@ -52,18 +66,18 @@ def normalise(
     x: np.ndarray,
     gain: np.ndarray,
     shift: np.ndarray,
-    eps: float,
+    eps: np.float32,
     running_mean: np.ndarray,
     running_variance: np.ndarray,
     out: np.ndarray,
-    momentum: float,
+    momentum: np.float32,
     inverse_sd: np.ndarray,
     threshold: int,
     bits: np.ndarray,
 ) -> None:
     """Batch normalisation over the minibatch, ReLU and dropout; ``x``, (B, H), becomes what is normalised.
 
-    A unit is silenced where its random ``bits``, (B H,), are below ``threshold``. The running moments move on.
+    A unit is silenced where its random ``bits``, (B H,), are below ``threshold``. Running moments move on.
     """
     n_cells, n_units = x.shape
     n = f32(n_cells)
@@ -124,7 +138,7 @@ def normalise_by(
     x: np.ndarray,
     gain: np.ndarray,
     shift: np.ndarray,
-    eps: float,
+    eps: np.float32,
     mean: np.ndarray,
     variance: np.ndarray,
     out: np.ndarray,
@@ -143,7 +157,7 @@ def draw(
     noise: np.ndarray,
     prior_mean: np.ndarray,
     prior_variance: np.ndarray,
-    floor: float,
+    floor: np.float32,
     out: np.ndarray,
 ) -> float:
     """Draw from a Gaussian, (B, d); returns the sum of its KL divergences from the prior."""
@@ -166,9 +180,9 @@ def draw_backward(
     noise: np.ndarray,
     prior_mean: np.ndarray,
     prior_variance: np.ndarray,
-    floor: float,
+    floor: np.float32,
     by_out: np.ndarray,
-    by_divergence: float,
+    by_divergence: np.float32,
     by_mean_bias: np.ndarray,
     by_log_variance_bias: np.ndarray,
 ) -> None:
@@ -205,7 +219,7 @@ def likelihood(
     normalised: bool,
     scratch: np.ndarray,
     gene_scratch: np.ndarray,
-    weight: float,
+    weight: np.float32,
     by_library: np.ndarray,
     cells: np.ndarray,
     theta_row: np.ndarray,
@@ -285,13 +299,13 @@ def likelihood(
 
 
 @inlined
-def _add(weight: float, values: np.ndarray, total: np.ndarray) -> None:
+def _add(weight: np.float32, values: np.ndarray, total: np.ndarray) -> None:
     for i in range(total.size):
         total[i] += weight * values[i]
 
 
 @inlined
-def _pass_on(weight: float, slopes: np.ndarray, by_values: np.ndarray, by_bias: np.ndarray) -> None:
+def _pass_on(weight: np.float32, slopes: np.ndarray, by_values: np.ndarray, by_bias: np.ndarray) -> None:
     """The gradient by a row of outputs, and its share of that by their bias."""
     for g in range(slopes.size):
         slope = weight * slopes[g]
@@ -300,7 +314,7 @@ def _pass_on(weight: float, slopes: np.ndarray, by_values: np.ndarray, by_bias: 
 
 
 @inlined
-def _sum(row: np.ndarray) -> float:
+def _sum(row: np.ndarray) -> np.float32:
     total = f32(0)
     for i in range(row.size):
         total += load(row, i)
@@ -327,7 +341,7 @@ def _inverse_dispersion_terms(
 
 @inlined
 def _means(
-    scale: np.ndarray, bias: np.ndarray, library: float, normalised: bool, mu: np.ndarray
+    scale: np.ndarray, bias: np.ndarray, library: np.float32, normalised: bool, mu: np.ndarray
 ) -> None:
     """NB means."""
     wide_vectors()
@@ -463,14 +477,14 @@ def _at_counts(
 
 
 @inlined
-def _log1p_minus(t: float, log1p_t: float) -> float:
+def _log1p_minus(t: np.float32, log1p_t: np.float32) -> np.float32:
     """``log(1 + t) - t``, by its series where the difference would lose digits."""
     series = t * t * (f32(-0.5) + t * (f32(1 / 3) + t * (f32(-0.25) + t * f32(0.2))))
     return series if abs(t) < f32(0.05) else log1p_t - t
 
 
 @inlined
-def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
+def _polynomial(coefficients: tuple[np.float32, ...], x: np.float32) -> np.float32:
     value = coefficients[8]
     for k in range(7, -1, -1):
         value = value * x + coefficients[k]
@@ -484,10 +498,10 @@ def adam(
     first: np.ndarray,
     second: np.ndarray,
     halves: np.ndarray,
-    rate: float,
-    correction: float,
-    eps: float,
-    decay: float,
+    rate: np.float32,
+    correction: np.float32,
+    eps: np.float32,
+    decay: np.float32,
 ) -> None:
     """One step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` include the bias corrections.
 

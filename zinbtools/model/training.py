@@ -158,7 +158,8 @@ class _Loop:
         initialise(model, data, cells.train, cells.prior, Streams(seeds, data.device))
         self.model, self.data, self.cells = model, data, cells
         self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
-        self.stack: Stack = (CompiledStack if data.device.type == "cpu" else AutogradStack)(model, data, seeds)
+        make_stack = CompiledStack if data.device.type == "cpu" else AutogradStack
+        self.stack: Stack = make_stack(model, data, seeds)
         self.config, self.n_epochs = config, config.max_epochs
         # an order of the cells for each replicate: with a shared one, restarts would differ less than fits do
         self.orders = [torch.Generator().manual_seed(seed ^ order_seed) for seed in seeds]
@@ -240,9 +241,7 @@ class _Loop:
                 finished.append(place)
         return finished
 
-    def _record_failures(
-        self, epoch: int, places: list[int], cells: Sequence[Tensor] | None = None
-    ) -> None:
+    def _record_failures(self, epoch: int, places: list[int], cells: Sequence[Tensor] | None = None) -> None:
         """Record where the loss stopped being finite, and at which gene of the minibatches."""
         for place in places:
             gene = -1

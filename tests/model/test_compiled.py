@@ -1,0 +1,207 @@
+"""The training step that is written out, against autograd and the reference values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from zinbtools.model import compiled, kernels
+from zinbtools.model.compiled import CompiledStack, _Replicate, _Rows
+from zinbtools.model.data import CountData
+from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
+from zinbtools.model.initialisation import initialise
+from zinbtools.model.layers import Streams
+from zinbtools.model.vae import CountVAE, Shape
+
+N_CELLS = 90
+
+
+class Recorder:
+    """A random stream that remembers what it gave."""
+
+    def __init__(self, seed):
+        self._generator, self.masks, self.normals = np.random.default_rng(seed), [], []
+        self.bit_generator = self
+
+    def random_raw(self, n_words):
+        words = self._generator.integers(2**64, size=n_words, dtype=np.uint64)
+        self.masks += [words.view(np.uint16)] if n_words else []
+        return words
+
+    def standard_normal(self, shape, dtype):
+        self.normals.append(self._generator.standard_normal(shape, dtype=dtype))
+        return self.normals[-1]
+
+
+class Replay(Streams):
+    """What a `Recorder` gave, for one replicate of a `CountVAE`."""
+
+    def __init__(self, recorder):
+        super().__init__([0])
+        self._recorder = recorder
+
+    def normal(self, *shape, like):
+        return torch.tensor(self._recorder.normals.pop(0))[None]
+
+    def mask(self, *shape, keep, like):
+        bits = self._recorder.masks.pop(0)[: np.prod(shape)].reshape(shape)
+        threshold = round((1 - keep) * 2**16)
+        return torch.tensor((bits >= threshold) * 2.0**16 / (2**16 - threshold), dtype=torch.float32)[None]
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(0)
+    x = rng.negative_binomial(0.5, 0.1, (150, 40))
+    x[:, 0] += 1
+    x[3, 5] = 20_000
+    return CountData(
+        x,
+        group=rng.integers(3, size=150),
+        covariates=rng.standard_normal((150, 2)),
+        size_factor=rng.lognormal(0, 1, 150),
+    )
+
+
+@pytest.fixture
+def model(counts, config):
+    def build(likelihood, **changes):
+        settings = replace(config, max_epochs=1, **changes)
+        model = CountVAE(likelihood, Shape(counts.n_genes, 3, 2), settings)
+        everyone = torch.arange(counts.n_cells)
+        streams = Streams([3])
+        initialise(model, counts, everyone, everyone, streams)
+        for parameter in model.parameters():
+            parameter.data += 0.05 * streams.normal(*parameter.shape[1:], like=parameter)
+        return model
+
+    return build
+
+
+VARIANTS = [
+    {},
+    {"n_layers": 3},
+    {"dropout_rate": 0.0},
+    {"dispersion": "gene-batch"},
+    {"dispersion": "gene-cell"},
+    {"library": "observed"},
+    {"library": "size_factor"},
+]
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_value_and_gradients_are_those_of_autograd(model, counts, likelihood, changes):
+    theirs = model(likelihood, **changes)
+    ours, recorder = _Replicate(theirs, 0, _Rows(counts), seed=1), Recorder(5)
+    cells = np.random.default_rng(1).permutation(counts.n_cells)[:N_CELLS]
+    program = ours._program(N_CELLS)
+    value = program.forward(cells, recorder, training=True)
+    program.backward()
+
+    elbo = theirs.train().elbo(counts.batch(torch.tensor(cells)), Replay(recorder)).mean()
+    (-elbo).backward()
+    assert value == pytest.approx(elbo.item(), rel=1e-6)
+    for name, parameter in theirs.named_parameters():
+        expected = parameter.grad[0]
+        error = (ours.gradients[name] - expected).norm() / expected.norm()
+        assert error < 1e-4, name
+    for name, moment in theirs.replicate_state().items():
+        if "running" in name:
+            np.testing.assert_allclose(ours.state[name], moment[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_in_evaluation_mode_too(model, counts, likelihood, changes):
+    theirs = model(likelihood, **changes).eval()
+    ours, recorder = _Replicate(theirs, 0, _Rows(counts), seed=1), Recorder(5)
+    cells = np.arange(N_CELLS)
+    value = ours._program(N_CELLS).forward(cells, recorder, training=False)
+    assert not recorder.masks
+    elbo = theirs.elbo(counts.batch(torch.tensor(cells)), Replay(recorder)).mean()
+    assert value == pytest.approx(elbo.item(), rel=1e-6)
+
+
+@pytest.mark.skipif(not compiled.has_bfloat16(), reason="this processor has no products in bfloat16")
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_bfloat16_products_are_near(model, counts, likelihood, monkeypatch):
+    single = _Replicate(model(likelihood), 0, _Rows(counts), seed=1)
+    monkeypatch.setattr(compiled, "_WIDE", 1)
+    halved = _Replicate(model(likelihood), 0, _Rows(counts), seed=1)
+    assert halved.operands["scale.weight"].dtype == torch.bfloat16
+    cells = np.arange(N_CELLS)
+    values = []
+    for replicate in (single, halved):
+        program = replicate._program(N_CELLS)
+        values.append(program.forward(cells, Recorder(5), training=True))
+        program.backward()
+    assert values[1] == pytest.approx(values[0], rel=1e-3)
+    for name, gradient in single.gradients.items():
+        assert (halved.gradients[name].float() - gradient).norm() < 0.1 * gradient.norm(), name
+
+
+def test_adam_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = torch.randn(6, 37, generator=generator)
+    theirs = torch.nn.Parameter(start.clone())
+    settings = {"eps": 1e-3, "weight_decay": 0.1}
+    optimizer = torch.optim.Adam([theirs], lr=0.01, **settings)
+    ours, first, second = start.numpy().copy(), *np.zeros((2, 37), np.float32)
+    for step, gradient in enumerate(gradients, 1):
+        theirs.grad = gradient
+        optimizer.step()
+        rate, correction = 0.01 / (1 - 0.9**step), (1 - 0.999**step) ** -0.5
+        numbers = (np.float32(x) for x in (rate, correction, *settings.values()))
+        kernels.adam(ours, gradient.numpy(), first, second, np.empty(0, np.float32), *numbers)
+    np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("zero_inflated", [False, True])
+def test_reference_rows(shared_data, zero_inflated):
+    """Every row as a cell with one gene, within DESIGN 4's tolerances for single precision."""
+    rows = pd.read_csv(shared_data / "reference" / "count_logprob.csv").astype(float)
+    n = len(rows)
+    data = _Rows(CountData(rows.x.to_numpy()[:, None], size_factor=np.ones(n)))
+    columns = (np.log(rows["mean"]), np.log(rows.inverse_dispersion), rows.dropout_logit)
+    log_mean, log_theta, logit = (column.to_numpy(np.float32)[:, None].copy() for column in columns)
+    tensors = [torch.tensor(part).double().requires_grad_() for part in (log_mean, log_theta, logit)]
+    expected = NegativeBinomial(tensors[0].exp(), tensors[1].exp())
+    if zero_inflated:
+        expected = ZeroInflatedNegativeBinomial(expected, tensors[2])
+    expected = expected.log_prob(torch.tensor(rows.x.to_numpy())[:, None])
+    expected.sum().backward()
+
+    gradients = [log_mean, np.empty_like(log_theta), logit]
+    values = []
+    for i in range(n):  # one by one, as the likelihood returns a sum
+        one = slice(i, i + 1)
+        bias = np.zeros((4, 1), np.float32)
+        values.append(
+            kernels.likelihood(
+                *(data.starts, data.genes, data.counts, data.constant),
+                *(log_mean[one], bias[0], bias[1]),
+                *(logit[one if zero_inflated else slice(0)], bias[2], bias[3]),
+                *(log_theta[one], gradients[1][one], False),
+                np.ones((kernels.N_SCRATCH, kernels.whole_vectors(kernels.cells_at_once(1))), np.float32),
+                *(np.ones((3, 1), np.float32), np.float32(1), np.empty(1, np.float32)),
+                *(np.array([i]), np.zeros(1, np.int64), np.zeros(1, np.float32)),
+            )
+        )
+    np.testing.assert_allclose(values, expected.detach()[:, 0], rtol=1e-5, atol=1e-4)
+    for ours, tensor in list(zip(gradients, tensors, strict=True))[: 2 + zero_inflated]:
+        np.testing.assert_allclose(ours, tensor.grad, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_not_finite_shows(model, counts):
+    """Wherever it comes in: the functions that clip their arguments must not hide it."""
+    for name in ("scale.weight", "scale.bias", "dropout.bias", "log_theta", "library_encoder.mean.bias"):
+        for value in (np.nan, np.inf):
+            broken = model("zinb")
+            broken.get_parameter(name).data[0, 0, 7 if name != "library_encoder.mean.bias" else 0] = value
+            stack = CompiledStack(broken, counts, [1])
+            assert not torch.isfinite(stack.step([torch.arange(N_CELLS)], 1e-3)).any(), (name, value)
