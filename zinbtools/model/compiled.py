@@ -64,8 +64,8 @@ class _Rows:
     """The data as the kernels read them."""
 
     def __init__(self, data: CountData) -> None:
-        self.starts, self.genes, self.counts, self.log1p = (
-            rows.numpy() for rows in (data.starts, data.genes, data.counts, data.log1p)
+        self.starts, self.genes, self.counts = (
+            rows.numpy() for rows in (data.starts, data.genes, data.counts)
         )
         self.constant = data.constant.float().numpy()
         self.log_library = data.log_library.float().numpy()
@@ -208,7 +208,7 @@ class _Program:
         self._likelihood = (
             *(rows.starts, rows.genes, rows.counts, rows.constant),
             *self._scale.arrays,
-            *(_no_output(rows.n_genes) if self._dropout is None else self._dropout.arrays),
+            *(self._scale.no_arrays() if self._dropout is None else self._dropout.arrays),
             *(self._dispersion.log_theta, self._dispersion.by_log_theta),
             config.library != "size_factor",
             np.ones((kernels.N_SCRATCH, n_entries), dtype=f32),
@@ -220,7 +220,7 @@ class _Program:
         """The mean ELBO by one draw per cell; after a pass in training mode, `backward` may follow."""
         rows, mode = self._rows, noise if training else None
         group = rows.group[cells]
-        kernels.gather(rows.starts, rows.genes, rows.log1p, cells, self._input_array)
+        kernels.gather(rows.starts, rows.genes, rows.counts, cells, self._input_array)
         if rows.covariates.shape[1]:
             self._covariates.copy_(rows.covariates[cells])
         encoders = [(self._encoder, self._normal_prior)]
@@ -401,6 +401,11 @@ class _Output:
         self.arrays = _array(self.values), bias, by_bias
         self._hidden, self._hidden_t, self._weight, self._weight_t = hidden, hidden.t(), weight, weight.t()
 
+    def no_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What stands for an output that the model does not have: no cells, and biases that nobody reads."""
+        values, bias, by_bias = self.arrays
+        return values[:0], np.zeros_like(bias), np.zeros_like(by_bias)
+
     def forward(self) -> None:
         torch.mm(self._hidden, self._weight, out=self.values)
 
@@ -411,11 +416,6 @@ class _Output:
             by_hidden += torch.mm(self.values, self._weight_t)
         else:
             torch.mm(self.values, self._weight_t, out=by_hidden)
-
-
-def _no_output(n_genes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What stands for the dropout of the NB: no cells."""
-    return np.empty((0, n_genes), dtype=f32), np.empty(n_genes, dtype=f32), np.empty(n_genes, dtype=f32)
 
 
 class _GeneDispersion:

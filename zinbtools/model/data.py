@@ -103,7 +103,6 @@ class CountData:
         self.starts = tensor(csr.indptr, torch.int64)
         self.genes = tensor(csr.indices, torch.int32)
         self.counts = tensor(csr.data, torch.float32)
-        self.log1p = torch.log1p(self.counts)
         self.constant = tensor(constant, torch.float64)
         self.log_library = tensor(np.log(library), torch.float64)
         self.group = tensor(np.zeros(self.n_cells) if group is None else group, torch.int64)
@@ -128,9 +127,10 @@ class CountData:
         genes = self.genes.index_select(0, stored).long()
         positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
-        log1p.view(-1).index_copy_(0, positions, self.log1p.index_select(0, stored).to(dtype))
+        counts = self.counts.index_select(0, stored).to(dtype)
+        log1p.view(-1).index_copy_(0, positions, counts.log1p())
         return Batch(
-            counts=self.counts.index_select(0, stored).to(dtype),
+            counts=counts,
             genes=genes,
             positions=positions,
             log1p=log1p,
@@ -143,7 +143,7 @@ class CountData:
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sums per gene over the given cells."""
         total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
-        for batch in self.batches(torch.as_tensor(cells, device=self.device), 4096):
+        for batch in self.batches(torch.as_tensor(cells, device=self.device), 512):
             total += GeneStatistics.from_counts(batch.dense().numpy(force=True))
         return total
 
@@ -153,7 +153,7 @@ class CountData:
             yield self.batch(chunk, dtype)
 
 
-def _row_sums(csr: sparse.csr_array, size: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+def _row_sums(csr: sparse.csr_array, size: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Total count of each cell, and the share of its log likelihood that depends on the data alone, (N,)."""
     sums = np.empty((2, csr.shape[0]))
     for start in range(0, csr.shape[0], size):

@@ -68,7 +68,7 @@ def _moments(data: CountData, cells: Tensor) -> tuple[Tensor, Tensor]:
     G = data.n_genes
     sums = {k: torch.zeros(G, dtype=torch.float64, device=data.device) for k in ("x", "xx", "xl")}
     library, library_squared = torch.zeros(2, dtype=torch.float64, device=data.device)
-    for batch in data.batches(cells, 4096, torch.float64):
+    for batch in data.batches(cells, 512, torch.float64):
         row = torch.div(batch.positions, G, rounding_mode="floor")
         size = batch.log_library.exp()
         x = batch.counts

@@ -51,14 +51,18 @@ def whole_vectors(n: int) -> int:
 
 @_compiled
 def gather(
-    starts: np.ndarray, genes: np.ndarray, values: np.ndarray, cells: np.ndarray, out: np.ndarray
+    starts: np.ndarray, genes: np.ndarray, counts: np.ndarray, cells: np.ndarray, out: np.ndarray
 ) -> None:
-    """Rows of a sparse matrix as a dense one, (B, G)."""
+    """``log(1 + x)`` of some rows of a sparse matrix, as a dense one, (B, G)."""
+    values = np.empty(out.shape[1], dtype=np.float32)
     for b in range(cells.size):
+        start, n = starts[cells[b]], starts[cells[b] + 1] - starts[cells[b]]
+        for i in range(n):
+            values[i] = log1p(counts[start + i])
         row = out[b]
         row[:] = 0
-        for i in range(starts[cells[b]], starts[cells[b] + 1]):
-            store(row, genes[i], values[i])
+        for i in range(n):
+            store(row, genes[start + i], values[i])
 
 
 @_compiled

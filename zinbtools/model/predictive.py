@@ -20,7 +20,7 @@ from .layers import Streams
 from .vae import CountVAE
 
 # Latent draws are made block by block, each from a seed of its own, so that any cell can be computed alone.
-BLOCK = 512
+BLOCK = 128
 
 
 class Expectation(NamedTuple):
