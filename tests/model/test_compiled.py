@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from zinbtools.model import compiled, kernels
-from zinbtools.model.compiled import CompiledStack, _Replicate, _Rows
+from zinbtools.model.compiled import CompiledStack, _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.initialisation import initialise
 from zinbtools.model.layers import Streams
+from zinbtools.model.likelihood_kernel import log_likelihood, scratch
+from zinbtools.model.program import Rows
 from zinbtools.model.vae import CountVAE, Shape
 
 N_CELLS = 90
@@ -97,9 +99,9 @@ VARIANTS = [
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_value_and_gradients_are_those_of_autograd(model, counts, likelihood, changes):
     theirs = model(likelihood, **changes)
-    ours, recorder = _Replicate(theirs, 0, _Rows(counts), seed=1), Recorder(5)
+    ours, recorder = _Replicate(theirs, 0, Rows(counts), seed=1), Recorder(5)
     cells = np.random.default_rng(1).permutation(counts.n_cells)[:N_CELLS]
-    program = ours._program(N_CELLS)
+    program = ours.program(N_CELLS)
     value = program.forward(cells, recorder, training=True)
     program.backward()
 
@@ -108,7 +110,7 @@ def test_value_and_gradients_are_those_of_autograd(model, counts, likelihood, ch
     assert value == pytest.approx(elbo.item(), rel=1e-6)
     for name, parameter in theirs.named_parameters():
         expected = parameter.grad[0]
-        error = (ours.gradients[name] - expected).norm() / expected.norm()
+        error = (ours.parameters.gradients[name] - expected).norm() / expected.norm()
         assert error < 1e-4, name
     for name, moment in theirs.replicate_state().items():
         if "running" in name:
@@ -119,9 +121,9 @@ def test_value_and_gradients_are_those_of_autograd(model, counts, likelihood, ch
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_in_evaluation_mode_too(model, counts, likelihood, changes):
     theirs = model(likelihood, **changes).eval()
-    ours, recorder = _Replicate(theirs, 0, _Rows(counts), seed=1), Recorder(5)
+    ours, recorder = _Replicate(theirs, 0, Rows(counts), seed=1), Recorder(5)
     cells = np.arange(N_CELLS)
-    value = ours._program(N_CELLS).forward(cells, recorder, training=False)
+    value = ours.program(N_CELLS).forward(cells, recorder, training=False)
     assert not recorder.masks
     elbo = theirs.elbo(counts.batch(torch.tensor(cells)), Replay(recorder)).mean()
     assert value == pytest.approx(elbo.item(), rel=1e-6)
@@ -130,19 +132,19 @@ def test_in_evaluation_mode_too(model, counts, likelihood, changes):
 @pytest.mark.skipif(not compiled.has_bfloat16(), reason="this processor has no products in bfloat16")
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])
 def test_bfloat16_products_are_near(model, counts, likelihood, monkeypatch):
-    single = _Replicate(model(likelihood), 0, _Rows(counts), seed=1)
+    single = _Replicate(model(likelihood), 0, Rows(counts), seed=1)
     monkeypatch.setattr(compiled, "_WIDE", 1)
-    halved = _Replicate(model(likelihood), 0, _Rows(counts), seed=1)
-    assert halved.operands["scale.weight"].dtype == torch.bfloat16
+    halved = _Replicate(model(likelihood), 0, Rows(counts), seed=1)
+    assert halved.parameters.operands["scale.weight"].dtype == torch.bfloat16
     cells = np.arange(N_CELLS)
     values = []
     for replicate in (single, halved):
-        program = replicate._program(N_CELLS)
+        program = replicate.program(N_CELLS)
         values.append(program.forward(cells, Recorder(5), training=True))
         program.backward()
     assert values[1] == pytest.approx(values[0], rel=1e-3)
-    for name, gradient in single.gradients.items():
-        assert (halved.gradients[name].float() - gradient).norm() < 0.1 * gradient.norm(), name
+    for name, gradient in single.parameters.gradients.items():
+        assert (halved.parameters.gradients[name].float() - gradient).norm() < 0.1 * gradient.norm(), name
 
 
 def test_adam_is_torchs():
@@ -166,7 +168,7 @@ def test_reference_rows(shared_data, zero_inflated):
     """Every row as a cell with one gene, within DESIGN 4's tolerances for single precision."""
     rows = pd.read_csv(shared_data / "reference" / "count_logprob.csv").astype(float)
     n = len(rows)
-    data = _Rows(CountData(rows.x.to_numpy()[:, None], size_factor=np.ones(n)))
+    data = Rows(CountData(rows.x.to_numpy()[:, None], size_factor=np.ones(n)))
     columns = (np.log(rows["mean"]), np.log(rows.inverse_dispersion), rows.dropout_logit)
     log_mean, log_theta, logit = (column.to_numpy(np.float32)[:, None].copy() for column in columns)
     tensors = [torch.tensor(part).double().requires_grad_() for part in (log_mean, log_theta, logit)]
@@ -182,13 +184,13 @@ def test_reference_rows(shared_data, zero_inflated):
         one = slice(i, i + 1)
         bias = np.zeros((4, 1), np.float32)
         values.append(
-            kernels.likelihood(
+            log_likelihood(
                 *(data.starts, data.genes, data.counts, data.constant),
                 *(log_mean[one], bias[0], bias[1]),
                 *(logit[one if zero_inflated else slice(0)], bias[2], bias[3]),
                 *(log_theta[one], gradients[1][one], False),
-                np.ones((kernels.N_SCRATCH, kernels.whole_vectors(kernels.cells_at_once(1))), np.float32),
-                *(np.ones((3, 1), np.float32), np.float32(1), np.empty(1, np.float32)),
+                *scratch(1, 1),
+                *(np.float32(1), np.empty(1, np.float32)),
                 *(np.array([i]), np.zeros(1, np.int64), np.zeros(1, np.float32)),
             )
         )

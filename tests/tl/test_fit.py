@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from anndata import AnnData
 from compare import assert_same, assert_same_anndata, assert_same_results
 from scipy import sparse
@@ -20,7 +18,7 @@ from scipy import sparse
 import zinbtools as zt
 from zinbtools._keys import Keys
 from zinbtools.model import restarts
-from zinbtools.model.compiled import CompiledStack
+from zinbtools.model.compiled import _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells, Training
 from zinbtools.model.vae import Shape
@@ -472,8 +470,12 @@ def test_which_weights_are_kept(
     kept: int,
 ) -> None:
     """The default keeps the best epoch's, the study's protocol the last one's."""
-    falling = count(start=0, step=-1.0)
-    monkeypatch.setattr(CompiledStack, "elbo", lambda self, _: torch.full((2,), next(falling)))
+
+    def falling(self: _Replicate, cells: np.ndarray) -> float:
+        self.last = getattr(self, "last", 1.0) - 1
+        return self.last
+
+    monkeypatch.setattr(_Replicate, "elbo", falling)
     fit(counts, protocol=protocol, max_epochs=4, models="nb", n_restarts=2)
     ((_, training),) = trainings
     assert counts.uns["zinbtools"]["history"]["validation_elbo"].tolist() == [0, 0, -1, -1, -2, -2, -3, -3]

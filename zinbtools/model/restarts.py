@@ -18,8 +18,6 @@ from .data import CountData
 from .training import Cells, Training, train
 from .vae import Shape
 
-_STACK_ENTRIES = 2**15  # cells x genes of all minibatches of a step
-
 
 class Group(NamedTuple):
     """Restarts of one model that are trained in one program."""
@@ -55,8 +53,7 @@ def train_restarts(
     progress
         Show a bar: over epochs if there is one group of each likelihood, in this process; else over restarts.
     """
-    largest = stack_size(shape.n_genes, config.batch_size) if data.device.type == "cpu" else len(seeds)
-    parts = split_evenly(seeds, largest, n_jobs)
+    parts = split_evenly(seeds, stack_size(data.device, len(seeds)), n_jobs)
     jobs = [Group(name, part) for name in likelihoods for part in parts]
     n_workers = min(n_jobs, len(jobs))
     by_epoch = executor is None and n_workers == 1 and len(parts) == 1
@@ -85,13 +82,13 @@ def train_restarts(
     }
 
 
-def stack_size(n_genes: int, batch_size: int) -> int:
-    """How many replicates to stack in one program on a CPU, at most.
+def stack_size(device: torch.device, n_restarts: int) -> int:
+    """How many replicates to stack in one program.
 
-    There they compute one after the other, so that a stack only spares what is done once per minibatch. This
-    tells where there are few genes; elsewhere single restarts take less memory and can be shared out evenly.
+    A GPU takes all, as launching a step costs more than computing it. On a CPU replicates take their steps
+    one after the other, and a stack would only push their weights out of the cache.
     """
-    return max(1, _STACK_ENTRIES // (batch_size * n_genes))
+    return 1 if device.type == "cpu" else n_restarts
 
 
 def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[int]]:
