@@ -70,7 +70,7 @@ def test_those_that_stay_go_on_as_if_nobody_had_left(stack, device):
         expected = whole.step([cells] * 3, 0.01)
         elbo = rest.step([cells] * 3, 0.01)
         if step >= 2:
-            torch.testing.assert_close(elbo, expected[[2, 0]], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(elbo, [expected[2], expected[0]], rtol=1e-4, atol=1e-4)
     for place, original in enumerate([2, 0]):
         for name, value in whole.state(original).items():
             torch.testing.assert_close(rest.state(place)[name], value, rtol=1e-3, atol=1e-4)
@@ -83,15 +83,15 @@ def test_a_replicate_that_fails_does_not_disturb_the_others(stack, device):
     cells = torch.arange(60, device=device)
     for _ in range(3):
         expected, elbo = (s.step([cells] * 3, 0.01) for s in (whole, broken))
-        assert elbo.isfinite().tolist() == [True, False, True]
-        torch.testing.assert_close(elbo[[0, 2]], expected[[0, 2]], rtol=1e-5, atol=1e-5)
+        assert np.isfinite(elbo).tolist() == [True, False, True]
+        np.testing.assert_allclose(elbo[::2], expected[::2], rtol=1e-5, atol=1e-5)
 
 
 @devices
 def test_the_validation_draws_are_always_the_same(stack, device):
     here = stack(device)
     cells = torch.arange(50, device=device)
-    assert torch.equal(here.elbo(cells), here.elbo(cells))
+    assert here.elbo(cells) == here.elbo(cells)
 
 
 @pytest.mark.gpu

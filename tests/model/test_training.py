@@ -70,7 +70,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch(fit, data, cells, config):
     assert min(result.best_epoch) < 39
     kept = CompiledStack(result.model, data, SEEDS).elbo(cells.stop)
     best = [max(x.validation_elbo for x in result.history if x.replicate == r) for r in range(len(SEEDS))]
-    assert kept.tolist() == best
+    assert kept == best
 
 
 def test_the_last_weights_are_kept_on_request(fit):
@@ -102,7 +102,8 @@ def test_a_loss_that_is_not_finite_takes_out_its_replicate_only(fit, monkeypatch
 
     def broken(stack, cells, rate):
         calls.append(1)
-        return step(stack, cells, rate) * (torch.tensor([1, math.nan, 1]) if len(calls) == 4 else 1)
+        elbo = step(stack, cells, rate)
+        return [elbo[0], math.nan, elbo[2]] if len(calls) == 4 else elbo
 
     monkeypatch.setattr(CompiledStack, "step", broken)
     result = fit(max_epochs=3)

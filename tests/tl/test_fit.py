@@ -477,9 +477,8 @@ def test_which_weights_are_kept(
 
     monkeypatch.setattr(_Replicate, "elbo", falling)
     fit(counts, protocol=protocol, max_epochs=4, models="nb", n_restarts=2)
-    ((_, training),) = trainings
     assert counts.uns["zinbtools"]["history"]["validation_elbo"].tolist() == [0, 0, -1, -1, -2, -2, -3, -3]
-    assert training.best_epoch == [kept, kept]
+    assert [training.best_epoch for _, training in trainings] == [[kept], [kept]]
 
 
 def test_the_protocol_of_the_study(counts: AnnData, trainings: list[tuple[Cells, Training]]) -> None:

@@ -21,7 +21,7 @@ class AutogradStack:
         self._streams, self._validation_seeds = Streams(seeds, data.device), [seed ^ 1 for seed in seeds]
         self._optimizer = self._new_optimizer()
 
-    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
         self._model.train()
         elbo = self._model.elbo(self._data.batch(cells[0]), self._streams).mean(1)
         self._optimizer.zero_grad()
@@ -32,11 +32,12 @@ class AutogradStack:
             parameter.grad[failed] = 0
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.step()
-        return elbo.detach().double()
+        return elbo.tolist()
 
-    def elbo(self, cells: Tensor) -> Tensor:
+    def elbo(self, cells: Tensor) -> list[float]:
         self._model.eval()
-        return mean_elbo(self._model, self._data, cells, Streams(self._validation_seeds, self._data.device))
+        streams = Streams(self._validation_seeds, self._data.device)
+        return mean_elbo(self._model, self._data, cells, streams).tolist()
 
     def take(self, places: Sequence[int]) -> None:
         index = list(places)

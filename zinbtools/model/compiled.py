@@ -40,13 +40,11 @@ class CompiledStack:
         rows = Rows(data)
         self._replicates = [_Replicate(model, place, rows, seed) for place, seed in enumerate(seeds)]
 
-    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
-        elbo = [r.step(own.numpy(), rate) for r, own in zip(self._replicates, cells, strict=True)]
-        return torch.tensor(elbo, dtype=torch.float64)
+    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
+        return [r.step(own.numpy(), rate) for r, own in zip(self._replicates, cells, strict=True)]
 
-    def elbo(self, cells: Tensor) -> Tensor:
-        elbo = [replicate.elbo(cells.numpy()) for replicate in self._replicates]
-        return torch.tensor(elbo, dtype=torch.float64)
+    def elbo(self, cells: Tensor) -> list[float]:
+        return [replicate.elbo(cells.numpy()) for replicate in self._replicates]
 
     def take(self, places: Sequence[int]) -> None:
         self._replicates = [self._replicates[place] for place in places]

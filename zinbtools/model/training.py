@@ -116,15 +116,15 @@ def learning_rate(config: FitConfig, progress: float) -> float:
 class Stack(Protocol):
     """R replicates that train side by side; what one computes does not depend on the others."""
 
-    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
-        """Descend along the gradient of a minibatch of each replicate's own; its mean ELBO before, (R,).
+    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
+        """Descend along the gradient of a minibatch of each replicate's own; its mean ELBO before.
 
         A replicate whose ELBO is not finite does not follow its gradient.
         """
         ...
 
-    def elbo(self, cells: Tensor) -> Tensor:
-        """Mean ELBO over cells in evaluation mode, (R,), by draws that are the same in every call."""
+    def elbo(self, cells: Tensor) -> list[float]:
+        """Mean ELBO over cells in evaluation mode, by draws that are the same in every call."""
         ...
 
     def take(self, places: Sequence[int]) -> None:
@@ -180,7 +180,7 @@ class _Loop:
                 validation_elbo = self.stack.elbo(self.cells.stop)
                 self._record(epoch, train_elbo, validation_elbo)
                 # after the last step of an epoch only the validation cells can tell; -inf may recover
-                failed = validation_elbo.isnan().nonzero().flatten().tolist()
+                failed = [place for place, elbo in enumerate(validation_elbo) if math.isnan(elbo)]
                 self._record_failures(epoch, failed)
                 bar.update()
                 bar.set_postfix(validation_elbo=f"{max(self.best):.2f}", refresh=False)
@@ -191,10 +191,10 @@ class _Loop:
         self.model.eval()
         return self.result
 
-    def _train_epoch(self, epoch: int) -> Tensor:
-        """Pass once over the training cells; mean ELBO of each active replicate, (R,)."""
-        total, n_seen = torch.zeros(len(self.active), dtype=torch.float64, device=self.data.device), 0
-        started = list(self.active)
+    def _train_epoch(self, epoch: int) -> list[float]:
+        """Pass once over the training cells; mean ELBO of each active replicate."""
+        started, n_seen = list(self.active), 0
+        total = dict.fromkeys(started, 0.0)
         orders = [
             minibatches(self.cells.train, self.config.batch_size, self.orders[replicate])
             for replicate in started
@@ -203,31 +203,28 @@ class _Loop:
             cells = [chunk for r, chunk in zip(started, chunks, strict=True) if r in self.active]
             elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
             self.step += 1
-            total += elbo * len(cells[0])
+            for replicate, value in zip(self.active, elbo, strict=True):
+                total[replicate] += value * len(cells[0])
             n_seen += len(cells[0])
-            finite = torch.isfinite(elbo)
-            if not finite.all():
-                failed = (~finite).nonzero().flatten().tolist()
+            failed = [place for place, value in enumerate(elbo) if not math.isfinite(value)]
+            if failed:
                 self._record_failures(epoch, failed, cells)
-                total = total[finite]
                 self._leave(failed)
                 if not self.active:
                     break
-        return total / n_seen
+        return [total[replicate] / n_seen for replicate in self.active]
 
-    def _record(self, epoch: int, train_elbo: Tensor, validation_elbo: Tensor) -> None:
+    def _record(self, epoch: int, train_elbo: list[float], validation_elbo: list[float]) -> None:
         rate = learning_rate(self.config, (self.step - 1) / self.n_steps)
         self.result.history += [
             EpochRecord(replicate, epoch, train, validation, rate)
-            for replicate, train, validation in zip(
-                self.active, train_elbo.tolist(), validation_elbo.tolist(), strict=True
-            )
+            for replicate, train, validation in zip(self.active, train_elbo, validation_elbo, strict=True)
         ]
 
-    def _finished(self, epoch: int, validation_elbo: Tensor) -> list[int]:
+    def _finished(self, epoch: int, validation_elbo: list[float]) -> list[int]:
         """Keep the weights of those that did better; the places in the stack of those that may stop."""
         finished = []
-        for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo.tolist(), strict=True)):
+        for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo, strict=True)):
             if math.isnan(elbo):
                 continue
             gain = elbo - self.best[replicate]
