@@ -80,7 +80,7 @@ class FitConfig:
     weight_decay: float = 0.0
     initialisation: Literal["moments", "random"] = "moments"
     early_stopping: bool = True
-    patience: int = 60
+    patience: int = 75
     min_delta: float = 0.0
     restore_best: bool = True
     stop_on: Literal["validation", "test"] = "validation"

@@ -106,7 +106,7 @@ def fit_nb_zinb(
         ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the
         counts that dropout removes, which biases the comparison.
     n_restarts
-        Independent fits of each model, trained in stacks. Layers, embeddings and ``var`` columns come from
+        Independent fits of each model. Layers, embeddings and ``var`` columns come from
         the one with the best validation ELBO, the metrics from all.
     max_epochs
         Passes over the training cells; chosen by the number of cells by default.
