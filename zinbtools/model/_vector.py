@@ -20,6 +20,7 @@ u32 = np.uint32
 # No licence to assume that nothing is infinite or NaN: failures must show.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
+compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 # Inlined always: where they were not, which of two equally named copies is called, and with it the rounding,
 # would depend on whether the caller came from numba's cache.
 inlined = njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)

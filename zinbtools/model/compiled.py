@@ -10,12 +10,11 @@ from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 from . import kernels
+from ._vector import f32
 from .config import FitConfig
 from .data import CountData
 from .program import Parameters, Program, Rows, as_array
 from .vae import CountVAE
-
-f32 = np.float32
 
 _WIDE = 256  # genes from which on products in bfloat16 pay
 _WIDE_WEIGHTS = {

@@ -7,14 +7,11 @@ B cells, G genes, H units, P positive counts in compressed rows (``starts``, ``g
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from ._vector import FAST, f32, load, log1p, store, wide_vectors
-
-_compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+from ._vector import compiled, f32, load, log1p, store, wide_vectors
 
 
-@_compiled
+@compiled
 def gather(
     starts: np.ndarray, genes: np.ndarray, counts: np.ndarray, cells: np.ndarray, out: np.ndarray
 ) -> None:
@@ -30,7 +27,7 @@ def gather(
             store(row, genes[start + i], values[i])
 
 
-@_compiled
+@compiled
 def normalise(
     x: np.ndarray,
     gain: np.ndarray,
@@ -74,7 +71,7 @@ def normalise(
                 out[b, h] = f32(0) if bits[b * n_units + h] < threshold else out[b, h]
 
 
-@_compiled
+@compiled
 def normalise_backward(
     normal: np.ndarray,
     out: np.ndarray,
@@ -102,7 +99,7 @@ def normalise_backward(
             by_out[b, h] = centred * gain[h] * inverse_sd[h]
 
 
-@_compiled
+@compiled
 def normalise_by(
     x: np.ndarray,
     gain: np.ndarray,
@@ -119,7 +116,7 @@ def normalise_by(
             out[b, h] = max(normal * gain[h] + shift[h], f32(0))
 
 
-@_compiled
+@compiled
 def draw(
     mean: np.ndarray,
     log_variance: np.ndarray,
@@ -142,7 +139,7 @@ def draw(
     return divergence
 
 
-@_compiled
+@compiled
 def draw_backward(
     mean: np.ndarray,
     log_variance: np.ndarray,
@@ -171,7 +168,7 @@ def draw_backward(
             by_log_variance_bias[k] += log_variance[b, k]
 
 
-@_compiled
+@compiled
 def adam(
     parameters: np.ndarray,
     gradients: np.ndarray,

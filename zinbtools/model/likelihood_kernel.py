@@ -8,11 +8,10 @@ gives up vector instructions where it would have to compare many of them for ove
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ._stirling import SINGLE
 from ._vector import (
-    FAST,
+    compiled,
     exp,
     f32,
     from_sortable,
@@ -26,8 +25,6 @@ from ._vector import (
     store,
     wide_vectors,
 )
-
-_compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 
 _REMAINDER = tuple(f32(c) for c in SINGLE)
 _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
@@ -43,19 +40,19 @@ def scratch(n_genes: int, n_theta: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ones((_N_SCRATCH, n_entries), dtype=f32), np.ones((3 * n_theta, n_genes), dtype=f32)
 
 
-@_compiled
+@compiled
 def _cells_at_once(n_genes: int) -> int:
     """Cells to work on together, so that the loops are long also where genes are few."""
     return max(1, _AT_ONCE // n_genes)
 
 
-@_compiled
+@compiled
 def _whole_vectors(n: int) -> int:
     """``n`` rounded up, so that a loop has no last few entries to be taken one by one."""
     return (n + _VECTOR - 1) // _VECTOR * _VECTOR
 
 
-@_compiled
+@compiled
 def log_likelihood(
     starts: np.ndarray,
     genes: np.ndarray,
@@ -338,7 +335,8 @@ def _log1p_minus(t: np.float32, log1p_t: np.float32) -> np.float32:
 
 @inlined
 def _polynomial(coefficients: tuple[np.float32, ...], x: np.float32) -> np.float32:
-    value = coefficients[8]
-    for k in range(7, -1, -1):
+    last = len(coefficients) - 1
+    value = coefficients[last]
+    for k in range(last - 1, -1, -1):
         value = value * x + coefficients[k]
     return value

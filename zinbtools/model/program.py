@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from . import kernels
+from ._vector import f32
 from .config import FitConfig
 from .data import CountData
 from .layers import NORM_EPS
 from .likelihood_kernel import log_likelihood, scratch
 from .vae import MIN_VARIANCE
-
-f32 = np.float32
 
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
