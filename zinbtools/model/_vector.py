@@ -25,6 +25,7 @@ compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 # would depend on whether the caller came from numba's cache.
 inlined = njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
 
+_VECTOR = 16  # numbers of 32 bits
 _LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)
 _LN2 = f32(0.69314718)
 _SQRT_HALF = i32(0x3F3504F3)  # the bits of sqrt(1/2)
@@ -43,6 +44,12 @@ def wide_vectors(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@compiled
+def whole_vectors(n: int) -> int:
+    """``n`` rounded up, so that a loop has no last few entries to be taken one by one."""
+    return (n + _VECTOR - 1) // _VECTOR * _VECTOR
 
 
 @inlined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,17 +14,11 @@ from . import kernels
 from ._vector import f32
 from .config import FitConfig
 from .data import CountData
-from .program import Parameters, Program, Rows, as_array
+from .program import Parameters, Program, Rows, apart, as_array, side_by_side
 from .vae import CountVAE
 
 _WIDE = 256  # genes from which on products in bfloat16 pay
-_WIDE_WEIGHTS = {
-    "encoder.blocks.0.linear.weight",
-    "library_encoder.blocks.0.linear.weight",
-    "scale.weight",
-    "dropout.weight",
-    "dispersion.weight",
-}
+_WIDE_WEIGHTS = {"first.linear.weight", "outputs.weight"}
 _BETAS = 0.9, 0.999  # Adam's, as in `kernels.adam`
 
 
@@ -39,9 +34,11 @@ class CompiledStack:
         rows = Rows(data)
         self._replicates = [_Replicate(model, place, rows, seed) for place, seed in enumerate(seeds)]
 
+    @torch.inference_mode()
     def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
         return [r.step(own.numpy(), rate) for r, own in zip(self._replicates, cells, strict=True)]
 
+    @torch.inference_mode()
     def elbo(self, cells: Tensor) -> list[float]:
         return [replicate.elbo(cells.numpy()) for replicate in self._replicates]
 
@@ -94,25 +91,31 @@ class _Replicate:
 
     def __init__(self, model: CountVAE, place: int, rows: Rows, seed: int) -> None:
         self._config, self._rows, self.zero_inflated = model.config, rows, model.dropout is not None
-        parameters = {name: value.detach()[place] for name, value in model.named_parameters()}
-        wide = [name for name in parameters if name in _WIDE_WEIGHTS]
-        narrow = [name for name in parameters if name not in _WIDE_WEIGHTS]
+        own = {name: value[place] for name, value in model.replicate_state().items()}
+        names = dict(model.named_parameters())
+        parameters = side_by_side({name: value for name, value in own.items() if name in names})
+        running = side_by_side({name: value for name, value in own.items() if name not in names})
         halved = rows.n_genes >= _WIDE and has_bfloat16()
-        self._wide = _Bank({name: parameters[name] for name in wide}, halved)
-        self._narrow = _Bank({name: parameters[name] for name in narrow}, halved=False)
-        running = {
-            name: value[place].clone()
-            for name, value in model.replicate_state().items()
-            if name not in parameters
-        }
-        self.state = self._wide.values | self._narrow.values | running
-        self.parameters = Parameters(
-            self._wide.operands | self._narrow.operands,
-            self._wide.gradients | self._narrow.gradients,
-            running,
+        self._banks = (
+            [
+                _Bank(
+                    {name: value for name, value in parameters.items() if (name in _WIDE_WEIGHTS) == wide},
+                    wide,
+                )
+                for wide in (True, False)
+            ]
+            if halved
+            else [_Bank(parameters, halved=False)]
         )
+        values, operands, gradients = (
+            ChainMap(*(getattr(bank, what) for bank in self._banks))
+            for what in ("values", "operands", "gradients")
+        )
+        self.parameters = Parameters(operands, gradients, running)
+        self.state = apart(ChainMap(values, running), own)
         self._library_prior = model.library_mean.numpy(), model.library_variance.numpy()
-        self._noise, self._validation_seed = _noise(seed), seed ^ 1
+        self._noise, self._validation_noise = _noise(seed), _noise(seed ^ 1)
+        self._validation_start = self._validation_noise.bit_generator.state
         self._n_steps = 0
         self._programs: dict[int, Program] = {}
 
@@ -123,13 +126,14 @@ class _Replicate:
         if np.isfinite(elbo):
             program.backward()
             self._n_steps += 1
-            for bank in (self._wide, self._narrow):
+            for bank in self._banks:
                 bank.descend(self._n_steps, rate, self._config)
         return elbo
 
     def elbo(self, cells: np.ndarray) -> float:
         """Mean ELBO by one draw per cell, the same in every call."""
-        noise, size = _noise(self._validation_seed), self._config.batch_size
+        noise, size = self._validation_noise, self._config.batch_size
+        noise.bit_generator.state = self._validation_start
         total = 0.0
         for start in range(0, len(cells), size):
             chunk = cells[start : start + size]
@@ -139,7 +143,12 @@ class _Replicate:
     def program(self, n_cells: int) -> Program:
         if n_cells not in self._programs:
             self._programs[n_cells] = Program(
-                self._config, self._rows, self.parameters, self._library_prior, n_cells
+                self._config,
+                self._rows,
+                self.parameters,
+                self._library_prior,
+                n_cells,
+                zero_inflated=self.zero_inflated,
             )
         return self._programs[n_cells]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._vector import compiled, f32, load, log1p, store, wide_vectors
+from ._vector import compiled, f32, load, log1p, store, whole_vectors, wide_vectors
 
 
 @compiled
@@ -16,11 +16,14 @@ def gather(
     starts: np.ndarray, genes: np.ndarray, counts: np.ndarray, cells: np.ndarray, out: np.ndarray
 ) -> None:
     """``log(1 + x)`` of some rows of a sparse matrix, as a dense one, (B, G)."""
-    values = np.empty(out.shape[1], dtype=np.float32)
+    wide_vectors()
+    values = np.zeros(whole_vectors(out.shape[1]), dtype=np.float32)
     for b in range(cells.size):
         start, n = starts[cells[b]], starts[cells[b] + 1] - starts[cells[b]]
         for i in range(n):
-            values[i] = log1p(counts[start + i])
+            values[i] = counts[start + i]
+        for i in range(whole_vectors(n)):
+            values[i] = log1p(values[i])
         row = out[b]
         row[:] = 0
         for i in range(n):
@@ -118,22 +121,28 @@ def normalise_by(
 
 @compiled
 def draw(
-    mean: np.ndarray,
-    log_variance: np.ndarray,
+    moments: np.ndarray,
+    bias: np.ndarray,
     noise: np.ndarray,
     prior_mean: np.ndarray,
     prior_variance: np.ndarray,
     floor: np.float32,
     out: np.ndarray,
 ) -> float:
-    """Draw from a Gaussian, (B, d); returns the sum of its KL divergences from the prior."""
+    """Draw from Gaussians whose means and log variances are ``moments``, (B, 2 d), to which the bias is added.
+
+    Returns the sum of their KL divergences from the prior.
+    """
     divergence = 0.0
-    for b in range(len(mean)):
-        for k in range(mean.shape[1]):
-            variance = np.exp(log_variance[b, k]) + floor
-            out[b, k] = mean[b, k] + np.sqrt(variance) * noise[b, k]
+    d = out.shape[1]
+    for b in range(len(out)):
+        for k in range(2 * d):
+            moments[b, k] += bias[k]
+        for k in range(d):
+            variance = np.exp(moments[b, d + k]) + floor
+            out[b, k] = moments[b, k] + np.sqrt(variance) * noise[b, k]
             ratio = variance / prior_variance[b]
-            distance = mean[b, k] - prior_mean[b]
+            distance = moments[b, k] - prior_mean[b]
             squares = distance * distance / prior_variance[b] + ratio
             divergence += 0.5 * (squares - f32(1) - np.log(ratio))
     return divergence
@@ -141,31 +150,29 @@ def draw(
 
 @compiled
 def draw_backward(
-    mean: np.ndarray,
-    log_variance: np.ndarray,
+    moments: np.ndarray,
     noise: np.ndarray,
     prior_mean: np.ndarray,
     prior_variance: np.ndarray,
     floor: np.float32,
     by_out: np.ndarray,
     by_divergence: np.float32,
-    by_mean_bias: np.ndarray,
-    by_log_variance_bias: np.ndarray,
+    by_bias: np.ndarray,
 ) -> None:
-    """Gradient of `draw`: ``mean`` and ``log_variance`` become the gradients by them; also their sums."""
-    by_mean_bias[:] = 0
-    by_log_variance_bias[:] = 0
-    for b in range(len(mean)):
-        for k in range(mean.shape[1]):
-            spread = np.exp(log_variance[b, k])
+    """Gradient of `draw`: ``moments`` become the gradients by them; also their sums over cells."""
+    by_bias[:] = 0
+    d = by_out.shape[1]
+    for b in range(len(moments)):
+        for k in range(d):
+            spread = np.exp(moments[b, d + k])
             variance = spread + floor
             by_variance = by_out[b, k] * noise[b, k] / np.sqrt(variance)
             by_variance += by_divergence * (f32(1) / prior_variance[b] - f32(1) / variance)
-            log_variance[b, k] = f32(0.5) * by_variance * spread
-            pull = by_divergence * (mean[b, k] - prior_mean[b]) / prior_variance[b]
-            mean[b, k] = by_out[b, k] + pull
-            by_mean_bias[k] += mean[b, k]
-            by_log_variance_bias[k] += log_variance[b, k]
+            pull = by_divergence * (moments[b, k] - prior_mean[b]) / prior_variance[b]
+            moments[b, k] = by_out[b, k] + pull
+            moments[b, d + k] = f32(0.5) * by_variance * spread
+        for k in range(2 * d):
+            by_bias[k] += moments[b, k]
 
 
 @compiled

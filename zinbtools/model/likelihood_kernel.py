@@ -23,6 +23,7 @@ from ._vector import (
     log_ratio,
     sortable,
     store,
+    whole_vectors,
     wide_vectors,
 )
 
@@ -31,12 +32,11 @@ _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
 
 _N_SCRATCH = 14
 _AT_ONCE = 2048  # entries to work on together: they stay in the cache
-_VECTOR = 16
 
 
 def scratch(n_genes: int, n_theta: int) -> tuple[np.ndarray, np.ndarray]:
     """Working space for `log_likelihood` with G genes and T rows of inverse dispersions."""
-    n_entries = _whole_vectors(_cells_at_once(n_genes) * n_genes)
+    n_entries = whole_vectors(_cells_at_once(n_genes) * n_genes)
     return np.ones((_N_SCRATCH, n_entries), dtype=f32), np.ones((3 * n_theta, n_genes), dtype=f32)
 
 
@@ -47,25 +47,17 @@ def _cells_at_once(n_genes: int) -> int:
 
 
 @compiled
-def _whole_vectors(n: int) -> int:
-    """``n`` rounded up, so that a loop has no last few entries to be taken one by one."""
-    return (n + _VECTOR - 1) // _VECTOR * _VECTOR
-
-
-@compiled
 def log_likelihood(
     starts: np.ndarray,
     genes: np.ndarray,
     counts: np.ndarray,
     constant: np.ndarray,
-    scale: np.ndarray,
-    scale_bias: np.ndarray,
-    by_scale_bias: np.ndarray,
-    logit: np.ndarray,
-    logit_bias: np.ndarray,
-    by_logit_bias: np.ndarray,
+    outputs: np.ndarray,
+    bias: np.ndarray,
+    by_bias: np.ndarray,
     log_theta: np.ndarray,
     by_theta: np.ndarray,
+    inflated: bool,
     normalised: bool,
     scratch: np.ndarray,
     gene_scratch: np.ndarray,
@@ -81,14 +73,15 @@ def log_likelihood(
     ----------
     starts, genes, counts, constant
         The data in compressed rows; the share of the log likelihood that depends on them alone, (N,).
-    scale, scale_bias, by_scale_bias
-        Log of the means but for the library size, (B, G) + (G,); ``scale`` becomes the gradient by it.
-    logit, logit_bias, by_logit_bias
-        Logit of the dropout, likewise; without rows for the NB.
+    outputs, bias, by_bias
+        The first G columns: log of the means but for the library size; the next G, where ``inflated``: logit
+        of the dropout. To each row belongs the bias. ``outputs`` become the gradient by them.
     log_theta, by_theta
         Log inverse dispersions, (T, G), and the gradient by them.
+    inflated
+        Whether the distribution is the ZINB.
     normalised
-        Whether the scale is taken relative to its sum over genes.
+        Whether the scale, the exponential of the first outputs, is taken relative to its sum over genes.
     scratch, gene_scratch
         From `scratch`.
     weight
@@ -101,15 +94,14 @@ def log_likelihood(
         Log library sizes, (B,).
     """
     wide_vectors()
-    n_cells, n_genes = scale.shape
-    n_theta = len(log_theta)
-    inflated = len(logit) > 0
+    n_cells = len(outputs)
+    n_theta, n_genes = log_theta.shape
+    for_scale, for_logit = slice(0, n_genes), slice(n_genes, 2 * n_genes)
     mu, theta, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     by_logit, odds, kept = scratch[5], scratch[6], scratch[7]
     terms = gene_scratch[:n_theta], gene_scratch[n_theta : 2 * n_theta], gene_scratch[2 * n_theta :]
     by_theta[:] = 0
-    by_scale_bias[:] = 0
-    by_logit_bias[:] = 0
+    by_bias[:] = 0
     value = 0.0
     for t in range(n_theta):
         _inverse_dispersion_terms(log_theta[t], terms[0][t], terms[1][t], terms[2][t])
@@ -120,13 +112,12 @@ def log_likelihood(
         for k in range(block.size):
             b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
             theta[here] = terms[0][rows[k]]
-            _means(scale[b], scale_bias, library[b], normalised, mu[here])
             # inf and NaN may vanish in the functions of _vector; here they do not
-            value += f32(0) * (library[b] + _sum(scale[b]) + _sum(scale_bias) + _sum(log_theta[rows[k]]))
+            value += f32(0) * (library[b] + _sum(outputs[b]) + _sum(bias) + _sum(log_theta[rows[k]]))
+            _means(outputs[b][for_scale], bias[for_scale], library[b], normalised, mu[here])
             if inflated:
-                value += f32(0) * (_sum(logit[b]) + _sum(logit_bias))
-                _odds(logit[b], logit_bias, odds[here])
-        n = _whole_vectors(block.size * n_genes)
+                _odds(outputs[b][for_logit], bias[for_logit], odds[here])
+        n = whole_vectors(block.size * n_genes)
         _at_zero(mu[:n], theta[:n], log_prob, by_mean, by_log_theta)
         if inflated:
             _inflate(odds[:n], log_prob, by_mean, by_log_theta, by_logit, kept)
@@ -142,9 +133,9 @@ def log_likelihood(
             by_library[b] = weight * by_all_means
             if normalised:
                 _add(-by_all_means * exp(-library[b]), mu[here], by_mean[here])
-            _pass_on(weight, by_mean[here], scale[b], by_scale_bias)
+            _pass_on(weight, by_mean[here], outputs[b][for_scale], by_bias[for_scale])
             if inflated:
-                _pass_on(weight, by_logit[here], logit[b], by_logit_bias)
+                _pass_on(weight, by_logit[here], outputs[b][for_logit], by_bias[for_logit])
     return value
 
 
@@ -287,9 +278,9 @@ def _at_counts(
             place = k * n_genes + genes[i]
             x_[n], mu_[n], theta_[n], odds_[n] = counts[i], mu[place], theta[place], odds[place]
             n += 1
-    for i in range(n, _whole_vectors(n)):
+    for i in range(n, whole_vectors(n)):
         x_[i], mu_[i], theta_[i] = f32(1), f32(1), f32(1)
-    n = _whole_vectors(n)
+    n = whole_vectors(n)
     log_total = slopes  # which take its place below
     for i in range(n):
         x, m, t = x_[i], mu_[i], theta_[i]

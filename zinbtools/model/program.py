@@ -24,8 +24,17 @@ from .vae import MIN_VARIANCE
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
+# Layers that read the same input are one layer, side by side.
+_JOINT = {
+    "first": ("encoder.blocks.0", "library_encoder.blocks.0"),
+    "encoder.moments": ("encoder.mean", "encoder.log_variance"),
+    "library_encoder.moments": ("library_encoder.mean", "library_encoder.log_variance"),
+    "outputs": ("scale", "dropout", "dispersion"),
+}
+
+
 class Parameters(NamedTuple):
-    """By name: what products and kernels read, where the gradients go, batch normalisation's running moments.
+    """By joint name: what products and kernels read, where gradients go, batch norm's running moments.
 
     Operands and gradients of one parameter are both float32 or both bfloat16.
     """
@@ -33,6 +42,32 @@ class Parameters(NamedTuple):
     operands: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     running: Mapping[str, Tensor]
+
+
+def side_by_side(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A replicate's tensors by joint name, those of a joint layer in one."""
+    parts: dict[str, list[Tensor]] = {}
+    for name, value in values.items():
+        parts.setdefault(_joint_name(name), []).append(value)
+    return {name: torch.cat(several, -1) for name, several in parts.items()}
+
+
+def apart(joint: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `side_by_side`, without a copy; ``like`` has the names, order and shapes."""
+    values, start = {}, dict.fromkeys(joint, 0)
+    for name, value in like.items():
+        whole, width = _joint_name(name), value.shape[-1]
+        values[name] = joint[whole].narrow(-1, start[whole], width)
+        start[whole] += width
+    return values
+
+
+def _joint_name(name: str) -> str:
+    for joint, layers in _JOINT.items():
+        for layer in layers:
+            if name.startswith(f"{layer}."):
+                return joint + name.removeprefix(layer)
+    return name
 
 
 class Rows:
@@ -62,17 +97,23 @@ class Program:
         parameters: Parameters,
         library_prior: tuple[np.ndarray, np.ndarray],
         n_cells: int,
+        *,
+        zero_inflated: bool,
     ) -> None:
         self._rows, self._share = rows, f32(1 / n_cells)
         self._normal_prior = np.zeros(n_cells, dtype=f32), np.ones(n_cells, dtype=f32)
         self._library_prior = library_prior
-        wide = parameters.operands["scale.weight"].dtype
+        wide = parameters.operands["outputs.weight"].dtype
         self._input = torch.empty(n_cells, rows.n_genes, dtype=wide)
         self._input_array = as_array(self._input)
         self._covariates = torch.empty(n_cells, rows.covariates.shape[1])
-        self._encoder = _Encoder(config, parameters, "encoder", config.n_layers, self._input)
+        self._first = _Block(config, parameters, "first", self._input, None, dropout_rate=config.dropout_rate)
+        halves = list(
+            zip(*(x.split(config.n_hidden, 1) for x in (self._first.out, self._first.by_out)), strict=True)
+        )
+        self._encoder = _Encoder(config, parameters, "encoder", config.n_layers, *halves[0])
         self._library = (
-            _Encoder(config, parameters, "library_encoder", 1, self._input)
+            _Encoder(config, parameters, "library_encoder", 1, *halves[1])
             if config.library == "latent"
             else None
         )
@@ -84,44 +125,40 @@ class Program:
             x, by_x = block.out, block.by_out
         self._top, self._by_top = x, by_x
         self._hidden, self._by_hidden = x.to(wide), by_x.to(wide)  # themselves, unless halved
-        self._scale = _Output(parameters, "scale", self._hidden)
-        self._dropout = (
-            _Output(parameters, "dropout", self._hidden) if "dropout.weight" in parameters.operands else None
+        self._outputs = _Outputs(parameters, self._hidden)
+        self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._outputs, rows.n_genes)
+        self._by_library = (
+            np.empty(n_cells, dtype=f32) if self._library is None else self._library.by_draw.numpy()[:, 0]
         )
-        self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._hidden)
-        self._outputs = [o for o in (self._scale, self._dropout, self._dispersion.output) if o is not None]
-        self._by_library = np.empty(n_cells, dtype=f32)
         self._likelihood = (
             *(rows.starts, rows.genes, rows.counts, rows.constant),
-            *self._scale.arrays,
-            *(self._scale.no_arrays() if self._dropout is None else self._dropout.arrays),
+            *self._outputs.arrays,
             *(self._dispersion.log_theta, self._dispersion.by_log_theta),
-            config.library != "size_factor",
+            *(zero_inflated, config.library != "size_factor"),
             *scratch(rows.n_genes, len(self._dispersion.log_theta)),
             *(-self._share, self._by_library),
         )
 
     def forward(self, cells: np.ndarray, noise: np.random.Generator, *, training: bool) -> float:
         """The mean ELBO by one draw per cell; after a pass in training mode, `backward` may follow."""
-        rows, mode = self._rows, noise if training else None
+        rows = self._rows
         group = rows.group[cells]
         kernels.gather(rows.starts, rows.genes, rows.counts, cells, self._input_array)
         if rows.covariates.shape[1]:
             self._covariates.copy_(rows.covariates[cells])
-        encoders = [(self._encoder, self._normal_prior)]
-        if self._library is not None:
+        self._first.forward(noise, training=training)
+        divergence = self._encoder.forward(noise, self._normal_prior, training=training)
+        if self._library is None:
+            library = rows.log_library[cells]
+        else:
             mean, variance = self._library_prior
-            encoders.append((self._library, (mean[group], variance[group])))
-        for encoder, _ in encoders:
-            encoder.forward(mode)
-        divergence = sum(encoder.sample(noise, prior) for encoder, prior in encoders)
-        library = rows.log_library[cells] if self._library is None else self._library.draw_array[:, 0]
+            divergence += self._library.forward(noise, (mean[group], variance[group]), training=training)
+            library = self._library.draw_array[:, 0]
         for block in self._decoder:
-            block.forward(mode)
+            block.forward(noise, training=training)
         if self._hidden is not self._top:
             self._hidden.copy_(self._top)
-        for output in self._outputs:
-            output.forward()
+        self._outputs.forward()
         self._dispersion.forward()
         value = log_likelihood(*self._likelihood, cells, self._dispersion.row(group), library)
         return (value - divergence) / len(cells)
@@ -129,61 +166,58 @@ class Program:
     def backward(self) -> None:
         """Fill the gradients of the parameters."""
         self._dispersion.backward()
-        for place, output in enumerate(self._outputs):
-            output.backward(self._by_hidden, add=place > 0)
+        self._outputs.backward(self._by_hidden)
         if self._by_hidden is not self._by_top:
             self._by_top.copy_(self._by_hidden)
         for block in reversed(self._decoder):
             block.backward()
         self._encoder.backward(self._share)
         if self._library is not None:
-            self._library.by_draw_array[:, 0] = self._by_library
             self._library.backward(self._share)
+        self._first.backward()
 
 
 class _Encoder:
-    """Hidden layers, mean and log variance of the posterior, and a draw from it."""
+    """Hidden layers above the first, mean and log variance of the posterior, and a draw from it."""
 
     def __init__(
-        self, config: FitConfig, parameters: Parameters, name: str, n_layers: int, x: Tensor
+        self, config: FitConfig, parameters: Parameters, name: str, n_layers: int, x: Tensor, by_x: Tensor
     ) -> None:
-        rate = config.dropout_rate
-        self._blocks = [_Block(config, parameters, f"{name}.blocks.0", x, None, dropout_rate=rate)]
+        self._blocks: list[_Block] = []
         for k in range(1, n_layers):
-            below = self._blocks[-1]
             block = _Block(
-                config, parameters, f"{name}.blocks.{k}", below.out, below.by_out, dropout_rate=rate
+                config, parameters, f"{name}.blocks.{k}", x, by_x, dropout_rate=config.dropout_rate
             )
             self._blocks.append(block)
-        top = self._blocks[-1]
-        self._by_top = top.by_out
-        self._heads = [_Head(parameters, f"{name}.{leaf}", top.out) for leaf in ("mean", "log_variance")]
-        self._moments = [head.out.numpy() for head in self._heads]
-        self._by_biases = [head.by_bias.numpy()[0] for head in self._heads]
-        self.draw, self.by_draw = torch.empty(2, *self._heads[0].out.shape)
-        self.draw_array, self.by_draw_array = self.draw.numpy(), self.by_draw.numpy()
+            x, by_x = block.out, block.by_out
+        layer = f"{name}.moments"
+        self._weight, bias = (parameters.operands[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
+        self._by_weight, by_bias = (parameters.gradients[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
+        self._x, self._x_t, self._weight_t, self._by_x = x, x.t(), self._weight.t(), by_x
+        n_cells, n_moments = len(x), self._weight.shape[1]
+        self._out = torch.empty(n_cells, n_moments)
+        self._moments, self._bias, self._by_bias = self._out.numpy(), bias.numpy()[0], by_bias.numpy()[0]
+        self.draw, self.by_draw = torch.empty(2, n_cells, n_moments // 2)
+        self.draw_array, self._by_draw_array = self.draw.numpy(), self.by_draw.numpy()
 
-    def forward(self, noise: np.random.Generator | None) -> None:
-        """Fill the moments; ``noise`` silences units in training mode, there is none in evaluation mode."""
-        for block in self._blocks:
-            block.forward(noise)
-        for head in self._heads:
-            head.forward()
-
-    def sample(self, noise: np.random.Generator, prior: tuple[np.ndarray, np.ndarray]) -> float:
+    def forward(
+        self, noise: np.random.Generator, prior: tuple[np.ndarray, np.ndarray], *, training: bool
+    ) -> float:
         """Fill ``draw``; returns the summed KL divergence from the prior of each cell's mean and variance."""
-        self._prior = prior
-        self._noise = noise.standard_normal(self.draw_array.shape, dtype=f32)
-        return kernels.draw(*self._moments, self._noise, *prior, _MIN_VARIANCE, self.draw_array)
+        for block in self._blocks:
+            block.forward(noise, training=training)
+        torch.mm(self._x, self._weight, out=self._out)
+        self._noise, self._prior = noise.standard_normal(self.draw_array.shape, dtype=f32), prior
+        return kernels.draw(self._moments, self._bias, self._noise, *prior, _MIN_VARIANCE, self.draw_array)
 
     def backward(self, by_divergence: np.float32) -> None:
         """From the gradient by the draw, ``by_draw``, and by each cell's divergence."""
         kernels.draw_backward(
-            *(*self._moments, self._noise, *self._prior, _MIN_VARIANCE),
-            *(self.by_draw_array, by_divergence, *self._by_biases),
+            *(self._moments, self._noise, *self._prior, _MIN_VARIANCE),
+            *(self._by_draw_array, by_divergence, self._by_bias),
         )
-        for place, head in enumerate(self._heads):
-            head.backward(self._by_top, add=place > 0)
+        torch.mm(self._x_t, self._out, out=self._by_weight)
+        torch.mm(self._out, self._weight_t, out=self._by_x)
         for block in reversed(self._blocks):
             block.backward()
 
@@ -234,19 +268,19 @@ class _Block:
         self._train = (normal, gain, shift, _NORM_EPS, *running, out, momentum, inverse_sd, threshold)
         self._backward = (normal, out, gain, inverse_sd, threshold, self.by_out.numpy(), *by_norm)
 
-    def forward(self, noise: np.random.Generator | None) -> None:
-        """The output; ``noise`` silences units in training mode, there is none in evaluation mode."""
+    def forward(self, noise: np.random.Generator, *, training: bool) -> None:
+        """The output; ``noise`` silences units in training mode."""
         (x, weight), *covariates = self._terms
         torch.mm(x, weight, out=self._product)
         for x, weight in covariates:
             self._product.addmm_(x, weight)
         if self._normal is not self._product:
             self._normal.copy_(self._product)
-        if noise is None:
-            kernels.normalise_by(*self._evaluate)
-        else:
+        if training:
             bits = noise.bit_generator.random_raw(self._n_words).view(np.uint16)
             kernels.normalise(*self._train, bits)
+        else:
+            kernels.normalise_by(*self._evaluate)
 
     def backward(self) -> None:
         """From the gradient by the output to that by the weights and by the input."""
@@ -258,65 +292,36 @@ class _Block:
             torch.mm(by_product, self._x_weight, out=self._by_x)
 
 
-class _Head:
-    """An affine map to a few dimensions."""
+class _Outputs:
+    """Linear maps to numbers per gene, side by side; their biases are left to the likelihood."""
 
-    def __init__(self, parameters: Parameters, name: str, x: Tensor) -> None:
-        names = f"{name}.weight", f"{name}.bias"
-        self._weight, self._bias = (parameters.operands[leaf] for leaf in names)
-        self._by_weight, self.by_bias = (parameters.gradients[leaf] for leaf in names)
-        self.out = torch.empty(len(x), self._weight.shape[1])
-        self._x, self._x_t, self._weight_t = x, x.t(), self._weight.t()
-
-    def forward(self) -> None:
-        torch.addmm(self._bias, self._x, self._weight, out=self.out)
-
-    def backward(self, by_x: Tensor, *, add: bool) -> None:
-        """From the gradient by the output, which has taken its place, to ``by_x``, perhaps in addition."""
-        torch.mm(self._x_t, self.out, out=self._by_weight)
-        by_x.addmm_(self.out, self._weight_t, beta=int(add))
-
-
-class _Output:
-    """A linear map to one number per gene; its bias is left to the likelihood."""
-
-    def __init__(self, parameters: Parameters, name: str, hidden: Tensor) -> None:
-        weight, self._by_weight = (
-            where[f"{name}.weight"] for where in (parameters.operands, parameters.gradients)
+    def __init__(self, parameters: Parameters, hidden: Tensor) -> None:
+        self._weight, self._by_weight = (
+            where["outputs.weight"] for where in (parameters.operands, parameters.gradients)
         )
         bias, by_bias = (
-            where[f"{name}.bias"].numpy()[0] for where in (parameters.operands, parameters.gradients)
+            where["outputs.bias"].numpy()[0] for where in (parameters.operands, parameters.gradients)
         )
-        self.values = torch.empty(len(hidden), weight.shape[1], dtype=weight.dtype)
+        self.values = torch.empty(len(hidden), self._weight.shape[1], dtype=self._weight.dtype)
         self.arrays = as_array(self.values), bias, by_bias
-        self._hidden, self._hidden_t, self._weight, self._weight_t = hidden, hidden.t(), weight, weight.t()
-
-    def no_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What stands for an output that the model does not have: no cells, and biases that nobody reads."""
-        values, bias, by_bias = self.arrays
-        return values[:0], np.zeros_like(bias), np.zeros_like(by_bias)
+        self._hidden, self._hidden_t, self._weight_t = hidden, hidden.t(), self._weight.t()
 
     def forward(self) -> None:
         torch.mm(self._hidden, self._weight, out=self.values)
 
-    def backward(self, by_hidden: Tensor, *, add: bool) -> None:
-        """From the gradient by the values, which has taken their place; see `_Head.backward`."""
+    def backward(self, by_hidden: Tensor) -> None:
+        """From the gradient by the values, which has taken their place."""
         torch.mm(self._hidden_t, self.values, out=self._by_weight)
-        if add:  # in bfloat16, addmm is slow
-            by_hidden += torch.mm(self.values, self._weight_t)
-        else:
-            torch.mm(self.values, self._weight_t, out=by_hidden)
+        torch.mm(self.values, self._weight_t, out=by_hidden)
 
 
 class _GeneDispersion:
     """Log inverse dispersions that are parameters, (T, G): one row for all cells, or one per batch."""
 
-    output: _Output | None = None
-
-    def __init__(self, parameters: Parameters, hidden: Tensor) -> None:
+    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
         self.log_theta = parameters.operands["log_theta"].numpy()
         self.by_log_theta = parameters.gradients["log_theta"].numpy()
-        self._row = np.zeros(len(hidden), dtype=np.int64)
+        self._row = np.zeros(len(outputs.values), dtype=np.int64)
 
     def row(self, group: np.ndarray) -> np.ndarray:
         """Which row is a cell's."""
@@ -337,27 +342,26 @@ class _BatchDispersion(_GeneDispersion):
 
 
 class _CellDispersion(_GeneDispersion):
-    """Log inverse dispersions that the network gives, (B, G): one row per cell."""
+    """Log inverse dispersions that the network gives as its last outputs, (B, G): one row per cell."""
 
-    def __init__(self, parameters: Parameters, hidden: Tensor) -> None:
-        self.output = _Output(parameters, "dispersion", hidden)
-        self._single = torch.empty(2, *self.output.values.shape)
+    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
+        n_cells = len(outputs.values)
+        self._values = outputs.values[:, -n_genes:]
+        _, bias, by_bias = outputs.arrays
+        self._bias, self._by_bias = bias[-n_genes:], by_bias[-n_genes:]
+        self._single = torch.empty(2, n_cells, n_genes)
         self.log_theta, self.by_log_theta = self._single.numpy()
-        self._row = np.arange(len(hidden))
+        self._row = np.arange(n_cells)
 
     def forward(self) -> None:
         """The network's output with its bias."""
-        assert self.output is not None
-        _, bias, _ = self.output.arrays
-        self._single[0] = self.output.values
-        self.log_theta += bias
+        self._single[0] = self._values
+        self.log_theta += self._bias
 
     def backward(self) -> None:
         """The gradient goes to where the output was."""
-        assert self.output is not None
-        _, _, by_bias = self.output.arrays
-        self.by_log_theta.sum(0, out=by_bias)
-        self.output.values.copy_(self._single[1])
+        self.by_log_theta.sum(0, out=self._by_bias)
+        self._values.copy_(self._single[1])
 
 
 _DISPERSIONS = {"gene": _GeneDispersion, "gene-batch": _BatchDispersion, "gene-cell": _CellDispersion}
