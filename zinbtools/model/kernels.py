@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._vector import compiled, f32, load, log1p, store, whole_vectors, wide_vectors
+from ._vector import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors, wide_vectors
 
 
 @compiled
@@ -129,23 +129,25 @@ def draw(
     floor: np.float32,
     out: np.ndarray,
 ) -> float:
-    """Draw from Gaussians whose means and log variances are ``moments``, (B, 2 d), to which the bias is added.
+    """Draw from Gaussians whose means and log variances are ``moments``, (B, 2 d), once ``bias`` is added.
 
     Returns the sum of their KL divergences from the prior.
     """
-    divergence = 0.0
-    d = out.shape[1]
-    for b in range(len(out)):
-        for k in range(2 * d):
+    wide_vectors()
+    for b in range(len(moments)):
+        for k in range(bias.size):
             moments[b, k] += bias[k]
-        for k in range(d):
-            variance = np.exp(moments[b, d + k]) + floor
-            out[b, k] = moments[b, k] + np.sqrt(variance) * noise[b, k]
-            ratio = variance / prior_variance[b]
-            distance = moments[b, k] - prior_mean[b]
-            squares = distance * distance / prior_variance[b] + ratio
-            divergence += 0.5 * (squares - f32(1) - np.log(ratio))
-    return divergence
+    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    draws, noise = out.reshape(-1), noise.reshape(-1)
+    divergence = np.empty_like(mean)
+    for i in range(mean.size):
+        # exp has its limits, which must not hide what is beyond them
+        variance = exp(log_variance[i]) + floor + f32(0) * log_variance[i]
+        ratio = variance / prior_spread[i]
+        distance = mean[i] - prior[i]
+        divergence[i] = f32(0.5) * (distance * distance / prior_spread[i] + ratio - f32(1) - log(ratio))
+        draws[i] = mean[i] + np.sqrt(variance) * noise[i]
+    return divergence.sum()
 
 
 @compiled
@@ -160,19 +162,38 @@ def draw_backward(
     by_bias: np.ndarray,
 ) -> None:
     """Gradient of `draw`: ``moments`` become the gradients by them; also their sums over cells."""
+    wide_vectors()
+    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    by_draws, noise = by_out.reshape(-1), noise.reshape(-1)
+    for i in range(mean.size):
+        spread = exp(log_variance[i])
+        variance = spread + floor
+        by_variance = by_draws[i] * noise[i] / np.sqrt(variance)
+        by_variance += by_divergence * (f32(1) / prior_spread[i] - f32(1) / variance)
+        log_variance[i] = f32(0.5) * by_variance * spread
+        mean[i] = by_draws[i] + by_divergence * (mean[i] - prior[i]) / prior_spread[i]
     by_bias[:] = 0
     d = by_out.shape[1]
     for b in range(len(moments)):
         for k in range(d):
-            spread = np.exp(moments[b, d + k])
-            variance = spread + floor
-            by_variance = by_out[b, k] * noise[b, k] / np.sqrt(variance)
-            by_variance += by_divergence * (f32(1) / prior_variance[b] - f32(1) / variance)
-            pull = by_divergence * (moments[b, k] - prior_mean[b]) / prior_variance[b]
-            moments[b, k] = by_out[b, k] + pull
-            moments[b, d + k] = f32(0.5) * by_variance * spread
+            moments[b, k], moments[b, d + k] = mean[b * d + k], log_variance[b * d + k]
         for k in range(2 * d):
             by_bias[k] += moments[b, k]
+
+
+@inlined
+def _flat_moments(
+    moments: np.ndarray, prior_mean: np.ndarray, prior_variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Means, log variances, and each one's prior, (B d,): dimensions are too few for loops over them."""
+    d = moments.shape[1] // 2
+    mean, log_variance, prior, prior_spread = np.empty((4, len(moments) * d), dtype=np.float32)
+    for b in range(len(moments)):
+        for k in range(d):
+            i = b * d + k
+            mean[i], log_variance[i] = moments[b, k], moments[b, d + k]
+            prior[i], prior_spread[i] = prior_mean[b], prior_variance[b]
+    return mean, log_variance, prior, prior_spread
 
 
 @compiled
