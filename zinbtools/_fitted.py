@@ -86,8 +86,16 @@ class Fitted:
         )
         return count_data(adata, counts.matrix, self.covariates, device)
 
-    def cells(self, adata: AnnData, split: str) -> np.ndarray:
-        """Indices of the cells of a split, or of all cells for ``"all"``."""
+    def cells(self, adata: AnnData, split: str | np.ndarray) -> np.ndarray:
+        """Indices of the cells of a split, of all cells for ``"all"``, or of those where a mask is true."""
+        if not isinstance(split, str):
+            mask = np.asarray(split)
+            if mask.dtype != bool or mask.shape != (adata.n_obs,) or not mask.any():
+                raise ValueError(
+                    f"split as a mask must be boolean, of shape ({adata.n_obs},), and true somewhere; "
+                    f"found {mask.dtype} of shape {mask.shape}."
+                )
+            return np.flatnonzero(mask)
         labels = adata.obs[self.keys.split].astype(str).to_numpy()
         if split == "all":
             return np.arange(adata.n_obs)

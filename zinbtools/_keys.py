@@ -54,6 +54,10 @@ class Keys:
         """``obs``: log likelihood of each evaluated cell, nats."""
         return self._prefixed(f"{model}_marginal_ll")
 
+    def pareto_k(self, model: str) -> str:
+        """``obs``: tail of the importance weights of each evaluated cell."""
+        return self._prefixed(f"{model}_pareto_k")
+
     def inverse_dispersion(self, model: str) -> str:
         """``var``: inverse dispersion theta."""
         return self._prefixed(f"{model}_inverse_dispersion")
@@ -81,7 +85,7 @@ class Keys:
         return {
             "obsm": [self.latent(m) for m in models],
             "layers": [*(self.mean(m) for m in models), self.dropout()],
-            "obs": [self.split, *(self.marginal_ll(m) for m in models)],
+            "obs": [self.split, *(key(m) for m in models for key in (self.marginal_ll, self.pareto_k))],
             "var": [
                 *(self.inverse_dispersion(m) for m in models),
                 *(self.zero_fraction(m) for m in models),

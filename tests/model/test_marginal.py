@@ -11,7 +11,7 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.layers import Streams
 from zinbtools.model.likelihood import log_likelihood
-from zinbtools.model.marginal import marginal_log_likelihood
+from zinbtools.model.marginal import PROPOSALS, marginal_log_likelihood
 from zinbtools.model.training import train
 from zinbtools.model.vae import CountVAE, Shape
 
@@ -39,17 +39,18 @@ def integrate(model: CountVAE, data: CountData, cell: int) -> float:
     return float(joint.logsumexp((0, 1)) + np.log(width * float(z[1] - z[0])))
 
 
+@pytest.mark.parametrize("proposal", PROPOSALS)
 @pytest.mark.parametrize("library", ["observed", "latent"])
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])
 @torch.no_grad()
-def test_agrees_with_numerical_integration(likelihood, library, data, cells, config):
+def test_agrees_with_numerical_integration(likelihood, library, proposal, data, cells, config):
     settings = replace(config, n_latent=1, library=library, max_epochs=30)
     with torch.enable_grad():
         model = train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=[0], order_seed=0).model
     chosen = cells.stop[:4]
     # 10,000 independent estimates of 50 draws each per cell, averaged as what they are: means of weights
     estimate = marginal_log_likelihood(
-        model, data, chosen.repeat_interleave(10_000), n_samples=50, batch_size=10_000
+        model, data, chosen.repeat_interleave(10_000), n_samples=50, batch_size=10_000, proposal=proposal
     )
     ours = estimate.log_likelihood.view(4, 10_000).logsumexp(1) - np.log(10_000)
     precise = model.double()
@@ -61,7 +62,7 @@ def test_the_standard_error_is_the_spread_over_estimates(data, cells, config):
     """Forty cells, thirty independent estimates of each."""
     model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
     estimate = marginal_log_likelihood(model, data, cells.stop.repeat(30), n_samples=400, batch_size=1200)
-    values, errors = (field[0].view(30, -1) for field in estimate)
+    values, errors = (field[0].view(30, -1) for field in (estimate.log_likelihood, estimate.standard_error))
     ratio = values.std(0) / errors.square().mean(0).sqrt()
     assert float(ratio.median()) == pytest.approx(1, abs=0.15)
 
@@ -69,6 +70,24 @@ def test_the_standard_error_is_the_spread_over_estimates(data, cells, config):
 def test_one_draw_has_no_standard_error(data, cells, config):
     model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
     assert marginal_log_likelihood(model, data, cells.stop, n_samples=1).standard_error.isnan().all()
+
+
+def test_the_mode_of_its_own_posterior_serves_a_cell_better_than_the_encoder(data, cells, config):
+    model = train("zinb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
+    own, encoded = (
+        marginal_log_likelihood(model, data, cells.stop, n_samples=200, proposal=p) for p in PROPOSALS
+    )
+    assert own.effective_sample_size.median() > 2 * encoded.effective_sample_size.median()
+    assert own.log_likelihood.mean() > encoded.log_likelihood.mean()
+    assert (own.pareto_k < 0.7).double().mean() > (encoded.pareto_k < 0.7).double().mean()
+
+
+def test_by_draws_ends_with_all_of_them(data, cells, config):
+    model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0, 1], order_seed=0).model
+    for n, doublings in ((1, [1]), (2, [1, 2]), (20, [1, 2, 4, 8, 16, 20])):
+        estimate = marginal_log_likelihood(model, data, cells.stop, n_samples=n)
+        assert list(estimate.by_draws) == doublings
+        np.testing.assert_allclose(estimate.by_draws[n], estimate.log_likelihood.mean(1), rtol=1e-12)
 
 
 def test_replicates_are_evaluated_as_if_alone(data, cells, config):

@@ -113,7 +113,9 @@ def test_params_history_and_metrics(fitted: AnnData) -> None:
     assert not metrics.duplicated(["model", "restart", "split", "metric"]).any()
     for model in ("nb", "zinb"):
         found = metrics[metrics["model"] == model].groupby(["metric", "split"])["restart"].apply(list)
-        expected = {("elbo", split) for split in ("train", "validation", "test")} | {("nll", "test")}
+        expected = {("elbo", split) for split in ("train", "validation", "test")} | {
+            (metric, "test") for metric in ("nll", "ess", "bad_pareto_k")
+        }
         expected |= {(f"ks_{check}", "test") for check in ("dropout_ratio", "zeros_to_expression", "cv")}
         expected |= {("mean_dropout", "all")} if model == "zinb" else set()
         assert found.to_dict() == dict.fromkeys(expected, [0, 1])
@@ -167,7 +169,9 @@ def test_layers_beyond_the_budget_are_left_out(counts: AnnData, reference: AnnDa
     with pytest.warns(UserWarning, match=r"layers .* more than layer_memory=.*zt\.get\.expected_counts"):
         fit(counts, layer_memory=needed * 0.99)
     assert set(counts.layers) == {"true_counts"}
-    assert_same(counts.var, reference.var, "var")
+    # one draw per cell is enough for averages over cells
+    for column in ("nb_inverse_dispersion", "nb_zero_fraction", "zinb_zero_fraction", "zinb_mean_dropout"):
+        np.testing.assert_allclose(counts.var[column], reference.var[column], rtol=1e-6, atol=0.01)
     block = zt.get.expected_counts(counts, model="nb", kind="mean")
     np.testing.assert_array_equal(block, reference.layers["nb_mean"])
     fit(counts, layer_memory=needed * 1.01)

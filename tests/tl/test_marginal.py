@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from compare import assert_same_anndata
@@ -35,6 +38,47 @@ def test_columns_and_rows_agree(fitted: AnnData, model: str, split: str) -> None
     assert rows["se"].between(1e-6, 5).all()
 
 
+def test_a_mask_chooses_cells(fitted: AnnData) -> None:
+    test = (fitted.obs["zinbtools_split"] == "test").to_numpy()
+    by_name = zt.tl.marginal_ll(fitted, n_samples=5, copy=True)
+    zt.tl.marginal_ll(fitted, n_samples=5, split=test)
+    for column in ("nb_marginal_ll", "zinb_pareto_k"):
+        np.testing.assert_array_equal(fitted.obs[column], by_name.obs[column])
+    assert nll(fitted, "nb", "subset")["value"].tolist() == nll(by_name, "nb")["value"].tolist()
+
+
+def test_diagnostics(fitted: AnnData) -> None:
+    """Four epochs leave the encoder far off: draws from it are worth little, and a warning says so."""
+    with pytest.warns(RuntimeWarning, match=r"rests on few draws in \d+% of the cells .*proposal='laplace'"):
+        encoded = zt.tl.marginal_ll(fitted, n_samples=40, proposal="posterior", copy=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zt.tl.marginal_ll(fitted, n_samples=40)
+    tables = [adata.uns["zinbtools"]["metrics"].query("split == 'test'") for adata in (fitted, encoded)]
+    good, poor = (t.pivot_table("value", ["model", "restart"], "metric") for t in tables)
+    assert (good["ess"] > 2 * poor["ess"]).all()
+    assert (good["bad_pareto_k"] < poor["bad_pareto_k"] - 0.3).all()
+    assert (good["nll"] < poor["nll"]).all()
+    bad = (fitted.obs["nb_pareto_k"].dropna() > 0.7).mean()
+    best = fitted.uns["zinbtools"]["params"]["best_restart"]["nb"]
+    assert good["bad_pareto_k"]["nb", best] == pytest.approx(bad)
+
+
+def test_the_curve_ends_at_the_estimate(fitted: AnnData) -> None:
+    zt.tl.marginal_ll(fitted, n_samples=20)
+    curve = fitted.uns["zinbtools"]["nll_by_draws"]
+    assert curve["n_draws"].unique().tolist() == [1, 2, 4, 8, 16, 20]
+    last = curve[curve["n_draws"] == 20].set_index(["model", "restart"])["nll"]
+    expected = pd.concat([nll(fitted, m) for m in ("nb", "zinb")]).set_index(["model", "restart"])["value"]
+    pd.testing.assert_series_equal(last, expected, check_names=False)
+
+
+def test_debiasing_moves_up(fitted: AnnData) -> None:
+    plain = zt.tl.marginal_ll(fitted, n_samples=40, copy=True)
+    zt.tl.marginal_ll(fitted, n_samples=40, debias=True)
+    assert (nll(fitted, "nb")["value"].to_numpy() < nll(plain, "nb")["value"].to_numpy()).all()
+
+
 def test_it_is_a_tighter_bound_than_the_elbo(fitted: AnnData) -> None:
     zt.tl.marginal_ll(fitted, n_samples=50)
     metrics = fitted.uns["zinbtools"]["metrics"].query("split == 'test'")
@@ -57,10 +101,11 @@ def test_a_new_run_replaces_its_rows_only(fitted: AnnData) -> None:
     zt.tl.marginal_ll(fitted, n_samples=3, rng=1)
     after = fitted.uns["zinbtools"]["metrics"]
     assert len(after) == len(before)
-    others = [table[table["metric"] != "nll"].reset_index(drop=True) for table in (before, after)]
+    of_it = ["nll", "ess", "bad_pareto_k"]
+    others = [table[~table["metric"].isin(of_it)].reset_index(drop=True) for table in (before, after)]
     assert others[0].equals(others[1])
     zt.tl.marginal_ll(fitted, n_samples=3, split="train")
-    assert len(fitted.uns["zinbtools"]["metrics"]) == len(before) + 4
+    assert len(fitted.uns["zinbtools"]["metrics"]) == len(before) + 12
 
 
 def test_the_fit_of_a_key(counts: AnnData) -> None:
@@ -76,6 +121,9 @@ def test_the_fit_of_a_key(counts: AnnData) -> None:
     [
         ({"key": "elsewhere"}, KeyError, r"'elsewhere'.*zt\.tl\.fit_nb_zinb\(adata, key_added='elsewhere'\)"),
         ({"split": "holdout"}, ValueError, "split must be one of 'test', 'train', 'validation' or 'all'"),
+        ({"split": np.zeros(300, dtype=bool)}, ValueError, r"boolean, of shape \(300,\), and true somewhere"),
+        ({"split": np.arange(3)}, ValueError, r"found int64 of shape \(3,\)"),
+        ({"proposal": "prior"}, ValueError, "proposal must be one of 'laplace', 'posterior', found 'prior'"),
         ({"n_samples": 0}, ValueError, "n_samples must be at least 1, found 0"),
         ({"device": "abacus"}, ValueError, "device must be .* found 'abacus'"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number of at least 1, found 0"),

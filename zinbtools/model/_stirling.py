@@ -24,7 +24,7 @@ SINGLE = (
     0.00022617372273082119,
     -5.9962277903282234e-05,
 )
-_DOUBLE = (
+DOUBLE = (
     0.08333333333333307,
     1.9189337917422838e-13,
     -0.002777777802426095,
@@ -71,7 +71,7 @@ def remainder_slope_from_zero(t: Tensor) -> Tensor:
 
 
 def _coefficients(t: Tensor) -> Sequence[float]:
-    return _DOUBLE if t.dtype == torch.float64 else SINGLE
+    return DOUBLE if t.dtype == torch.float64 else SINGLE
 
 
 def _polynomial(coefficients: Sequence[float], w: Tensor) -> Tensor:

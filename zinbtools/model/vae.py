@@ -170,10 +170,7 @@ class CountVAE(nn.Module):
 
     def decode(self, z: Tensor, library: Tensor, batch: Batch) -> CountParameters:
         """Parameters of the count distributions, given z and the log library size."""
-        hidden = z
-        covariates = batch.covariates.expand(len(z), *batch.covariates.shape)
-        for block in self.decoder:
-            hidden = block(torch.cat([hidden, covariates], -1) if self.shape.n_covariates else hidden)
+        hidden = self.decode_hidden(z, batch)
         log_scale = self.scale(hidden)
         if self.config.library != "size_factor":
             log_scale = log_scale.log_softmax(-1)
@@ -185,6 +182,13 @@ class CountVAE(nn.Module):
             log_theta = self.log_theta[:, batch.group] if per_batch else self.log_theta
         dropout_logit = None if self.dropout is None else self.dropout(hidden)
         return CountParameters(log_scale + library, log_theta, dropout_logit)
+
+    def decode_hidden(self, z: Tensor, batch: Batch) -> Tensor:
+        """The decoder up to its last hidden layer, (R, B, H)."""
+        covariates = batch.covariates.expand(len(z), *batch.covariates.shape)
+        for block in self.decoder:
+            z = block(torch.cat([z, covariates], -1) if self.shape.n_covariates else z)
+        return z
 
     def divergence(self, posterior: Posterior, batch: Batch) -> Tensor:
         """KL divergence from prior to posterior of z and of the log library size, nats, (R, B)."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import Executor
 from functools import partial
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 
@@ -15,8 +17,11 @@ from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..jobs import check_workers, run
-from ..model.marginal import marginal_log_likelihood
+from ..model.marginal import PROPOSALS, Proposal, marginal_log_likelihood
+from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
+
+_TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
 
 @single_threaded()
@@ -24,7 +29,9 @@ def marginal_ll(
     adata: AnnData,
     *,
     n_samples: int = 100,
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Literal["train", "validation", "test", "all"] | np.ndarray = "test",
+    proposal: Proposal = "laplace",
+    debias: bool = False,
     device: str = "auto",
     n_jobs: int = 1,
     executor: Executor | None = None,
@@ -32,12 +39,11 @@ def marginal_ll(
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Log likelihood of cells by importance sampling.
+    r"""Log likelihood of cells by importance sampling, and how far to trust it.
 
-    ``log p(x_n)`` is estimated by ``log mean_k w_nk`` with
-    ``w_nk = p(x_n|z_k, l_k) p(z_k) p(l_k) / (q(z_k|x_n) q(l_k|x_n))`` and draws from ``q``, in double
-    precision. It is biased low by about half the squared Monte Carlo error of the cell. Both models use the
-    same draws.
+    ``log p(x_n)`` is estimated by ``log mean_k w_nk`` with states ``y_k = (z_k, l_k)`` drawn from a proposal
+    r and weights ``w_nk = p(x_n|y_k) p(y_k) / r(y_k)``, in double precision. It is biased low by about half
+    the squared Monte Carlo error of the cell. Both models use the same random numbers.
 
     Parameters
     ----------
@@ -46,7 +52,15 @@ def marginal_ll(
     n_samples
         Draws per cell.
     split
-        Which cells to evaluate. Only ``"test"`` cells are new to the models.
+        Which cells to evaluate: a split, all cells, or a boolean mask, (n_obs,). Only ``"test"`` cells are
+        new to the models.
+    proposal
+        ``"laplace"`` draws around the mode of each cell's own posterior, with the curvature there.
+        ``"posterior"`` draws from the encoder's answer, as the 2019 study and scvi-tools do; where the
+        encoder is off, as it is for cells with many counts, it takes the encoder's error for the model's:
+        on 57 test cells of a full-length data set, 50 nats per cell.
+    debias
+        Take the jackknife's estimate of the bias away.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_jobs, executor
@@ -65,8 +79,21 @@ def marginal_ll(
 
     ``obs["nb_marginal_ll"]``, ``obs["zinb_marginal_ll"]``
         Log likelihood of each cell under the best restart, nats; NaN for cells that were not evaluated.
+    ``obs["nb_pareto_k"]``, ``obs["zinb_pareto_k"]``
+        Shape of the tail of the cell's weights. Up to 0.7 the estimate can be trusted; from 1 on its error
+        has no bound. NaN where fewer than 25 draws cannot tell.
     ``uns["zinbtools"]["metrics"]``
-        A row ``nll`` per restart: minus the mean over cells, nats per cell; ``se`` is its Monte Carlo error.
+        For each restart ``nll``, minus the mean over cells in nats per cell, with its Monte Carlo error, bias
+        included; ``ess``, the effective number of draws of the median cell; ``bad_pareto_k``, the share of
+        cells whose k is above 0.7.
+    ``uns["zinbtools"]["nll_by_draws"]``
+        A table of model, restart, split, n_draws and nll: from the first 1, 2, 4, ... draws of each cell.
+        Where it still falls at the end, more draws are needed.
+
+    Warns
+    -----
+    RuntimeWarning
+        If more than a quarter of the cells have a k above 0.7.
 
     Raises
     ------
@@ -76,6 +103,10 @@ def marginal_ll(
         If the split has no cells.
     RuntimeError
         If a worker process died.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72).
 
     Examples
     --------
@@ -89,6 +120,8 @@ def marginal_ll(
     check_anndata(adata, copy)
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
+    if proposal not in PROPOSALS:
+        raise ValueError(f"proposal must be one of {', '.join(map(repr, PROPOSALS))}, found {proposal!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     check_workers(n_jobs, executor, where.type)
@@ -100,20 +133,47 @@ def marginal_ll(
         cells=torch.as_tensor(cells, device=where),
         n_samples=n_samples,
         seed=integer(rng),
+        proposal=proposal,
     )
+    label = split if isinstance(split, str) else "subset"
     restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
     models = (fit.load(name, where, restart) for name, restart in restarts)
-    rows: dict[int, Metric] = {}
-    by_cell: dict[str, np.ndarray] = {}
-    for place, estimate in run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor):
-        name, restart = restarts[place]
-        error = float(estimate.standard_error.square().sum().sqrt()) / len(cells)
-        rows[place] = Metric(name, restart, split, "nll", -float(estimate.log_likelihood.mean()), error)
+    estimates = dict(run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor))
+    rows, curves = [], []
+    columns: dict[str, np.ndarray] = {}
+    for place, (name, restart) in enumerate(restarts):
+        estimate = estimates[place]
+        by_cell = (estimate.debiased if debias else estimate.log_likelihood)[0].numpy(force=True)
+        pareto_k = estimate.pareto_k[0].numpy(force=True)
+        error = error_of_mean(estimate.standard_error[0].numpy(force=True))
+        bad = float(np.mean(pareto_k > GOOD_K))
+        rows += [
+            Metric(name, restart, label, "nll", -float(by_cell.mean()), float(error)),
+            Metric(name, restart, label, "ess", float(estimate.effective_sample_size.median())),
+            Metric(name, restart, label, "bad_pareto_k", bad),
+        ]
+        curves += [(name, restart, label, n, -float(mean[0])) for n, mean in estimate.by_draws.items()]
         if restart == fit.best_restart(name):
-            by_cell[name] = np.full(adata.n_obs, np.nan)
-            by_cell[name][cells] = estimate.log_likelihood[0].numpy(force=True)
+            for key_of, values in ((fit.keys.marginal_ll, by_cell), (fit.keys.pareto_k, pareto_k)):
+                columns[key_of(name)] = np.full(adata.n_obs, np.nan)
+                columns[key_of(name)][cells] = values
+            if bad > _TOLERATED:
+                _warn(name, bad, n_samples, proposal)
     target = writable(adata, copy)
-    for model in fit.models:
-        target.obs[fit.keys.marginal_ll(model)] = by_cell[model]
-    update_metrics(target, fit.keys, [row for _, row in sorted(rows.items())])
+    for column, values in columns.items():
+        target.obs[column] = values
+    update_metrics(target, fit.keys, rows)
+    target.uns[fit.keys.uns]["nll_by_draws"] = pd.DataFrame(
+        curves, columns=["model", "restart", "split", "n_draws", "nll"]
+    )
     return target if copy else None
+
+
+def _warn(model: str, bad: float, n_samples: int, proposal: Proposal) -> None:
+    remedy = f"n_samples={10 * n_samples}" if proposal == "laplace" else "proposal='laplace'"
+    warnings.warn(
+        f"The log likelihood under the {model.upper()} model rests on few draws in {bad:.0%} of the cells "
+        f"(Pareto k above {GOOD_K}): try {remedy}.",
+        RuntimeWarning,
+        stacklevel=4,
+    )

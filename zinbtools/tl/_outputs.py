@@ -97,7 +97,8 @@ def describe(
     latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
     kept = {what: np.full((n_cells, len(genes)), np.nan, dtype=np.float32) for what in layers}
     sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
-    for block in expectations(model, data, n_draws=n_draws, seed=seed):
+    # averages over all cells need no more than one draw of each
+    for block in expectations(model, data, n_draws=n_draws if layers else 1, seed=seed):
         rows = block.cells.numpy(force=True)
         latent[rows] = block.latent.numpy(force=True)
         for what, values in kept.items():

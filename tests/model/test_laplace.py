@@ -1,0 +1,131 @@
+"""The search for the posterior's mode: slopes against autograd, information against its definition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from zinbtools.model.data import CountData
+from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
+from zinbtools.model.initialisation import initialise
+from zinbtools.model.laplace import _information, _slopes, posterior_mode
+from zinbtools.model.layers import Streams
+from zinbtools.model.likelihood import log_likelihood
+from zinbtools.model.marginal import _Target
+from zinbtools.model.training import Cells, train
+from zinbtools.model.vae import CountParameters, CountVAE, Gaussian, Shape
+
+VARIANTS = [
+    {},
+    {"n_layers": 2},
+    {"dispersion": "gene-batch"},
+    {"dispersion": "gene-cell"},
+    {"library": "observed"},
+    {"library": "size_factor"},
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.negative_binomial(2, 0.2, (60, 20))
+    return CountData(
+        x + 1,
+        group=rng.integers(3, size=60),
+        covariates=rng.standard_normal((60, 2)),
+        size_factor=rng.lognormal(0, 1, 60),
+    )
+
+
+@pytest.fixture
+def problem(data, config):
+    """A model, cells, a prior, states, and the joint density, all in double precision."""
+
+    def build(likelihood, **changes):
+        settings = replace(config, max_epochs=1, **changes)
+        model = CountVAE(likelihood, Shape(data.n_genes, 3, 2), settings)
+        everyone = torch.arange(data.n_cells)
+        streams = Streams([3])
+        initialise(model, data, everyone, everyone, streams)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * streams.normal(*parameter.shape[1:], like=parameter)
+        model = model.double().eval()
+        batch = data.batch(everyone, torch.float64)
+        n = settings.n_latent + (settings.library == "latent")
+        shape = torch.ones(data.n_cells, n, dtype=torch.float64)
+        prior = Gaussian(0.1 * shape, 1.5 * shape)
+        state = 0.5 * streams.normal(data.n_cells, n, like=shape)[0]
+
+        def log_joint(y):
+            z = y[None, :, : settings.n_latent]
+            library = (
+                y[None, :, settings.n_latent :] if n > settings.n_latent else batch.log_library.view(1, -1, 1)
+            )
+            value = log_likelihood(batch, *model.decode(z, library, batch))[0]
+            return value - 0.5 * ((y - prior.mean).square() / prior.variance).sum(-1)
+
+        return model, batch, prior, state, log_joint
+
+    return build
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_gradient_is_that_of_autograd(problem, likelihood, changes):
+    model, batch, prior, state, log_joint = problem(likelihood, **changes)
+    with torch.no_grad():
+        ours, _ = _slopes(model, batch, prior, state)
+    leaf = state.requires_grad_()
+    (expected,) = torch.autograd.grad(log_joint(leaf).sum(), leaf)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("zero_inflated", [False, True])
+def test_information_is_the_mean_square_of_the_scores(zero_inflated):
+    """Sums over all counts up to 2,000 of p(x) times products of the scores by autograd."""
+    x = torch.arange(2001, dtype=torch.float64)[:, None]
+    log_mean, log_theta, logit = (
+        torch.tensor(v, dtype=torch.float64).expand(2001, 4).clone().requires_grad_()
+        for v in ([-2.0, 0.0, 1.5, 3.0], [1.0, -0.5, 0.7, 1.0], [-2.0, 0.5, -1.0, 1.5])
+    )
+    nb = NegativeBinomial(log_mean.exp(), log_theta.exp())
+    counts = ZeroInflatedNegativeBinomial(nb, logit) if zero_inflated else nb
+    log_prob = counts.log_prob(x)
+    scores = torch.autograd.grad(log_prob.sum(), [log_mean, logit], allow_unused=True)
+    p = log_prob.detach().exp()
+    first = [part.detach()[None, :1] for part in (log_mean, log_theta, logit)]
+    of_mean, of_both, of_logit = _information(
+        CountParameters(*first[:2], first[2] if zero_inflated else None)
+    )
+    np.testing.assert_allclose(of_mean[0], (p * scores[0] ** 2).sum(0), rtol=1e-8)
+    if zero_inflated:
+        np.testing.assert_allclose(of_both[0], (p * scores[0] * scores[1]).sum(0), rtol=1e-8)
+        np.testing.assert_allclose(of_logit[0], (p * scores[1] ** 2).sum(0), rtol=1e-8)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_the_mode_is_one(likelihood, config):
+    """Of a trained model: higher than the encoder's mean and, but for few cells, than anything near."""
+    rng = np.random.default_rng(1)
+    x = rng.poisson(rng.gamma(2, 5, (3, 40))[rng.integers(3, size=300)])
+    counts, everyone = CountData(x), torch.arange(300)
+    settings = replace(config, max_epochs=60)
+    everything = Cells(everyone, everyone, everyone)
+    model = train(likelihood, counts, Shape(40), everything, settings, seeds=[0], order_seed=0).model
+    target = _Target(model.double(), counts, everyone)
+    with torch.no_grad():
+        batch = counts.batch(everyone, torch.float64)
+        mode = posterior_mode(model, batch, target.prior, target.mean, target.log_joint)
+        top, start = target.log_joint(mode.state), target.log_joint(target.mean)
+        assert (top >= start).all()
+        assert (top > start).double().mean() > 0.9
+        generator = torch.Generator().manual_seed(0)
+        higher = torch.zeros(len(top), dtype=torch.bool)
+        for _ in range(30):
+            near = mode.state + 0.1 * torch.randn(top.shape + (4,), generator=generator, dtype=torch.float64)
+            higher |= target.log_joint(near) > top + 0.1
+    assert higher.double().mean() < 0.05
+    assert (torch.linalg.eigvalsh(mode.information) > 0).all()

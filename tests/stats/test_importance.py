@@ -1,0 +1,94 @@
+"""Importance weights: exact values, arviz's k-hat, and coverage of the stated errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from zinbtools.stats.importance import error_of_mean, log_mean, pareto_k
+
+
+@pytest.mark.parametrize("n", [25, 100, 225, 226, 1000, 4000])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0, 12.0])
+def test_k_is_that_of_arviz(n, spread):
+    reference = pytest.importorskip("arviz_stats.base", reason="k-hat is compared with arviz-stats")
+    log_weights = np.random.default_rng(n).normal(-1000, spread, size=(n, 7))
+    ours = pareto_k(log_weights)
+    for column, k in zip(log_weights.T, ours, strict=True):
+        _, theirs = reference.array_stats.psislw(-column)  # it takes log likelihoods
+        assert k == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_k_is_the_tail_index():
+    """Weights U^-k have tail index k; 20,000 draws tell it to a few hundredths."""
+    uniform = np.random.default_rng(0).random(20_000)
+    for k in (0.2, 0.5, 0.7, 1.0):
+        assert pareto_k(-k * np.log(uniform)) == pytest.approx(k, abs=0.1)
+
+
+def test_k_where_it_cannot_be_told():
+    rng = np.random.default_rng(0)
+    assert np.isnan(pareto_k(rng.normal(size=(24, 3)))).all()
+    assert np.isnan(pareto_k(np.zeros(100)))
+    assert pareto_k(np.r_[np.zeros(99), 800.0] + rng.normal(size=100)) == np.inf
+
+
+def test_exact_values():
+    estimate = log_mean(np.log([[1.0], [2.0], [3.0]]))
+    assert estimate.value == pytest.approx(np.log(2))
+    assert estimate.effective_sample_size == pytest.approx(36 / 14)
+    assert estimate.standard_error == pytest.approx(np.sqrt(14 / 36 - 1 / 3))
+    left_out = np.log([2.5, 2.0, 1.5]).mean()  # means without one of the three
+    assert estimate.debiased == pytest.approx(3 * np.log(2) - 2 * left_out)
+
+
+def test_one_draw_has_no_error():
+    estimate = log_mean(np.zeros((1, 2)))
+    assert np.isnan(estimate.standard_error).all()
+    assert np.isnan(estimate.debiased).all()
+
+
+def test_debiasing_takes_the_bias_away():
+    """Lognormal weights, 20 draws, 20,000 times: the bias is half the squared error, and little is left."""
+    estimate = log_mean(np.random.default_rng(0).normal(size=(20, 20_000)))
+    bias, left = (values.mean() - 0.5 for values in (estimate.value, estimate.debiased))
+    assert bias == pytest.approx(-0.5 * (estimate.standard_error**2).mean(), abs=0.01)
+    assert abs(left) < 0.2 * abs(bias)
+
+
+class LinearGaussianPoisson:
+    """``z ~ N(0, 1)``, ``x_g ~ Poisson(e^(a_g z + b_g))``, with a Gaussian near the posterior as proposal."""
+
+    def __init__(self, rng, n_genes=8, n_cells=60):
+        self.slope, self.offset = rng.normal(0, 0.5, n_genes), rng.normal(0, 0.7, n_genes)
+        self.x = rng.poisson(np.exp(np.outer(rng.normal(size=n_cells), self.slope) + self.offset))
+        grid = np.linspace(-8, 8, 601)
+        joint = np.exp(self.log_joint(grid[:, None]))
+        evidence = integrate.simpson(joint, x=grid, axis=0)
+        self.log_evidence = np.log(evidence)
+        mean = integrate.simpson(joint * grid[:, None], x=grid, axis=0) / evidence
+        spread = integrate.simpson(joint * (grid[:, None] - mean) ** 2, x=grid, axis=0) / evidence
+        # an amortised posterior is a little off, and a little too wide
+        self.proposal = stats.norm(mean + 0.3 * np.sqrt(spread), 1.2 * np.sqrt(spread))
+
+    def log_joint(self, z):
+        """For draws of all cells, (K, n_cells or 1)."""
+        log_rate = z[..., None] * self.slope + self.offset
+        return stats.poisson.logpmf(self.x, np.exp(log_rate)).sum(-1) + stats.norm.logpdf(z)
+
+    def estimate(self, rng, n_samples):
+        z = self.proposal.rvs(size=(n_samples, len(self.x)), random_state=rng)
+        return log_mean(self.log_joint(z) - self.proposal.logpdf(z))
+
+
+def test_agrees_with_quadrature_within_its_own_error():
+    """The 95 % intervals of the mean over cells."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        toy = LinearGaussianPoisson(rng)
+        estimate = toy.estimate(rng, 100)
+        deviation = estimate.value.mean() - toy.log_evidence.mean()
+        covered += abs(deviation) < 1.96 * error_of_mean(estimate.standard_error)
+    assert covered >= 93

@@ -1,0 +1,148 @@
+"""Where a cell's latent state probably is, given its counts: the mode of the posterior and its curvature.
+
+The encoder answers all cells by one function; here each cell's own answer is sought, by Fisher scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .data import Batch
+from .layers import NORM_EPS, Block
+from .likelihood import log_likelihood
+from .vae import CountParameters, CountVAE, Gaussian
+
+_MAX_STEPS = 8
+_MAX_CUTS = 6
+_ENOUGH = 0.01  # nats that a step should promise
+
+
+class Mode(NamedTuple):
+    """Of each cell the most probable state, (B, D), and the posterior's information there, (B, D, D)."""
+
+    state: Tensor
+    information: Tensor
+
+
+@torch.no_grad()
+def posterior_mode(
+    model: CountVAE, batch: Batch, prior: Gaussian, start: Tensor, log_joint: Callable[[Tensor], Tensor]
+) -> Mode:
+    """Climb to the mode of each cell's posterior.
+
+    A step solves ``information step = gradient``; one that leads down is cut to a third, up to six times.
+
+    Parameters
+    ----------
+    model, batch
+        One replicate in evaluation mode, and B cells; in single precision, as steps need not be exact.
+    prior
+        Of the state: z and, where it is latent, the log library size; (B, D).
+    start
+        The state to start from, (B, D), float64.
+    log_joint
+        The log density of counts and state, (B,).
+    """
+    state, value = start, log_joint(start)
+    for _ in range(_MAX_STEPS):
+        gradient, information = _slopes(model, batch, prior, state)
+        step = torch.linalg.solve(information, gradient)
+        climbing = (gradient * step).sum(-1) > 2 * _ENOUGH
+        if not climbing.any():
+            return Mode(state, information)
+        for _ in range(_MAX_CUTS):
+            tried = log_joint(state + step)
+            better = climbing & (tried > value)
+            state = torch.where(better[:, None], state + step, state)
+            value = torch.where(better, tried, value)
+            climbing, step = climbing & ~better, step / 3
+            if not climbing.any():
+                break
+    return Mode(state, _slopes(model, batch, prior, state)[1])
+
+
+def _slopes(model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of the log joint density, (B, D), and Fisher information, (B, D, D), by the state."""
+    n_latent, single = model.config.n_latent, state.to(batch.log1p.dtype)
+    z = single[None, :, :n_latent]
+    has_library = model.library_encoder is not None
+    library = single[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
+    parameters = model.decode(z, library, batch)
+    by_mean, by_theta, by_logit = _scores(batch, parameters)
+    tangents = _hidden_tangents(model, batch, z[0], state.shape[1])
+
+    mean = tangents @ model.scale.weight[0]
+    if model.config.library != "size_factor":
+        share = (parameters.log_mean - library).exp().transpose(0, 1)
+        mean -= (mean * share).sum(-1, keepdim=True)
+    if has_library:
+        mean[:, -1] += 1
+    gradient = _times(mean, by_mean)
+    if model.dispersion is not None:
+        gradient += _times(tangents @ model.dispersion.weight[0], by_theta)
+    of_mean, of_both, of_logit = _information(parameters)
+    information = _between(mean, of_mean, mean)
+    if model.dropout is not None:
+        logit = tangents @ model.dropout.weight[0]
+        assert by_logit is not None
+        gradient += _times(logit, by_logit)
+        mixed = _between(mean, of_both, logit)
+        information += mixed + mixed.transpose(1, 2) + _between(logit, of_logit, logit)
+    pull = (prior.mean - state) / prior.variance
+    return gradient.to(state) + pull, information.to(state) + torch.diag_embed(1 / prior.variance)
+
+
+def _hidden_tangents(model: CountVAE, batch: Batch, z: Tensor, n_dimensions: int) -> Tensor:
+    """Derivatives of the last hidden layer by the D dimensions of the state, (B, D, H)."""
+    tangents = torch.eye(n_dimensions, z.shape[1], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
+    for block in model.decoder:
+        assert isinstance(block, Block)
+        pre = block.norm(block.linear(torch.cat([z, batch.covariates], 1)[None]))
+        gain = block.norm.weight * (block.norm.running_var + NORM_EPS).rsqrt()
+        tangents = tangents @ (block.linear.weight[0, : z.shape[1]] * gain) * (pre > 0).transpose(0, 1)
+        z = pre[0].relu()
+    return tangents
+
+
+def _scores(batch: Batch, parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Derivatives of the log likelihood by log mean, log theta and dropout logit, (B, G) each."""
+    given = [values.detach().requires_grad_() for values in parameters if values is not None]
+    with torch.enable_grad():
+        value = log_likelihood(batch, *given).sum()
+    by_mean, by_theta, *by_logit = (slopes[0] for slopes in torch.autograd.grad(value, given))
+    return by_mean, by_theta, by_logit[0] if by_logit else None
+
+
+def _information(parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor]:
+    """Fisher information of one count about its log mean, about both, and about its dropout logit.
+
+    For the NB it is ``mu theta / (mu + theta)``. The ZINB's is the NB's but for the zeros, whose scores are
+    weighted by the probability that they are no dropouts.
+    """
+    mu, theta = parameters.log_mean[0].exp(), parameters.log_theta[0].exp()
+    of_nb = mu * theta / (mu + theta)
+    if parameters.dropout_logit is None:
+        return of_nb, of_nb, of_nb
+    dropout = parameters.dropout_logit[0].sigmoid()
+    nb_zero = (-theta * torch.log1p(mu / theta)).exp()
+    zero = dropout + (1 - dropout) * nb_zero
+    kept = (1 - dropout) * nb_zero / zero
+    by_logit = 1 - dropout - kept  # the score of a zero; that of its log mean is -kept of_nb
+    of_mean = (1 - dropout) * (of_nb - nb_zero * of_nb**2) + zero * (kept * of_nb) ** 2
+    of_both = -(1 - dropout) * dropout * nb_zero * of_nb - zero * kept * of_nb * by_logit
+    of_logit = (1 - zero) * dropout**2 + zero * by_logit**2
+    return of_mean, of_both, of_logit
+
+
+def _times(tangents: Tensor, slopes: Tensor) -> Tensor:
+    """(B, D, G) and (B, G): the sum over genes, (B, D)."""
+    return torch.bmm(tangents, slopes.unsqueeze(-1)).squeeze(-1)
+
+
+def _between(one: Tensor, weight: Tensor, other: Tensor) -> Tensor:
+    """Sums over genes of products, (B, D, D)."""
+    return torch.bmm(one * weight.unsqueeze(1), other.transpose(1, 2))
