@@ -47,7 +47,7 @@ NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "datasets", "model", "s
 NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
 
 PUBLIC: dict[str, set[str]] = {
-    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zi_scores"},
+    "tl": {"fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "zi_scores"},
     "pl": {"history", "ppc", "calibration", "dropout", "zero_study", "zi_scores"},
     "get": {
         "model",

@@ -205,22 +205,19 @@ def _statistics(sums: np.ndarray) -> GeneStatistics:
 
 
 @torch.no_grad()
-def quantile_residuals(
-    model: CountVAE, data: CountData, cells: Tensor, *, seed: int, latent: Latent = "posterior"
-) -> Iterator[np.ndarray]:
+def quantile_residuals(model: CountVAE, data: CountData, cells: Tensor, *, seed: int) -> Iterator[np.ndarray]:
     r"""Randomised quantile residuals of each cell and gene, block by block, (n_cells, n_genes) float64.
 
     ``u = F(x - 1) + v [F(x) - F(x - 1)]`` with ``v`` uniform and F the distribution function of the count
-    given one draw of the cell's latent state (Dunn & Smyth 1996). Where that draw is one from the
-    posterior, the pair of draw and counts is distributed as the pair of true state and counts, and the
-    residuals of a true model are exactly uniform; averaged over many draws they would not be. In double
-    precision.
+    given one draw of the cell's latent state (Dunn & Smyth 1996), the one that `Replicates` with the same
+    seed has as ``"fixed"``. If that is a draw from the exact posterior, it and the counts are distributed
+    as the true state and the counts are, and the residuals of a true model are uniform; given the mean of
+    many draws they would not be. In double precision.
     """
     precise = copy.deepcopy(model).double()
     for place, batch in enumerate(data.batches(cells, BLOCK, torch.float64)):
         rng = _generator(seed, place)
-        state = _prior(precise, batch) if latent == "prior" else precise.encode(batch)
-        counts = precise.draw_parameters(state, batch, _Noise(rng)).distribution()
+        counts = precise.draw_parameters(precise.encode(batch), batch, _Noise(rng)).distribution()
         x = batch.dense()[None]
         point = counts.log_prob(x).exp()
         below = (_distribution_function(counts, x) - point).clamp(min=0)

@@ -63,10 +63,9 @@ def ppc(
         Which cells; the study used the training cells.
     latent
         Where draws take the latent states from. ``"posterior"``: anew from each cell's posterior, as in the
-        study. As these states have seen the counts, the tail probabilities of a true model are closer to
-        1/2 than uniform ones would be. ``"fixed"``: one draw from the posterior, shared by all draws of
-        counts; uniform where the posterior is exact. ``"prior"``: whole new cells, uniform for a true
-        model.
+        study. As that has seen the counts, the tail probabilities of a true model are not uniform.
+        ``"fixed"``: one draw from the posterior, shared by all draws of counts; uniform if the posterior were
+        exact. ``"prior"``: whole new cells, uniform for a true model. Residuals are always as ``"fixed"``.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
@@ -135,7 +134,7 @@ def ppc(
                 best[name] = comparison
                 distances += comparison.against_null(name, draws, range(n_samples, n_samples + n_null))
             if is_best and residuals_wanted:
-                blocks = quantile_residuals(model, data, everyone, seed=seed, latent=latent)
+                blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
     genes = adata.var_names[fit.genes(adata)].to_numpy()
     results: dict[str, Any] = {"n_samples": n_samples, "n_null": n_null, "split": split, "latent": latent}
