@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -154,6 +155,7 @@ def test_checks_of_ones_own(fitted: AnnData) -> None:
     np.testing.assert_allclose(frame["p_value"], 1 - frame["tail"])
     assert "ks_fano" in set(zt.get.metrics_df(fitted)["metric"])
     assert zt.pl.ppc(fitted, checks="fano", show=False)[0].get_title() == "variance / mean"
+    plt.close("all")
 
 
 def test_every_check_survives_a_file(fitted: AnnData, tmp_path: Path) -> None:

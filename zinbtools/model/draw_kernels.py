@@ -18,6 +18,8 @@ N_SUMS = 6
 _WORDS = 65536.0  # how many numbers a word of 16 bits can be
 _LARGE_MEAN = 30.0  # from here on walking up the distribution function takes longer than drawing a rate
 _LARGEST_RATE = 2.0**31  # no data hold more
+_TAIL = 1e-3
+_INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
 
 
 @compiled
@@ -39,6 +41,7 @@ def add_counts(
     n_cells, n_genes = log_mean.shape
     means = np.empty(n_genes, dtype=np.float32)
     candidates = np.empty(n_genes, dtype=np.int32)
+    ratios, zeros = np.empty((2, n_genes), dtype=np.float32)
     for b in range(n_cells):
         by_gene = theta[b if len(theta) > 1 else 0]
         for g in range(n_genes):
@@ -48,35 +51,46 @@ def add_counts(
             candidates[n_candidates] = g
             n_candidates += f32(words[b, g]) <= means[g] * f32(_WORDS)
         for i in range(n_candidates):
+            dispersion = f32(by_gene[candidates[i]])
+            ratios[i] = means[candidates[i]] / dispersion
+            zeros[i] = exp(-dispersion * log1p(ratios[i]))
+        for i in range(n_candidates):
             g = candidates[i]
             if dropout_logit.size > 0 and rng.random() * (1.0 + math.exp(-dropout_logit[b, g])) < 1.0:
                 continue
-            count = _draw(float(means[g]), by_gene[g], words[b, g], rng)
+            mean = float(means[g])
+            if mean > _LARGE_MEAN:
+                count = rng.poisson(min(rng.standard_gamma(by_gene[g]) * mean / by_gene[g], _LARGEST_RATE))
+            else:
+                count = _invert((words[b, g] + rng.random()) / _WORDS, mean, by_gene[g], ratios[i], zeros[i])
             if count > 0:
                 sums[POSITIVE, g] += 1.0
                 sums[ONES, g] += count == 1
                 sums[TOTAL, g] += count
-                sums[SQUARES, g] += count * count
+                sums[SQUARES, g] += float(count) * count
                 sums[MAXIMUM, g] = max(sums[MAXIMUM, g], count)
     for g in range(n_genes):
         sums[CELLS, g] += n_cells
 
 
 @compiled
-def _draw(mean: float, theta: float, word: int, rng: np.random.Generator) -> float:
-    """One NB count, by inversion, or by way of its Poisson rate where the mean is large."""
-    ratio = mean / theta
-    if mean > _LARGE_MEAN:
-        return float(rng.poisson(min(rng.standard_gamma(theta) * ratio, _LARGEST_RATE)))
-    below = 1.0 - (word + rng.random()) / _WORDS
-    probability = math.exp(-theta * math.log1p(ratio))
-    share = ratio / (1.0 + ratio)
-    cumulative, count = probability, 0.0
+def _invert(above: float, mean: float, theta: float, ratio: float, zero: float) -> int:
+    """The smallest count with ``P(x > count) < above``, walking up from ``P(0)``, which is given.
+
+    That is known in single precision, which the far tail would notice: there it is computed anew.
+    """
+    probability = float(zero)
+    if above < _TAIL:
+        ratio = mean / theta
+        probability = math.exp(-theta * math.log1p(ratio))
+    below, share = 1.0 - above, ratio / (1.0 + ratio)
+    cumulative, count = probability, 0
     # the second condition ends the walk where rounding keeps the sum from ever reaching 1
     while cumulative <= below and (probability > 1e-18 or count < mean):
-        probability *= share * (theta + count) / (count + 1.0)
+        inverse = _INVERSE[count] if count < len(_INVERSE) else 1.0 / (count + 1)
+        probability *= share * (theta + count) * inverse
         cumulative += probability
-        count += 1.0
+        count += 1
     return count
 
 

@@ -23,6 +23,7 @@ from ._metrics import Metric, update_metrics
 
 PIT = "pit"
 _NULL_BAND = 2.5, 97.5  # per cent
+_EXPECTED_EVERY = 4  # draws: without the noise of counts, fewer latent states are as good
 
 
 @single_threaded()
@@ -128,7 +129,7 @@ def ppc(
                 draws = Replicates(model, data, everyone, seed=seed, latent=latent)
                 comparison = _Comparison(chosen, observed, each_draw=is_best)
                 for number in range(n_samples):
-                    comparison.add(draws, number)
+                    comparison.add(draws, number, expected=number % _EXPECTED_EVERY == 0)
                 rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in comparison.distances()]
             if is_best and chosen:
                 best[name] = comparison
@@ -193,13 +194,13 @@ class _Comparison:
         self._n, self._n_above, self._n_ties, self._mean, self._squares, self._expected = np.zeros(
             (6, *observed.shape)
         )
-        self._n_draws = 0
+        self._n_expected = 0
         self._by_draw: list[list[float]] = []
         self._last = observed
 
-    def add(self, draws: Replicates, number: int) -> None:
-        """One more draw."""
-        draw = draws.draw(number, expected=bool(self._linear.any()))
+    def add(self, draws: Replicates, number: int, *, expected: bool) -> None:
+        """One more draw; with what is expected of it."""
+        draw = draws.draw(number, expected=expected and bool(self._linear.any()))
         values = _evaluate(self.checks, draw.counts)
         defined = np.isfinite(values)
         self._n += defined
@@ -210,7 +211,7 @@ class _Comparison:
         self._n_ties += values == self.observed
         if draw.expected is not None:
             self._expected += _evaluate(self.checks, draw.expected)
-        self._n_draws += 1
+            self._n_expected += 1
         if self._each_draw:
             self._by_draw.append(_distances(self.observed, values))
         self._last = values
@@ -223,7 +224,7 @@ class _Comparison:
     @property
     def expected(self) -> Floats:
         """Expected value given the drawn latent states, where it has a closed form."""
-        return np.where(self._linear[:, None], self._expected / self._n_draws, np.nan)
+        return np.where(self._linear[:, None], self._expected / max(self._n_expected, 1), np.nan)
 
     @property
     def deviation(self) -> Floats:
