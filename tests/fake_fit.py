@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse, stats
 
 from zinbtools._keys import Keys
+from zinbtools.stats.calibration import ResidualSums
 
 MODELS = ("nb", "zinb")
+CHECKS = ("dropout_ratio", "zeros_to_expression", "cv")
 
 
 def fake_fit(
@@ -53,7 +57,12 @@ def fake_fit(
     adata.var[keys.mean_dropout()] = pi.mean(axis=0)
     adata.var[keys.score] = gain.mean(axis=0)
     adata.var[keys.score_se] = gain.std(axis=0, ddof=1) / np.sqrt(test.sum())
-    checks = _checks(adata, counts[test], {m: means[m][test] for m in MODELS}, theta, pi[test], rng)
+    checks, distances = _checks(
+        adata, counts[test], {m: means[m][test] for m in MODELS}, theta, pi[test], rng
+    )
+    residuals = {
+        m: _residuals(counts[test], means[m][test], theta, pi[test] * (m == "zinb"), rng) for m in MODELS
+    }
     adata.uns[keys.uns] = {
         "params": {
             "models": list(MODELS),
@@ -65,7 +74,26 @@ def fake_fit(
         },
         "history": _history(rng),
         "metrics": _metrics(adata, keys, checks, float(pi.mean())),
-        "ppc": {"genes": checks, "n_samples": 20, "split": "test"},
+        "ppc": {
+            "genes": checks,
+            "ks": distances,
+            "checks": pd.DataFrame(
+                {
+                    "check": CHECKS,
+                    "label": ["share of zeros", "zeros / mean non-zero count", "coefficient of variation"],
+                    "direction": "both",
+                    "reference": "",
+                }
+            ),
+            "residuals": pd.DataFrame({"gene": adata.var_names.to_numpy()}).assign(
+                **{f"{m}_{k}": v for m in MODELS for k, v in residuals[m].test()._asdict().items()}
+            ),
+            "residual_histograms": {m: residuals[m].histogram for m in MODELS},
+            "n_samples": 20,
+            "n_null": 19,
+            "split": "test",
+            "latent": "posterior",
+        },
     }
     return adata
 
@@ -77,22 +105,52 @@ def _checks(
     theta: np.ndarray,
     pi: np.ndarray,
     rng: np.random.Generator,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     draws: dict[str, list[dict[str, np.ndarray]]] = {m: [] for m in MODELS}
     for m in MODELS:
-        for _ in range(20):
+        for _ in range(39):
             draw = rng.poisson(rng.gamma(theta, means[m] / theta))
             if m == "zinb":
                 draw = np.where(rng.random(draw.shape) < pi, 0, draw)
             draws[m].append(_discrepancies(draw))
     observed = _discrepancies(counts)
-    tables = []
-    for check in observed:
-        predicted = {m: np.mean([d[check] for d in draws[m]], axis=0) for m in MODELS}
-        tables.append(
-            pd.DataFrame({"gene": adata.var_names, "check": check, "observed": observed[check], **predicted})
-        )
-    return pd.concat(tables, ignore_index=True)
+    tables, distances = [], []
+    for check in CHECKS:
+        drawn = {m: np.array([d[check] for d in draws[m]]) for m in MODELS}
+        first = {m: drawn[m][:20] for m in MODELS}
+        predicted = {m: first[m].mean(axis=0) for m in MODELS}
+        columns = {"gene": adata.var_names, "check": check, "observed": observed[check], **predicted}
+        columns |= {f"{m}_expected": np.full(adata.n_vars, np.nan) for m in MODELS}
+        columns |= {f"{m}_sd": first[m].std(axis=0, ddof=1) for m in MODELS}
+        columns |= {f"{m}_tail": ((first[m] > observed[check]).sum(axis=0) + 0.5) / 21 for m in MODELS}
+        tables.append(pd.DataFrame(columns))
+        for m in MODELS:
+            null = [_ks(draw, predicted[m]) for draw in drawn[m][20:]]
+            ks, each = _ks(observed[check], predicted[m]), [_ks(observed[check], d) for d in first[m]]
+            row = {"check": check, "model": m, "ks": ks, "position": (np.sum(null < ks) + 0.5) / 20}
+            row |= {"null_mean": np.mean(null), "null_low": min(null), "null_high": max(null)}
+            between = np.mean([_ks(a, b) for a, b in pairwise(drawn[m])])
+            distances.append(
+                row | {"ks_draw": np.mean(each), "ks_draw_sd": np.std(each), "ks_draw_null": between}
+            )
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(distances)
+
+
+def _ks(first: np.ndarray, second: np.ndarray) -> float:
+    defined = np.isfinite(first) & np.isfinite(second)
+    return stats.ks_2samp(first[defined], second[defined]).statistic
+
+
+def _residuals(
+    counts: np.ndarray, mean: np.ndarray, theta: np.ndarray, pi: np.ndarray, rng: np.random.Generator
+) -> ResidualSums:
+    p = theta / (theta + mean)
+    below, point = stats.nbinom.cdf(counts - 1, theta, p), stats.nbinom.pmf(counts, theta, p)
+    below, point = (
+        np.where(counts > 0, pi, 0) + (1 - pi) * below,
+        np.where(counts > 0, 0, pi) + (1 - pi) * point,
+    )
+    return ResidualSums.from_residuals(below + rng.random(counts.shape) * point)
 
 
 def _discrepancies(counts: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
-from scipy import sparse
+from scipy import sparse, stats
 
 from zinbtools import get
 
@@ -16,6 +16,8 @@ FRAMES = {
     "metrics_df": "tl.fit_nb_zinb",
     "history_df": "tl.fit_nb_zinb",
     "ppc_df": "tl.ppc",
+    "ppc_ks_df": "tl.ppc",
+    "calibration_df": "tl.ppc",
     "dropout_df": "tl.fit_nb_zinb",
     "zi_genes_df": "tl.zi_scores",
     "zero_study_df": "tl.fit_nb_zinb",
@@ -57,7 +59,7 @@ def test_a_file_gives_the_same_frames(name: str, adata: AnnData, tmp_path: Path)
         assert read == plain
 
 
-@pytest.mark.parametrize("name", ["metrics_df", "history_df", "ppc_df"])
+@pytest.mark.parametrize("name", ["metrics_df", "history_df", "ppc_df", "ppc_ks_df", "calibration_df"])
 def test_a_changed_frame_does_not_change_the_object(name: str, adata: AnnData) -> None:
     frame = getattr(get, name)(adata)
     frame.iloc[:, -1] = 0.0
@@ -79,6 +81,40 @@ def test_ppc_has_a_row_per_gene_check_and_model(adata: AnnData) -> None:
     back = tidy.pivot_table(index=["check", "gene"], columns="model", values="predicted", dropna=False)
     there = wide.set_index(["check", "gene"]).sort_index()
     pd.testing.assert_frame_equal(back[["nb", "zinb"]], there[["nb", "zinb"]], check_names=False)
+
+
+def test_ppc_errors_and_p_values_follow_from_the_table(adata: AnnData) -> None:
+    results = adata.uns["zinbtools"]["ppc"]
+    wide = results["genes"]
+    wide.loc[wide["check"] == "dropout_ratio", "nb_expected"] = 0.25
+    results["checks"]["direction"] = ["high", "both", "low"]
+    tidy = get.ppc_df(adata).query("model == 'nb'").reset_index(drop=True)
+    is_first = wide["check"] == "dropout_ratio"
+    np.testing.assert_array_equal(tidy["expected"], np.where(is_first, 0.25, wide["nb"]))
+    np.testing.assert_allclose(tidy["error"], wide["observed"] - tidy["expected"])
+    varies = wide["nb_sd"] > 0
+    assert 0 < (~varies).sum() < 20
+    np.testing.assert_allclose(tidy["z"][varies], (tidy["error"] / wide["nb_sd"])[varies])
+    assert tidy["z"][~varies].isna().all()
+    tail = wide["nb_tail"].to_numpy().reshape(3, -1)
+    expected = [tail[0], 2 * np.minimum(tail[1], 1 - tail[1]), 1 - tail[2]]
+    np.testing.assert_allclose(tidy["p_value"], np.concatenate(expected))
+
+
+def test_p_values_are_adjusted_within_a_model(adata: AnnData) -> None:
+    frame = get.calibration_df(adata)
+    assert list(frame)[:5] == ["gene", "model", "statistic", "p_value", "p_value_adjusted"]
+    for _, rows in frame.groupby("model"):
+        assert rows["gene"].tolist() == adata.var_names.tolist()
+        expected = stats.false_discovery_control(rows["p_value"])
+        np.testing.assert_allclose(rows["p_value_adjusted"], expected)
+
+
+@pytest.mark.parametrize(("missing", "name"), [("genes", "ppc_df"), ("residuals", "calibration_df")])
+def test_what_ppc_was_not_asked_for_is_said(adata: AnnData, missing: str, name: str) -> None:
+    del adata.uns["zinbtools"]["ppc"][missing]
+    with pytest.raises(KeyError, match=f"hold no '{missing}'; run zinbtools.tl.ppc with"):
+        getattr(get, name)(adata)
 
 
 def test_dropout_is_counted_where_the_fit_counted(adata: AnnData) -> None:

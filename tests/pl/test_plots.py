@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from fake_fit import fake_fit
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
+from scipy import stats
 
 from zinbtools import get, pl
 from zinbtools.pl._style import COLORS
@@ -57,7 +60,7 @@ def test_a_history_without_validation_is_drawn(adata: AnnData) -> None:
 
 
 def test_every_gene_is_at_its_observed_and_predicted_value(adata: AnnData) -> None:
-    table = get.ppc_df(adata).dropna()
+    table = get.ppc_df(adata).dropna(subset=["observed", "predicted"])
     for ax, check in zip(pl.ppc(adata), table["check"].unique(), strict=True):
         expected = table.loc[table["check"] == check, ["observed", "predicted"]].to_numpy()
         drawn = points_of(ax, 0)
@@ -69,7 +72,7 @@ def test_every_gene_is_at_its_observed_and_predicted_value(adata: AnnData) -> No
 
 def test_points_have_the_color_of_their_model(adata: AnnData) -> None:
     ax = pl.ppc(adata, checks="cv")[0]
-    table = get.ppc_df(adata).query("check == 'cv'").dropna()
+    table = get.ppc_df(adata).query("check == 'cv'").dropna(subset=["observed", "predicted"])
     colors = [to_hex(color) for color in ax.collections[0].get_facecolors()]
     drawn = {
         (round(x, 9), round(y, 9), c) for (x, y), c in zip(points_of(ax, 0).tolist(), colors, strict=True)
@@ -90,7 +93,75 @@ def test_the_legend_gives_the_distance_of_the_best_restart_and_the_last_split(ad
     results["metrics"] = type(metrics)(np.vstack([older, metrics, worse]), columns=metrics.columns)
     nb, zinb = legend_of(pl.ppc(adata, checks=["dropout_ratio"])[0])
     truth = metrics[metrics["metric"] == "ks_dropout_ratio"].set_index("model")["value"]
-    assert (nb, zinb) == (f"NB, KS {truth['nb']:.3f}", f"ZINB, KS {truth['zinb']:.3f}")
+    null = get.ppc_ks_df(adata).query("check == 'dropout_ratio'").set_index("model")
+    for label, model in ((nb, "nb"), (zinb, "zinb")):
+        low, high = null.loc[model, ["null_low", "null_high"]]
+        assert label == f"{model.upper()}, KS {truth[model]:.3f} ({low:.3f}–{high:.3f})"
+
+
+def test_without_a_null_the_legend_has_no_interval(adata: AnnData) -> None:
+    adata.uns["zinbtools"]["ppc"]["ks"][["null_low", "null_high"]] = np.nan
+    for kind in ("genes", "distribution"):
+        assert all("(" not in label for label in legend_of(pl.ppc(adata, kind=kind)[0]))
+
+
+@pytest.mark.parametrize("check", ["dropout_ratio", "cv"])
+def test_the_distribution_has_the_distance_as_its_largest_gap(adata: AnnData, check: str) -> None:
+    results = adata.uns["zinbtools"]["ppc"]
+    results["genes"] = results["genes"].dropna(subset=["observed", "nb", "zinb"])
+    table = get.ppc_df(adata).query("check == @check")
+    ax = pl.ppc(adata, kind="distribution", checks=check)[0]
+    *models, seen = ax.lines
+    assert len(ax.collections) == 2
+    at = np.sort(np.concatenate([line.get_xdata() for line in ax.lines]))
+
+    def share_up_to(line: Any) -> np.ndarray:
+        x, y = line.get_xdata(), line.get_ydata()
+        assert (y[0], y[-1]) == (0, 1)
+        return np.where(at < x[0], 0, y[x.searchsorted(at, "right") - 1])
+
+    for line, model in zip(models, ("nb", "zinb"), strict=True):
+        drawn = table[table["model"] == model]
+        np.testing.assert_array_equal(line.get_xdata()[1:], np.sort(drawn["predicted"]))
+        np.testing.assert_array_equal(seen.get_xdata()[1:], np.sort(drawn["observed"]))
+        expected = stats.ks_2samp(drawn["observed"], drawn["predicted"]).statistic
+        assert abs(share_up_to(line) - share_up_to(seen)).max() == pytest.approx(expected)
+        assert to_hex(line.get_color()) == COLORS[model].lower()
+
+
+def test_the_kind_must_be_known(adata: AnnData) -> None:
+    with pytest.raises(ValueError, match="kind must be 'genes' or 'distribution', found 'pie'"):
+        pl.ppc(adata, kind="pie")
+
+
+# calibration
+
+
+@pytest.mark.parametrize("gene", [None, "gene7"])
+def test_histograms_are_those_of_the_residuals(adata: AnnData, gene: str | None) -> None:
+    ax = pl.calibration(adata, gene=gene)
+    histograms = adata.uns["zinbtools"]["ppc"]["residual_histograms"]
+    for patch, model in zip(ax.patches[:2], ("nb", "zinb"), strict=True):
+        counts = histograms[model].sum(0) if gene is None else histograms[model][7]
+        values, edges, _ = patch.get_data()
+        np.testing.assert_allclose(values, 20 * counts / counts.sum())
+        assert values.mean() == pytest.approx(1)
+        assert (edges[0], edges[-1]) == (0, 1)
+    frame = get.calibration_df(adata)
+    for label, model in zip(legend_of(ax), ("nb", "zinb"), strict=True):
+        found = frame[frame["model"] == model]
+        p_value = found.loc[found["gene"] == gene, "p_value"].sum()
+        share = 100 * (found["p_value_adjusted"] < 0.05).mean()
+        end = f"{share:.0f} % of genes rejected" if gene is None else f"p = {p_value:.2g}"
+        assert label == f"{model.upper()}, {end}"
+
+
+def test_genes_without_residuals_are_refused(adata: AnnData) -> None:
+    with pytest.raises(KeyError, match="'Actb' has no residuals; name one of the 60 genes"):
+        pl.calibration(adata, gene="Actb")
+    del adata.uns["zinbtools"]["ppc"]["residuals"]
+    with pytest.raises(KeyError, match="run zinbtools.tl.ppc with checks='pit' first"):
+        pl.calibration(adata)
 
 
 def test_checks_and_axes_that_do_not_fit_are_refused(adata: AnnData) -> None:

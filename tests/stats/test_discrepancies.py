@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from zinbtools.stats.discrepancies import CHECKS, GeneStatistics, ks_distance
+from zinbtools.stats.discrepancies import CHECKS, Check, GeneStatistics, ks_distance, zeros_by_mean
 
-FIELDS = ("n_zeros", "total", "total_of_squares")
+FIELDS = ("n_zeros", "n_ones", "total", "total_of_squares", "maximum")
 COUNTS = hnp.arrays(
     np.int64,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8),
@@ -42,7 +42,12 @@ def assert_same(one: GeneStatistics, other: GeneStatistics) -> None:
 @pytest.mark.parametrize("array_type", ARRAY_TYPES.values(), ids=ARRAY_TYPES)
 def test_every_array_type_gives_the_exact_sums(array_type: Callable[[Any], Any]) -> None:
     expected = GeneStatistics(
-        5, np.array([2.0, 0, 5, 0]), EXAMPLE.sum(0).astype(float), (EXAMPLE**2).sum(0).astype(float)
+        n_cells=5,
+        n_zeros=np.array([2.0, 0, 5, 0]),
+        n_ones=np.array([1.0, 2, 0, 0]),
+        total=EXAMPLE.sum(0).astype(float),
+        total_of_squares=(EXAMPLE**2).sum(0).astype(float),
+        maximum=np.array([60_001.0, 5001, 0, 7]),
     )
     assert_same(GeneStatistics.from_counts(array_type(EXAMPLE)), expected)
 
@@ -88,14 +93,59 @@ def test_checks_on_genes_at_the_edge() -> None:
 
 def test_checks_without_a_cell_are_undefined() -> None:
     nothing = GeneStatistics.from_counts(np.empty((0, 3)))
-    for check in (*CHECKS.values(), lambda genes: genes.mean):
+    for check in CHECKS.values():
         assert np.isnan(check(nothing)).all()
 
 
+@given(COUNTS)
+def test_the_other_checks_are_those_of_numpy(counts: NDArray[np.int64]) -> None:
+    genes = GeneStatistics.from_counts(counts)
+    np.testing.assert_allclose(CHECKS["mean"](genes), counts.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(CHECKS["variance"](genes), counts.var(0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(CHECKS["maximum"](genes), counts.max(0))
+    np.testing.assert_allclose(CHECKS["one_ratio"](genes), (counts == 1).mean(0), rtol=1e-14)
+
+
+def test_zeros_by_mean_average_over_genes_of_similar_mean() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(1, 1, 103), (50, 103))
+    genes = GeneStatistics.from_counts(counts)
+    found = zeros_by_mean(genes, n_bins=10)
+    order = np.argsort(counts.mean(0), kind="stable")
+    zeros = (counts == 0).mean(0)[order]
+    sizes = [11, 11, 11, *[10] * 7]  # as equal as they can be
+    for start, size in zip(np.cumsum([0, *sizes[:-1]]), sizes, strict=True):
+        np.testing.assert_allclose(found[order][start : start + size], zeros[start : start + size].mean())
+
+
+def test_linear_checks_are_linear_in_the_sums() -> None:
+    """So that the check of expected sums is the expected check."""
+    rng = np.random.default_rng(1)
+    first, second = (GeneStatistics.from_counts(rng.poisson(2, (9, 5))) for _ in range(2))
+    values = {field: (getattr(first, field) + getattr(second, field)) / 2 for field in FIELDS}
+    middle = GeneStatistics(n_cells=9, **values)
+    linear = [check for check in CHECKS.values() if check.linear]
+    assert {check.name for check in linear} == {"dropout_ratio", "mean", "one_ratio"}
+    for check in linear:
+        np.testing.assert_allclose(check(middle), (check(first) + check(second)) / 2, rtol=1e-14)
+
+
 def test_every_check_is_registered_under_its_name() -> None:
-    assert list(CHECKS) == ["dropout_ratio", "zeros_to_expression", "cv"]
+    assert list(CHECKS)[:3] == ["dropout_ratio", "zeros_to_expression", "cv"]
     assert [check.name for check in CHECKS.values()] == list(CHECKS)
     assert all(check.label and check.description and check.reference for check in CHECKS.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "a/b"}, "name must be letters, digits and underscores, found 'a/b'"),
+        ({"name": "a", "direction": "up"}, "direction must be 'both', 'high' or 'low', found 'up'"),
+    ],
+)
+def test_checks_refuse_what_results_cannot_hold(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Check(function=lambda genes: genes.mean, label="a", **arguments)
 
 
 def test_statistics_refuse_what_they_cannot_sum() -> None:
@@ -123,6 +173,9 @@ def test_ks_is_the_largest_gap_of_the_distribution_functions(values: NDArray[np.
     at = np.arange(-4, 5)[:, None]
     gap = np.abs((values <= at).mean(1) - (other <= at).mean(1)).max()
     distance = ks_distance(values, other)
+    with np.errstate(divide="ignore"):  # scipy's p-value of a single gene
+        expected = stats.ks_2samp(values, other, method="asymp").statistic
+    assert distance == pytest.approx(expected, abs=1e-12)
     assert distance == pytest.approx(gap, abs=1e-12)
     assert distance * values.size == pytest.approx(round(distance * values.size), abs=1e-9)
     assert ks_distance(other, values) == pytest.approx(distance, abs=1e-12)

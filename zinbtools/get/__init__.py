@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
-from ._frames import dropout_df, history_df, metrics_df, ppc_df, zero_study_df, zi_genes_df
+from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zi_genes_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
 
 __all__ = [
     "NLLDifference",
+    "calibration_df",
     "dropout_df",
     "expected_counts",
     "history_df",
@@ -21,6 +23,7 @@ __all__ = [
     "nll_difference",
     "posterior_dropout",
     "ppc_df",
+    "ppc_ks_df",
     "zero_study_df",
     "zi_genes_df",
 ]

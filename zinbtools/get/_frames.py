@@ -92,42 +92,6 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return stored(adata, key, "history", "tl.fit_nb_zinb").copy()
 
 
-def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Posterior predictive checks, one row per gene, check and model.
-
-    Parameters
-    ----------
-    adata, key
-        As for :func:`metrics_df`.
-
-    Returns
-    -------
-    Columns ``gene``, ``check``, ``model``, ``observed`` and ``predicted``; the prediction is the mean
-    over the posterior predictive draws. NaN where a check is undefined for a gene, which is so when the
-    gene has no count among the checked cells.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.ppc` was not run on the fit.
-
-    Examples
-    --------
-    >>> import zinbtools as zt
-    >>> adata = zt.simulate.zisynth(n_obs=400)
-    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
-    >>> zt.tl.ppc(adata, n_samples=5)
-    >>> zt.get.ppc_df(adata).columns.tolist()
-    ['gene', 'check', 'model', 'observed', 'predicted']
-    """
-    wide = stored(adata, key, "ppc", "tl.ppc")["genes"]
-    models = [model for model in ("nb", "zinb") if model in wide]
-    tidy = wide.melt(
-        id_vars=["gene", "check", "observed"], value_vars=models, var_name="model", value_name="predicted"
-    )
-    return tidy[["gene", "check", "model", "observed", "predicted"]]
-
-
 def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Observed and expected share of zeros of each fitted gene.
 

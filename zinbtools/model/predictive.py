@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy import special
 from torch import Tensor
 
 from ..stats.discrepancies import GeneStatistics
-from .data import CountData
-from .distributions import ZeroInflatedNegativeBinomial
+from .data import Batch, CountData
+from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
+from .draw_kernels import CELLS, MAXIMUM, N_SUMS, ONES, POSITIVE, SQUARES, TOTAL, add_counts, add_expected
 from .layers import Streams
-from .vae import CountVAE
+from .vae import CountParameters, CountVAE, Gaussian, Posterior
 
 # Latent draws are made block by block, each from a seed of its own, so that any cell can be computed alone.
 BLOCK = 128
+
+# Where the latent states of replicated cells come from, see `Replicates`.
+Latent = Literal["posterior", "fixed", "prior"]
 
 
 class Expectation(NamedTuple):
@@ -85,23 +91,151 @@ def expectations(
         )
 
 
-@torch.no_grad()
-def predictive_statistics(
-    model: CountVAE, data: CountData, cells: Tensor, *, n_samples: int, seed: int
-) -> Iterator[GeneStatistics]:
-    """Sums per gene over replicated counts of the given cells, one per posterior predictive draw.
+class Draw(NamedTuple):
+    """Sums over replicated counts, and their expected values given the same latent states, if asked for."""
 
-    A draw takes z and the library size from the posterior of each cell, then counts from the decoder.
+    counts: GeneStatistics
+    expected: GeneStatistics | None
+
+
+class Replicates:
+    """Replicated counts of some cells, as a stream of sums per gene: no count is kept.
+
+    A draw takes z and the log library size of each cell, then counts from the decoder. Each block of cells
+    of each draw has random numbers of its own, so that a draw does not depend on which others are made.
+
+    Parameters
+    ----------
+    model
+        One replicate in evaluation mode.
+    data, cells
+        The cells, by index.
+    seed
+        Of all draws.
+    latent
+        ``"posterior"``: each draw takes z and the library size from the posterior approximation anew.
+        ``"fixed"``: all draws share one draw of them. ``"prior"``: each draw takes them from the prior.
     """
-    streams = Streams([seed], data.device)
-    generator = torch.Generator(data.device).manual_seed(seed)
-    for _ in range(n_samples):
-        total = GeneStatistics.from_counts(np.zeros((0, data.n_genes)))
-        for batch in data.batches(cells, BLOCK):
-            parameters = model.draw_parameters(model.encode(batch), batch, streams)
-            counts = parameters.distribution().sample(generator)[0]
-            total += GeneStatistics.from_counts(counts.cpu().numpy())
-        yield total
+
+    def __init__(
+        self, model: CountVAE, data: CountData, cells: Tensor, *, seed: int, latent: Latent = "posterior"
+    ) -> None:
+        self._model, self._seed, self._latent = model, seed, latent
+        self._n_genes = data.n_genes
+        self._blocks = [self._encode(batch) for batch in data.batches(cells, BLOCK)]
+
+    @torch.no_grad()
+    def _encode(self, batch: Batch) -> tuple[Batch, Posterior]:
+        """What the decoder needs of a block of cells: not its counts, which would be as much as the data."""
+        latent = _prior(self._model, batch) if self._latent == "prior" else self._model.encode(batch)
+        nothing = batch.counts[:0]
+        places = batch.positions[:0]
+        return replace(
+            batch, counts=nothing, genes=places, positions=places, log1p=batch.log1p[:, :0].clone()
+        ), latent
+
+    def draw(self, number: int, *, expected: bool = False) -> Draw:
+        """Sums over the replicated counts of one draw; on request also what they are expected to be."""
+        sums, means = np.zeros((2, N_SUMS, self._n_genes))
+        for arrays, rng in self._parameters(number):
+            add_counts(*arrays, _words(rng, arrays[0].shape), rng, sums)
+            if expected:
+                add_expected(*arrays, means)
+        means[MAXIMUM] = np.nan
+        return Draw(_statistics(sums), _statistics(means) if expected else None)
+
+    @torch.no_grad()
+    def _parameters(self, number: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.random.Generator]]:
+        """Parameters of each block's counts as the kernels take them, and what to draw the counts with."""
+        for place, (batch, latent) in enumerate(self._blocks):
+            rng = _generator(self._seed, place, number)
+            noise = _Noise(_generator(self._seed, place) if self._latent == "fixed" else rng)
+            yield _as_arrays(self._model.draw_parameters(latent, batch, noise)), rng
+
+
+class _Noise(Streams):
+    """Standard normal numbers from a generator that is quicker to make than torch's."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__(())
+        self._rng = rng
+
+    def normal(self, *shape: int, like: Tensor) -> Tensor:
+        return torch.from_numpy(self._rng.standard_normal((1, *shape), dtype=np.float32)).to(like)
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def _words(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform random words of 16 bits."""
+    size = int(np.prod(shape))
+    return rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(shape)
+
+
+def _prior(model: CountVAE, batch: Batch) -> Posterior:
+    """The prior of the latent states, in the place of their posterior."""
+    shape = (1, len(batch), model.config.n_latent)
+    z = Gaussian(batch.log1p.new_zeros(shape), batch.log1p.new_ones(shape))
+    if model.library_encoder is None:
+        return Posterior(z, None)
+    return Posterior(z, Gaussian(*(moment.view(1, -1, 1) for moment in model.library_prior(batch))))
+
+
+def _as_arrays(parameters: CountParameters) -> tuple[np.ndarray, ...]:
+    """``log_mean``, ``theta`` and ``dropout_logit`` as the kernels take them."""
+    logit = parameters.dropout_logit
+    return (
+        parameters.log_mean[0].numpy(force=True),
+        parameters.log_theta[0].double().exp().numpy(force=True),
+        np.zeros((0, 0), dtype=np.float32) if logit is None else logit[0].numpy(force=True),
+    )
+
+
+def _statistics(sums: np.ndarray) -> GeneStatistics:
+    return GeneStatistics(
+        n_cells=int(sums[CELLS, 0]),
+        n_zeros=sums[CELLS] - sums[POSITIVE],
+        n_ones=sums[ONES],
+        total=sums[TOTAL],
+        total_of_squares=sums[SQUARES],
+        maximum=sums[MAXIMUM],
+    )
+
+
+@torch.no_grad()
+def quantile_residuals(model: CountVAE, data: CountData, cells: Tensor, *, seed: int) -> Iterator[np.ndarray]:
+    r"""Randomised quantile residuals of each cell and gene, block by block, (n_cells, n_genes) float64.
+
+    ``u = F(x - 1) + v [F(x) - F(x - 1)]`` with ``v`` uniform and F the distribution function of the count
+    given one draw of the cell's latent state (Dunn & Smyth 1996), the one that `Replicates` with the same
+    seed has as ``"fixed"``. If that is a draw from the exact posterior, it and the counts are distributed
+    as the true state and the counts are, and the residuals of a true model are uniform; given the mean of
+    many draws they would not be. In double precision.
+    """
+    precise = copy.deepcopy(model).double()
+    for place, batch in enumerate(data.batches(cells, BLOCK, torch.float64)):
+        rng = _generator(seed, place)
+        counts = precise.draw_parameters(precise.encode(batch), batch, _Noise(rng)).distribution()
+        x = batch.dense()[None]
+        point = counts.log_prob(x).exp()
+        below = (_distribution_function(counts, x) - point).clamp(min=0)
+        uniform = torch.from_numpy(rng.random(x.shape)).to(x)
+        yield (below + uniform * point)[0].clamp(max=1).numpy(force=True)
+
+
+def _distribution_function(counts: CountDistribution, x: Tensor) -> Tensor:
+    """``P(count <= x)``; by the incomplete beta function for positive ``x``."""
+    if isinstance(counts, ZeroInflatedNegativeBinomial):
+        return counts.dropout + (1 - counts.dropout) * _distribution_function(counts.base, x)
+    assert isinstance(counts, NegativeBinomial)
+    positive = x > 0
+    at, mu, theta = (
+        tensor.expand(x.shape)[positive].numpy(force=True) for tensor in (x, counts.mu, counts.theta)
+    )
+    above_zero = torch.from_numpy(special.betainc(theta, at + 1, theta / (theta + mu))).to(x)
+    return counts.zero_prob.expand(x.shape).masked_scatter(positive, above_zero)
 
 
 @torch.no_grad()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ._calibration import calibration
 from ._dropout import dropout
 from ._history import history
 from ._ppc import ppc
 from ._zero_study import zero_study
 from ._zi_scores import zi_scores
 
-__all__ = ["dropout", "history", "ppc", "zero_study", "zi_scores"]
+__all__ = ["calibration", "dropout", "history", "ppc", "zero_study", "zi_scores"]

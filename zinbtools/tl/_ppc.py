@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import reduce
+from operator import add
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,14 @@ from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
-from ..model.data import CountData
-from ..model.predictive import predictive_statistics
-from ..model.vae import CountVAE
-from ..stats.discrepancies import CHECKS, Check, GeneStatistics, ks_distance
+from ..model.predictive import Latent, Replicates, quantile_residuals
+from ..stats.calibration import ResidualSums, rank_position
+from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance
 from ._metrics import Metric, update_metrics
+
+PIT = "pit"
+_NULL_BAND = 2.5, 97.5  # per cent
+_EXPECTED_EVERY = 4  # draws: without the noise of counts, fewer latent states are as good
 
 
 @single_threaded()
@@ -26,14 +31,16 @@ def ppc(
     adata: AnnData,
     *,
     n_samples: int = 100,
-    checks: Sequence[str] = ("dropout_ratio", "zeros_to_expression", "cv"),
+    n_null: int = 100,
+    checks: str | Check | Sequence[str | Check] = ("dropout_ratio", "zeros_to_expression", "cv"),
     split: Literal["train", "validation", "test", "all"] = "test",
+    latent: Latent = "posterior",
     device: str = "auto",
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Posterior predictive checks: a number per gene from replicated counts against the same from the data.
+    r"""Posterior predictive checks: a number per gene from replicated counts against the same from the data.
 
     A draw takes z and the library size of each cell from the posterior, then counts from the decoder. The
     checks follow from sums over cells, so that draws stream through and nothing but genes x checks is kept.
@@ -44,11 +51,22 @@ def ppc(
         Object on which `zinbtools.tl.fit_nb_zinb` was run.
     n_samples
         Draws over which each predicted number is averaged.
+    n_null
+        Further draws of each model's best restart that take the place of the data, one after the other: the
+        distances that the model has from itself. 0 for none.
     checks
-        Names in `zinbtools.stats.discrepancies.CHECKS`: share of zeros, zeros to expression, coefficient of
-        variation.
+        Names in `zinbtools.stats.discrepancies.CHECKS`: ``"dropout_ratio"`` (share of zeros),
+        ``"zeros_to_expression"``, ``"cv"`` (coefficient of variation), ``"mean"``, ``"variance"``,
+        ``"maximum"``, ``"one_ratio"``, ``"zeros_by_mean"``; `zinbtools.stats.discrepancies.Check` objects
+        of one's own; and ``"pit"``, randomised quantile residuals of every count with a test of their
+        uniformity per gene.
     split
         Which cells; the study used the training cells.
+    latent
+        Where draws take the latent states from. ``"posterior"``: anew from each cell's posterior, as in the
+        study. As that has seen the counts, the tail probabilities of a true model are not uniform.
+        ``"fixed"``: one draw from the posterior, shared by all draws of counts; uniform if the posterior were
+        exact. ``"prior"``: whole new cells, uniform for a true model. Residuals are always as ``"fixed"``.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
@@ -63,81 +81,220 @@ def ppc(
     ``None``, or the copy. Sets:
 
     ``uns["zinbtools"]["ppc"]``
-        ``genes``: a table of gene, check, observed value and mean over draws of each model's best restart
-        (NaN where a check is undefined); ``n_samples``; ``split``.
+        ``genes``, ``checks``: see `zinbtools.get.ppc_df`; of each model's best restart, as the next two.
+        ``ks``: see `zinbtools.get.ppc_ks_df`. ``residuals`` and ``residual_histograms``, with ``"pit"``: see
+        `zinbtools.get.calibration_df`. ``n_samples``, ``n_null``, ``split``, ``latent``.
     ``uns["zinbtools"]["metrics"]``
         Rows ``ks_<check>`` per restart: Kolmogorov-Smirnov distance over genes between observed values and
-        means over draws, as in the study. The draws of a perfect model do not reach 0.
+        means over draws, as in the study. The draws of a perfect model do not reach 0: compare with the null.
 
     Raises
     ------
     KeyError
         If there is no fit.
     ValueError
-        If a check is not known or the split has no cells.
+        If a check is not known or does not give a number per gene, or the split has no cells.
 
     Examples
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
-    >>> zt.tl.ppc(adata, n_samples=5)
-    >>> zt.get.ppc_df(adata).shape
-    (300, 5)
+    >>> zt.tl.ppc(adata, n_samples=5, n_null=5)
+    >>> len(zt.get.ppc_df(adata)), len(zt.get.ppc_ks_df(adata))
+    (300, 6)
     """
     check_anndata(adata, copy)
-    names = [checks] if isinstance(checks, str) else list(checks)
-    if not names or set(names) - set(CHECKS):
-        raise ValueError(f"checks must be some of {', '.join(map(repr, CHECKS))}, found {checks!r}.")
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
+    chosen, residuals_wanted = _chosen(checks)
+    for argument, number, least in (("n_samples", n_samples, 1), ("n_null", n_null, 0)):
+        if number < least:
+            raise ValueError(f"{argument} must be at least {least}, found {number}.")
+    if latent not in get_args(Latent):
+        raise ValueError(f"latent must be one of {', '.join(map(repr, get_args(Latent)))}, found {latent!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split)
-    data = fit.data(adata, where)
-    chosen = [CHECKS[name] for name in names]
+    data, everyone = fit.data(adata, where), torch.as_tensor(cells, device=where)
     observed = _evaluate(chosen, data.statistics(cells))
     seed = integer(rng)
     rows: list[Metric] = []
-    columns = {"observed": observed}
+    distances: list[dict[str, Any]] = []
+    best: dict[str, _Comparison] = {}
+    residuals: dict[str, ResidualSums] = {}
     for name in fit.models:
         for restart in fit.restarts(name):
-            predicted = _predict(fit.load(name, where, restart), data, cells, chosen, n_samples, seed)
-            rows += [
-                Metric(name, restart, split, f"ks_{check.name}", ks_distance(a, b))
-                for check, a, b in zip(chosen, observed, predicted, strict=True)
-            ]
-            if restart == fit.best_restart(name):
-                columns[name] = predicted
+            is_best = restart == fit.best_restart(name)
+            model = fit.load(name, where, restart)
+            if chosen:
+                draws = Replicates(model, data, everyone, seed=seed, latent=latent)
+                comparison = _Comparison(chosen, observed, each_draw=is_best)
+                for number in range(n_samples):
+                    comparison.add(draws, number, expected=number % _EXPECTED_EVERY == 0)
+                rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in comparison.distances()]
+            if is_best and chosen:
+                best[name] = comparison
+                distances += comparison.against_null(name, draws, range(n_samples, n_samples + n_null))
+            if is_best and residuals_wanted:
+                blocks = quantile_residuals(model, data, everyone, seed=seed)
+                residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
     genes = adata.var_names[fit.genes(adata)].to_numpy()
-    table = pd.DataFrame(
-        {
-            "gene": np.tile(genes, len(chosen)),
-            "check": np.repeat([check.name for check in chosen], len(genes)),
-        }
-        | {name: values.ravel() for name, values in columns.items()}
-    )
+    results: dict[str, Any] = {"n_samples": n_samples, "n_null": n_null, "split": split, "latent": latent}
+    if chosen:
+        results["genes"] = _genes_table(genes, chosen, observed, best)
+        results["ks"] = pd.DataFrame(distances)
+        results["checks"] = pd.DataFrame(
+            [(check.name, check.label, check.direction, check.reference) for check in chosen],
+            columns=["check", "label", "direction", "reference"],
+        )
+    if residuals:
+        results["residuals"] = _residuals_table(genes, residuals)
+        results["residual_histograms"] = {name: sums.histogram for name, sums in residuals.items()}
     target = writable(adata, copy)
-    update_metrics(target, fit.keys, rows)
-    target.uns[fit.keys.uns]["ppc"] = {"genes": table, "n_samples": n_samples, "split": split}
+    if rows:
+        update_metrics(target, fit.keys, rows)
+    target.uns[fit.keys.uns]["ppc"] = results
     return target if copy else None
 
 
-def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> np.ndarray:
+def _chosen(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], bool]:
+    """The checks, and whether residuals are wanted too."""
+    wanted = [checks] if isinstance(checks, str | Check) else list(checks)
+    known = [*CHECKS, PIT]
+    if not wanted or any(not isinstance(check, Check) and check not in known for check in wanted):
+        raise ValueError(
+            f"checks must be some of {', '.join(map(repr, known))} or Check objects, found {checks!r}."
+        )
+    chosen = [check if isinstance(check, Check) else CHECKS[check] for check in wanted if check != PIT]
+    names = [check.name for check in chosen]
+    if len(set(names)) < len(names):
+        raise ValueError(f"checks must have different names, found {', '.join(map(repr, names))}.")
+    return chosen, PIT in wanted
+
+
+def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> Floats:
     """Values of the checks, (n_checks, n_genes)."""
-    return np.stack([check(statistics) for check in checks])
+    values = np.empty((len(checks), statistics.total.size))
+    for row, check in zip(values, checks, strict=True):
+        found = np.asarray(check(statistics), dtype=np.float64)
+        if found.shape != row.shape:
+            raise ValueError(
+                f"check {check.name!r} must give one number per gene, shape {row.shape}, found {found.shape}."
+            )
+        row[:] = found
+    return values
 
 
-def _predict(
-    model: CountVAE, data: CountData, cells: np.ndarray, checks: Sequence[Check], n_samples: int, seed: int
-) -> np.ndarray:
-    """Mean of the checks over those draws for which they are defined, (n_checks, n_genes)."""
-    total = np.zeros((len(checks), data.n_genes))
-    n_defined = np.zeros_like(total)
-    everyone = torch.as_tensor(cells, device=data.device)
-    for statistics in predictive_statistics(model, data, everyone, n_samples=n_samples, seed=seed):
-        values = _evaluate(checks, statistics)
-        total += np.nan_to_num(values, nan=0.0)
-        n_defined += ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return total / n_defined
+class _Comparison:
+    """What is observed against the draws of one restart, of which running sums are kept."""
+
+    def __init__(self, checks: Sequence[Check], observed: Floats, *, each_draw: bool) -> None:
+        self.checks, self.observed = checks, observed
+        self._linear = np.array([check.linear for check in checks])
+        self._each_draw = each_draw
+        self._n, self._n_above, self._n_ties, self._mean, self._squares, self._expected = np.zeros(
+            (6, *observed.shape)
+        )
+        self._n_expected = 0
+        self._by_draw: list[list[float]] = []
+        self._last = observed
+
+    def add(self, draws: Replicates, number: int, *, expected: bool) -> None:
+        """One more draw; with what is expected of it."""
+        draw = draws.draw(number, expected=expected and bool(self._linear.any()))
+        values = _evaluate(self.checks, draw.counts)
+        defined = np.isfinite(values)
+        self._n += defined
+        step = np.where(defined, values - self._mean, 0)
+        self._mean += step / np.maximum(self._n, 1)
+        self._squares += step * np.where(defined, values - self._mean, 0)
+        self._n_above += values > self.observed
+        self._n_ties += values == self.observed
+        if draw.expected is not None:
+            self._expected += _evaluate(self.checks, draw.expected)
+            self._n_expected += 1
+        if self._each_draw:
+            self._by_draw.append(_distances(self.observed, values))
+        self._last = values
+
+    @property
+    def predicted(self) -> Floats:
+        """Mean over the draws for which a check is defined."""
+        return np.where(self._n > 0, self._mean, np.nan)
+
+    @property
+    def expected(self) -> Floats:
+        """Expected value given the drawn latent states, where it has a closed form."""
+        return np.where(self._linear[:, None], self._expected / max(self._n_expected, 1), np.nan)
+
+    @property
+    def deviation(self) -> Floats:
+        """Standard deviation over draws; NaN for fewer than two."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self._n > 1, np.sqrt(self._squares / (self._n - 1)), np.nan)
+
+    @property
+    def tail(self) -> Floats:
+        """Share of draws above the observed value."""
+        defined = np.isfinite(self.observed) & (self._n > 0)
+        return np.where(defined, rank_position(self._n_above, self._n_ties, self._n), np.nan)
+
+    def distances(self) -> list[tuple[Check, float]]:
+        """The study's distance of each check."""
+        return list(zip(self.checks, _distances(self.observed, self.predicted), strict=True))
+
+    def against_null(self, model: str, draws: Replicates, numbers: range) -> list[dict[str, Any]]:
+        """Rows of the table of distances: further draws, which the prediction has not seen, are the data."""
+        predicted, null, between = self.predicted, [], []
+        for number in numbers:
+            values = _evaluate(self.checks, draws.draw(number).counts)
+            null.append(_distances(values, predicted))
+            between.append(_distances(values, self._last))
+            self._last = values
+        observed = np.array(_distances(self.observed, predicted))
+        by_draw = np.array(self._by_draw)
+        spread = by_draw.std(0, ddof=1) if len(by_draw) > 1 else np.full(len(self.checks), np.nan)
+        undefined = np.full((1, len(self.checks)), np.nan)
+        of_null = np.array(null) if null else undefined
+        columns = {
+            "ks": observed,
+            "position": rank_position((of_null < observed).sum(0), (of_null == observed).sum(0), len(null))
+            if null
+            else undefined[0],
+            "null_mean": of_null.mean(0),
+            **dict(zip(("null_low", "null_high"), np.percentile(of_null, _NULL_BAND, axis=0), strict=True)),
+            "ks_draw": by_draw.mean(0),
+            "ks_draw_sd": spread,
+            "ks_draw_null": np.array(between).mean(0) if between else undefined[0],
+        }
+        return [
+            {"check": check.name, "model": model} | {name: float(v[i]) for name, v in columns.items()}
+            for i, check in enumerate(self.checks)
+        ]
+
+
+def _distances(first: Floats, second: Floats) -> list[float]:
+    """KS distance of each check."""
+    return [ks_distance(a, b) for a, b in zip(first, second, strict=True)]
+
+
+def _genes_table(
+    genes: np.ndarray, checks: Sequence[Check], observed: Floats, best: dict[str, _Comparison]
+) -> pd.DataFrame:
+    columns = {
+        "gene": np.tile(genes, len(checks)),
+        "check": np.repeat([check.name for check in checks], len(genes)),
+        "observed": observed.ravel(),
+    }
+    columns |= {name: comparison.predicted.ravel() for name, comparison in best.items()}
+    columns |= {f"{name}_expected": comparison.expected.ravel() for name, comparison in best.items()}
+    columns |= {f"{name}_sd": comparison.deviation.ravel() for name, comparison in best.items()}
+    columns |= {f"{name}_tail": comparison.tail.ravel() for name, comparison in best.items()}
+    return pd.DataFrame(columns)
+
+
+def _residuals_table(genes: np.ndarray, residuals: dict[str, ResidualSums]) -> pd.DataFrame:
+    """Columns gene, then statistic, p value, location and spread of each model."""
+    columns = {"gene": genes}
+    for name, sums in residuals.items():
+        columns |= {f"{name}_{what}": values for what, values in sums.test()._asdict().items()}
+    return pd.DataFrame(columns)

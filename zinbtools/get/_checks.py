@@ -1,0 +1,186 @@
+"""Tables of the predictive checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ._lookup import stored
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MODELS = ("nb", "zinb")
+
+
+def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Posterior predictive checks, one row per gene, check and model.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.ppc` was run.
+    key
+        ``key_added`` of the fit to read.
+
+    Returns
+    -------
+    NaN where a check is undefined for a gene, as it may be when the gene has no count among the checked
+    cells.
+
+    ``gene``, ``check``, ``model``, ``observed``
+        What was checked, and its value in the data.
+    ``predicted``, ``sd``
+        Mean and standard deviation over the posterior predictive draws.
+    ``expected``
+        ``predicted`` without the noise of drawn counts where there is a closed form: shares of cells, means.
+    ``error``, ``z``
+        Observed minus expected value; the same over ``sd``, where that is not 0.
+    ``tail``
+        Share of the draws, the data among them, above the observed value, ties by half: near 0 where the
+        data have more than the model, near 1 where they have less.
+    ``p_value``
+        Of the tails that speak against a model by the check's direction; two-sided for the built-in ones.
+        Not one to reject by with ``latent="posterior"``: see :func:`zinbtools.tl.ppc`.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.ppc` was not run on the fit.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.ppc(adata, n_samples=5, n_null=0)
+    >>> zt.get.ppc_df(adata).columns.tolist()[:5]
+    ['gene', 'check', 'model', 'observed', 'predicted']
+    """
+    wide = _part(adata, key, "genes")
+    tidy = pd.concat([_of_model(wide, model) for model in MODELS if model in wide], ignore_index=True)
+    tidy["expected"] = tidy["expected"].fillna(tidy["predicted"])
+    tidy["error"] = tidy["observed"] - tidy["expected"]
+    tidy["z"] = (tidy["error"] / tidy["sd"]).where(tidy["sd"] > 0)
+    direction = _part(adata, key, "checks").set_index("check")["direction"]
+    tail, side = tidy["tail"], tidy["check"].map(direction)
+    two_sided = 2 * np.minimum(tail, 1 - tail)
+    tidy["p_value"] = np.select([side == "high", side == "low"], [tail, 1 - tail], two_sided)
+    return tidy
+
+
+def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Distances of the study between observed and predicted checks, with those that draws of the model have.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`ppc_df`.
+
+    Returns
+    -------
+    One row per check and model, NaN where no null was asked for:
+
+    ``check``, ``model``, ``ks``
+        Kolmogorov-Smirnov distance over genes between observed values and means over draws.
+    ``position``
+        Where that distance stands among those of draws that take the place of the data, from 0 to 1: near
+        1, the data are further from the prediction than the model's own draws are.
+    ``null_mean``, ``null_low``, ``null_high``
+        Mean of those distances, and the interval that holds 95 % of them.
+    ``ks_draw``, ``ks_draw_sd``
+        Mean and standard deviation of the distances between the data and single draws.
+    ``ks_draw_null``
+        Mean of the distances between two draws.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.ppc` was not run on the fit.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.ppc(adata, n_samples=5, n_null=5, checks="cv")
+    >>> zt.get.ppc_ks_df(adata)["position"].between(0, 1).all().item()
+    True
+    """
+    return _part(adata, key, "ks").copy()
+
+
+def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Whether the counts of each gene are distributed as predicted, one row per gene and model.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`ppc_df`; with ``"pit"`` among the checks.
+
+    Returns
+    -------
+    ``gene``, ``model``, ``statistic``, ``p_value``
+        Neyman's smooth test of the uniformity of the gene's randomised quantile residuals.
+    ``p_value_adjusted``
+        By Benjamini and Hochberg, over the genes of a model.
+    ``location``, ``spread``
+        Standard normal for a true model; positive where the counts are larger, or more spread out, than
+        predicted.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.ppc` was not run on the fit with ``"pit"`` among its checks.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> zt.tl.ppc(adata, checks="pit")
+    >>> zt.get.calibration_df(adata).shape
+    (100, 7)
+    """
+    from scipy.stats import false_discovery_control  # takes long to load, and few tables need it
+
+    wide = _part(adata, key, "residuals")
+    models = [model for model in MODELS if f"{model}_p_value" in wide]
+    tidy = pd.concat([_of_model(wide, model) for model in models], ignore_index=True)
+    adjusted = tidy.groupby("model")["p_value"].transform(false_discovery_control)
+    tidy.insert(4, "p_value_adjusted", adjusted)
+    return tidy
+
+
+def check_labels(adata: AnnData, key: str | None) -> dict[str, str]:
+    """Axis label of each check that was run."""
+    checks = _part(adata, key, "checks")
+    return dict(zip(checks["check"], checks["label"], strict=True))
+
+
+def residual_histograms(adata: AnnData, key: str | None) -> dict[str, np.ndarray]:
+    """Randomised quantile residuals of each gene by twentieths, (n_genes, 20), for each model."""
+    found = _part(adata, key, "residual_histograms")
+    return {model: np.asarray(found[model]) for model in MODELS if model in found}
+
+
+def _of_model(wide: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The columns of one model, without its name, which becomes a column of its own."""
+    names = [str(name) for name in wide]
+    others = [name for name in names if name == model or name.startswith(f"{model}_")]
+    shared = [name for name in names if name.split("_")[0] not in MODELS]
+    frame = wide[shared + others].rename(
+        columns={name: "predicted" if name == model else name.removeprefix(f"{model}_") for name in others}
+    )
+    frame.insert(len(shared) - ("observed" in shared), "model", model)
+    return frame
+
+
+def _part(adata: AnnData, key: str | None, part: str) -> Any:
+    found = stored(adata, key, "ppc", "tl.ppc")
+    if part not in found:
+        what = "checks='pit'" if part.startswith("residual") else "a check other than 'pit'"
+        raise KeyError(f"the predictive checks hold no {part!r}; run zinbtools.tl.ppc with {what} first.")
+    return found[part]

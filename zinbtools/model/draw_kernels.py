@@ -1,0 +1,124 @@
+"""Counts drawn from what the decoder says, and what is expected of them, summed over cells: compiled.
+
+B cells, G genes: ``log_mean`` (B, G), ``theta`` (1, G) or (B, G), ``dropout_logit`` (B, G), or (0, 0) for
+the NB. Rows of ``sums``, (6, G): cells, positive counts, ones, total, total of squares, maximum.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ._vector import compiled, exp, f32, log1p, wide_vectors
+
+CELLS, POSITIVE, ONES, TOTAL, SQUARES, MAXIMUM = range(6)
+N_SUMS = 6
+
+_WORDS = 65536.0  # how many numbers a word of 16 bits can be
+_LARGE_MEAN = 30.0  # from here on walking up the distribution function takes longer than drawing a rate
+_LARGEST_RATE = 2.0**31  # no data hold more
+_TAIL = 1e-3
+_INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
+
+
+@compiled
+def add_counts(
+    log_mean: np.ndarray,
+    theta: np.ndarray,
+    dropout_logit: np.ndarray,
+    words: np.ndarray,
+    rng: np.random.Generator,
+    sums: np.ndarray,
+) -> None:
+    """Draw a count for each entry and add it to ``sums``.
+
+    A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, and ``P(x > 0)``
+    is at most ``mu``: where ``v``, of which ``words``, (B, G) uint16, are the leading bits, is above that,
+    as it is for most entries of sparse data, the count is zero and nothing more need be computed.
+    """
+    wide_vectors()
+    n_cells, n_genes = log_mean.shape
+    means = np.empty(n_genes, dtype=np.float32)
+    candidates = np.empty(n_genes, dtype=np.int32)
+    ratios, zeros = np.empty((2, n_genes), dtype=np.float32)
+    for b in range(n_cells):
+        by_gene = theta[b if len(theta) > 1 else 0]
+        for g in range(n_genes):
+            means[g] = exp(log_mean[b, g])
+        n_candidates = 0
+        for g in range(n_genes):
+            candidates[n_candidates] = g
+            n_candidates += f32(words[b, g]) <= means[g] * f32(_WORDS)
+        for i in range(n_candidates):
+            dispersion = f32(by_gene[candidates[i]])
+            ratios[i] = means[candidates[i]] / dispersion
+            zeros[i] = exp(-dispersion * log1p(ratios[i]))
+        for i in range(n_candidates):
+            g = candidates[i]
+            if dropout_logit.size > 0 and rng.random() * (1.0 + math.exp(-dropout_logit[b, g])) < 1.0:
+                continue
+            mean = float(means[g])
+            if mean > _LARGE_MEAN:
+                count = rng.poisson(min(rng.standard_gamma(by_gene[g]) * mean / by_gene[g], _LARGEST_RATE))
+            else:
+                count = _invert((words[b, g] + rng.random()) / _WORDS, mean, by_gene[g], ratios[i], zeros[i])
+            if count > 0:
+                sums[POSITIVE, g] += 1.0
+                sums[ONES, g] += count == 1
+                sums[TOTAL, g] += count
+                sums[SQUARES, g] += float(count) * count
+                sums[MAXIMUM, g] = max(sums[MAXIMUM, g], count)
+    for g in range(n_genes):
+        sums[CELLS, g] += n_cells
+
+
+@compiled
+def _invert(above: float, mean: float, theta: float, ratio: float, zero: float) -> int:
+    """The smallest count with ``P(x > count) < above``, walking up from ``P(0)``, which is given.
+
+    That is known in single precision, which the far tail would notice: there it is computed anew.
+    """
+    probability = float(zero)
+    if above < _TAIL:
+        ratio = mean / theta
+        probability = math.exp(-theta * math.log1p(ratio))
+    below, share = 1.0 - above, ratio / (1.0 + ratio)
+    cumulative, count = probability, 0
+    # the second condition ends the walk where rounding keeps the sum from ever reaching 1
+    while cumulative <= below and (probability > 1e-18 or count < mean):
+        inverse = _INVERSE[count] if count < len(_INVERSE) else 1.0 / (count + 1)
+        probability *= share * (theta + count) * inverse
+        cumulative += probability
+        count += 1
+    return count
+
+
+@compiled
+def add_expected(
+    log_mean: np.ndarray, theta: np.ndarray, dropout_logit: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add what each entry is expected to contribute to ``sums``; the maximum is left as it is."""
+    wide_vectors()
+    n_cells, n_genes = log_mean.shape
+    part = np.zeros((4, n_genes), dtype=np.float32)  # of at most some hundred cells: single precision will do
+    for b in range(n_cells):
+        by_gene = theta[b if len(theta) > 1 else 0]
+        for g in range(n_genes):
+            mean, dispersion = exp(log_mean[b, g]), f32(by_gene[g])
+            ratio = mean / dispersion
+            exponent = -dispersion * log1p(ratio)
+            zero = exp(exponent)
+            kept = f32(1)
+            if dropout_logit.size > 0:
+                kept = f32(1) / (f32(1) + exp(dropout_logit[b, g]))
+            part[0, g] += kept * (f32(1) - zero)
+            part[1, g] += kept * zero * mean / (f32(1) + ratio)
+            part[2, g] += kept * mean
+            part[3, g] += kept * mean * (f32(1) + mean + ratio)
+    for g in range(n_genes):
+        sums[CELLS, g] += n_cells
+        sums[POSITIVE, g] += part[0, g]
+        sums[ONES, g] += part[1, g]
+        sums[TOTAL, g] += part[2, g]
+        sums[SQUARES, g] += part[3, g]

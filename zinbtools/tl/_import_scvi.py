@@ -1,0 +1,208 @@
+"""`import_scvi`: models that scvi-tools trained, as if `fit_nb_zinb` had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+
+from .. import __version__
+from .._anndata import SPLITS, Results, check_anndata, read_counts, read_split, storable, writable
+from .._covariates import store_covariates
+from .._fitted import count_data, resolve_device, weight_arrays
+from .._keys import Keys
+from .._rng import RNG, integers, seed_sequence
+from .._threads import single_threaded
+from ..model.config import Likelihood
+from ..model.training import EpochRecord, Training
+from ._fit import _affordable
+from ._metrics import metrics_table
+from ._outputs import describe, fit_metrics, history_table
+from ._scvi import Imported, convert
+
+
+@single_threaded()
+def import_scvi(
+    adata: AnnData,
+    model: Any,
+    *,
+    split: str | None = None,
+    n_draws: int = 25,
+    layers: Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
+    layer_memory: float = 4.0,
+    device: str = "auto",
+    rng: RNG = 0,
+    key_added: str | None = "scvi",
+    copy: bool = False,
+) -> AnnData | None:
+    """Take over SCVI models that scvi-tools trained, so that every verb can evaluate them.
+
+    The weights become those of zinbtools' own model, which computes the same function: no new training.
+    After it `zinbtools.tl.marginal_ll`, `zinbtools.tl.ppc` and the others work with ``key="scvi"``.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes with raw counts, in the layer that the model was set up with; those that it was
+        trained on or others, with the same genes and columns of ``obs``.
+    model
+        A trained ``scvi.model.SCVI`` with ``gene_likelihood`` ``"nb"`` or ``"zinb"``, or a list of one of
+        each, alike in everything else.
+    split
+        Column of ``obs`` that holds ``train``, ``validation`` and ``test``. By default the model's own
+        split, by the names of the cells; cells that it does not know are test cells.
+    n_draws, layers, layer_memory, device, rng, key_added, copy
+        As for `zinbtools.tl.fit_nb_zinb`.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets what `zinbtools.tl.fit_nb_zinb` does, under ``key_added``.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no SCVI model.
+    ValueError
+        If an option of the model has no counterpart (size factors, other likelihoods, encoded covariates,
+        layer normalisation, ...), if two models differ in more than their likelihood, or if the genes are
+        others.
+    KeyError
+        If a layer or a column that the model was set up with is missing.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> from scvi.model import SCVI  # doctest: +SKIP
+    >>> SCVI.setup_anndata(adata, layer="counts", batch_key="sample")  # doctest: +SKIP
+    >>> vae = SCVI(adata, gene_likelihood="nb")  # doctest: +SKIP
+    >>> vae.train()  # doctest: +SKIP
+    >>> zt.tl.import_scvi(adata, vae)  # doctest: +SKIP
+    >>> zt.tl.ppc(adata, split="validation", key="scvi")  # doctest: +SKIP
+    """
+    check_anndata(adata, copy)
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, found {n_draws}.")
+    sources = list(model) if isinstance(model, list | tuple) else [model]
+    imported = [convert(source) for source in sources]
+    one = _alike(imported)
+    keys = Keys(key_added)
+    genes = _genes(adata, one.genes)
+    counts = read_counts(adata, one.layer, genes, empty_genes=True)
+    draw_seed, elbo_seed = integers(seed_sequence(rng), 2)
+    labels = (
+        _own_split(adata, sources[0])
+        if split is None
+        else read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
+    )
+    where = resolve_device(device)
+    names = sorted(found.likelihood for found in imported)
+    wanted = _affordable(layers, names, adata, layer_memory)
+    data = count_data(adata, counts.matrix, one.covariates, where)
+    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
+    trainings: dict[Likelihood, Training] = {
+        found.likelihood: _training(found, source.history, where)
+        for found, source in sorted(zip(imported, sources, strict=True), key=lambda pair: pair[0].likelihood)
+    }
+    n_epochs = max(training.best_epoch[0] + 1 for training in trainings.values())
+    results = Results(
+        obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
+        uns={
+            "params": storable(
+                {
+                    **asdict(replace(one.model.config, max_epochs=max(n_epochs, 1))),
+                    "protocol": "scvi-tools",
+                    "models": names,
+                    "layer": one.layer,
+                    "var_names": adata.var_names.astype(str).tolist(),
+                    "fitted_genes": None if genes.all() else genes,
+                    "batch_key": one.covariates.batch_key,
+                    "categorical_covariate_keys": list(one.covariates.categorical),
+                    "continuous_covariate_keys": list(one.covariates.continuous),
+                    "covariates": store_covariates(one.covariates),
+                    "n_restarts": 1,
+                    "n_draws": n_draws,
+                    "draw_seed": draw_seed,
+                    "best_restart": dict.fromkeys(names, 0),
+                    "version": __version__,
+                    "scvi_version": sources[0].registry_.get("scvi_version"),
+                }
+            ),
+            "history": history_table(trainings),
+            "metrics": metrics_table(
+                row
+                for name, training in trainings.items()
+                for row in fit_metrics(name, training, data, members, [elbo_seed], draw_seed)
+            ),
+            "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
+        },
+    )
+    for name, training in trainings.items():
+        describe(results, keys, name, training, data, genes, wanted, n_draws, draw_seed)
+    target = writable(adata, copy)
+    results.write(target, keys)
+    return target if copy else None
+
+
+def _alike(imported: Sequence[Imported]) -> Imported:
+    """The first of one or two models that differ in their likelihood only."""
+    if not imported:
+        raise ValueError("model must be an SCVI model or a list of them, found an empty list.")
+    one = imported[0]
+    likelihoods = [found.likelihood for found in imported]
+    if len(set(likelihoods)) < len(likelihoods):
+        raise ValueError(
+            f"model must hold one model of each likelihood, found {', '.join(likelihoods)}; "
+            "import them under different key_added."
+        )
+    for other in imported[1:]:
+        if (other.model.config, other.covariates, other.layer) != (
+            one.model.config,
+            one.covariates,
+            one.layer,
+        ):
+            raise ValueError("model holds models of different set-up; import them under different key_added.")
+        if not other.genes.equals(one.genes):
+            raise ValueError("model holds models of different genes; import them under different key_added.")
+    return one
+
+
+def _genes(adata: AnnData, names: pd.Index) -> np.ndarray:
+    """Which genes are the model's, boolean, (n_vars,)."""
+    genes = adata.var_names.isin(names)
+    absent = names[~names.isin(adata.var_names)]
+    if len(absent):
+        raise ValueError(f"adata lacks {len(absent)} genes of the model, {str(absent[0])!r} among them.")
+    if not adata.var_names[genes].equals(names):
+        raise ValueError("adata has the model's genes in another order; put them in that of model.adata.")
+    return np.asarray(genes)
+
+
+def _own_split(adata: AnnData, source: Any) -> np.ndarray:
+    """The model's split; what it does not know is for testing."""
+    labels = np.full(adata.n_obs, "test", dtype=object)
+    for name, attribute in (("train", "train_indices"), ("validation", "validation_indices")):
+        members = getattr(source, attribute, None)
+        if members is not None and len(members):
+            labels[adata.obs_names.isin(source.adata.obs_names[np.asarray(members)])] = name
+    return labels
+
+
+def _training(found: Imported, history: dict[str, pd.DataFrame] | None, device: torch.device) -> Training:
+    """The converted model with the ELBOs that scvi-tools recorded, which has them with the opposite sign."""
+
+    def elbo(name: str) -> dict[int, float]:
+        frame = (history or {}).get(f"elbo_{name}")
+        if frame is None:
+            return {}
+        return dict(enumerate(-frame.iloc[:, 0].to_numpy(dtype=float)))
+
+    train, validation = elbo("train"), elbo("validation")
+    records = [
+        EpochRecord(0, epoch, value, validation.get(epoch, np.nan), np.nan) for epoch, value in train.items()
+    ] or [EpochRecord(0, 0, np.nan, np.nan, np.nan)]
+    return Training(found.model.to(device), [records[-1].epoch], records)
