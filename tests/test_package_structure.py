@@ -47,9 +47,17 @@ NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "datasets", "model", "s
 NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
 
 PUBLIC: dict[str, set[str]] = {
-    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zi_scores"},
-    "pl": {"history", "ppc", "dropout", "zero_study", "zi_scores"},
-    "get": {"model", "expected_counts", "posterior_dropout", "metrics_df", "ppc_df", "zi_genes_df"},
+    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "tune", "zi_scores"},
+    "pl": {"history", "tuning", "ppc", "dropout", "zero_study", "zi_scores"},
+    "get": {
+        "model",
+        "expected_counts",
+        "posterior_dropout",
+        "metrics_df",
+        "ppc_df",
+        "tuning_df",
+        "zi_genes_df",
+    },
     "simulate": {
         "zisynth",
         "mixed",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, ppc_df, zero_study_df, zi_genes_df
+from ._tuning import tuning_df, tuning_summary_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
@@ -21,6 +22,8 @@ __all__ = [
     "nll_difference",
     "posterior_dropout",
     "ppc_df",
+    "tuning_df",
+    "tuning_summary_df",
     "zero_study_df",
     "zi_genes_df",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ._dropout import dropout
 from ._history import history
 from ._ppc import ppc
+from ._tuning import tuning
 from ._zero_study import zero_study
 from ._zi_scores import zi_scores
 
-__all__ = ["dropout", "history", "ppc", "zero_study", "zi_scores"]
+__all__ = ["dropout", "history", "ppc", "tuning", "zero_study", "zi_scores"]
