@@ -22,7 +22,7 @@ from zinbtools.model.compiled import _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells, Training
 from zinbtools.model.vae import Shape
-from zinbtools.tl import _fit
+from zinbtools.tl import _setup
 
 N_OBS, N_VARS, N_LATENT = 300, 50, 10
 
@@ -442,7 +442,7 @@ def test_an_observed_library_fixes_the_sum_of_the_means(counts: AnnData) -> None
 def test_epochs_follow_from_the_number_of_training_cells(
     counts: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fit, "default_epochs", lambda n_cells: n_cells // 120)
+    monkeypatch.setattr(_setup, "default_epochs", lambda n_cells: n_cells // 120)
     fit(counts, max_epochs=None)
     assert counts.uns["zinbtools"]["params"]["max_epochs"] == 2
 
