@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     wait,
@@ -18,9 +17,10 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from itertools import repeat
 from numbers import Integral
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from ._checkpoints import Checkpoints, Died, fingerprint
+from ._cluster import Cluster, DaskClient
 from ._processes import Parcel, call, one_thread_for_children, spawned
 
 __all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
@@ -32,15 +32,6 @@ _DEATH = (
     "a worker process died before its job was done: it may have run out of memory (try a smaller n_jobs), or "
     "the script that started it lacks `if __name__ == '__main__':`."
 )
-
-
-@runtime_checkable
-class DaskClient(Protocol):
-    """What is used of a `dask.distributed.Client`, which is not needed to be installed."""
-
-    def scatter(self, data: Any, *, broadcast: bool, hash: bool) -> Any: ...
-
-    def get_executor(self, **options: Any) -> Executor: ...
 
 
 def run(
@@ -118,7 +109,7 @@ def workers(
     if isinstance(executor, Executor):
         yield Workers(function, _Given(executor, function))
     elif executor is not None:
-        yield Workers(function, _Cluster(executor, function))
+        yield Workers(function, Cluster(executor, function))
     elif n_jobs == 1:
         yield Workers(function, None)
     else:
@@ -261,27 +252,3 @@ class _Given:
 
     def ready_again(self, error: BaseException) -> bool:
         return False
-
-
-class _Cluster:
-    """A dask cluster. Workers hold the function; the data that come with it travel once."""
-
-    def __init__(self, client: DaskClient, function: Callable[..., Any]) -> None:
-        from distributed import KilledWorker
-
-        self.deaths = (CancelledError, KilledWorker)
-        self._client, self._parcel = client, Parcel(function)
-        self._executor = client.get_executor(pure=False)
-        self._scatter()
-
-    def _scatter(self) -> None:
-        self._function = self._client.scatter(self._parcel, broadcast=True, hash=False)
-
-    def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
-        return self._executor.submit(call, self._function, job)
-
-    def ready_again(self, error: BaseException) -> bool:
-        if not isinstance(error, CancelledError):
-            return False  # the scheduler has tried it again already
-        self._scatter()  # the last worker that held it is gone
-        return True

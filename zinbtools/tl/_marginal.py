@@ -14,7 +14,7 @@ from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
-from ..jobs import check_workers, run
+from ..jobs import DaskClient, check_workers, run
 from ..model.marginal import marginal_log_likelihood
 from ._metrics import Metric, update_metrics
 
@@ -27,7 +27,7 @@ def marginal_ll(
     split: Literal["train", "validation", "test", "all"] = "test",
     device: str = "auto",
     n_jobs: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | DaskClient | None = None,
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,
