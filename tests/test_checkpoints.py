@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -164,9 +165,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_run_killed_three_times_and_resumed_gives_what_it_would_have_given(
-    n_jobs: int, tmp_path: Path
+@pytest.mark.parametrize(("n_jobs", "sent"), [(1, "SIGKILL"), (2, "SIGKILL"), (1, "SIGINT"), (2, "SIGINT")])
+def test_a_run_stopped_three_times_and_resumed_gives_what_it_would_have_given(
+    n_jobs: int, sent: str, tmp_path: Path
 ) -> None:
     (tmp_path / "script.py").write_text(KILLED)
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
@@ -186,8 +187,8 @@ def test_a_run_killed_three_times_and_resumed_gives_what_it_would_have_given(
             assert time.monotonic() < end
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.3))
-        script.kill()
-        script.wait()
+        script.send_signal(getattr(signal, sent))
+        script.wait(timeout=60)
         ages |= {path: path.stat().st_mtime_ns for path in folder.glob("*.npz") if path not in ages}
     assert 3 <= len(ages) < 40
     assert start().wait(timeout=60) == 0

@@ -315,6 +315,28 @@ def test_an_executor_gives_the_same_bits(counts: AnnData, reference: AnnData) ->
     assert_same_anndata(counts, reference)
 
 
+def test_a_resumed_fit_gives_the_same_bits(
+    counts: AnnData, tmp_path: Path, trainings: list[tuple[Cells, Training]]
+) -> None:
+    expected = fit(counts.copy(), n_restarts=3)
+    assert len(trainings) == 6
+    fit(counts.copy(), n_restarts=2, models="zinb", resume=tmp_path)
+    assert len(trainings) == 8
+    assert_same_results(fit(counts, n_restarts=3, resume=tmp_path), expected)
+    assert len(trainings) == 12
+    with pytest.raises(ValueError, match="resume: .* holds the jobs of another run, whose data was"):
+        fit(counts, rng=1, resume=tmp_path)
+
+
+def test_a_cluster_gives_the_same_bits(counts: AnnData, reference: AnnData) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert_same_results(fit(counts, executor=client), reference)
+
+
 def test_a_model_whose_restarts_all_fail_in_workers_leaves_the_object_as_it_was(counts: AnnData) -> None:
     before = counts.copy()
     with (

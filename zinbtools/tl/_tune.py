@@ -197,7 +197,12 @@ def tune(
         "n_samples": n_samples,
     }
     train_here = partial(evaluate, data=setup.data, shape=setup.shape, cells=setup.cells, **fixed)
-    identity = {"jobs": "tuning", "data": data_fingerprint(setup.data, setup.cells), **fixed}
+    identity = {
+        "jobs": "tuning",
+        "data": data_fingerprint(setup.data, setup.cells),
+        "device": setup.data.device.type,
+        **fixed,
+    }
     kept = None if resume is None else outcome_checkpoints(resume, identity)
     with workers(train_here, n_jobs=n_jobs, executor=executor) as crew:
         default = run_searches(searches, crew, checkpoints=kept, progress=progress)
