@@ -38,15 +38,15 @@ def in_order(results: object) -> list[object]:
     return [result for _, result in sorted(results)]
 
 
-def test_a_cluster_gets_shared_data_once(client: object) -> None:
+def test_a_cluster_gets_shared_data_not_once_per_job(client: object) -> None:
     shared = sample_jobs.Shared(7)
     function = partial(sample_jobs.times, shared=shared)
-    numbers = [3, 1, 2, 5, 4, 6]
+    numbers = list(range(20))
     products, processes, unpickled = zip(*in_order(jobs.run(function, numbers, executor=client)), strict=True)
     assert list(products) == [7 * number for number in numbers]
     assert os.getpid() not in processes
     assert len(set(processes)) <= 2
-    assert set(unpickled) == {1}
+    assert max(unpickled) <= 2  # under load dask may pass it on between workers once more
 
 
 def test_workers_compute_on_one_thread(client: object) -> None:
