@@ -94,6 +94,7 @@ def fake_fit(
             "split": "test",
             "latent": "posterior",
         },
+        "tuning": _tuning(rng),
     }
     return adata
 
@@ -184,6 +185,20 @@ def _history(rng: np.random.Generator) -> pd.DataFrame:
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def _tuning(rng: np.random.Generator) -> dict[str, object]:
+    n_trials, best = 8, {"nb": 171.0, "zinb": 168.0}
+    table = pd.DataFrame(
+        [(trial, m, "ok", "ok", best[m] + trial, 0.03) for trial in range(n_trials) for m in MODELS],
+        columns=["trial", "model", "status", "trial_status", "nll", "se"],
+    )
+    table["loss"] = table.groupby("trial")["nll"].transform("mean")
+    table["elbo"] = -table["nll"] - 3
+    table["n_hidden"] = np.repeat(rng.choice([64, 128], n_trials), 2)
+    summary = pd.DataFrame([(m, 0, best[m] + 2, best[m], 2.0, 0.3) for m in MODELS])
+    summary.columns = pd.Index(["model", "trial", "default_nll", "best_nll", "gain", "gain_se"])
+    return {"trials": table, "summary": summary, "best": {m: {"n_hidden": 64} for m in MODELS}}
 
 
 def _metrics(adata: AnnData, keys: Keys, checks: pd.DataFrame, mean_dropout: float) -> pd.DataFrame:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 N_UNPICKLED = 0
 
 
@@ -47,3 +49,33 @@ def sleep(seconds: float, *, folder: Path) -> None:
     """Leave a file that is named for this process, then sleep."""
     (folder / str(os.getpid())).touch()
     time.sleep(seconds)
+
+
+def fails_after(number: int, *, path: Path) -> float:
+    """The inverse; nothing has none, which is told once the file is there."""
+    while number == 0 and not path.exists():
+        time.sleep(0.01)
+    return 1 / number
+
+
+def killed_by(number: int, *, deadly: int) -> int:
+    if number == deadly:
+        killed(number)
+    return number
+
+
+def logged(number: int, *, folder: Path, deadly: int = -1, seconds: float = 0.3) -> int:
+    """Leave a file for this start, take a while; the deadly number kills its process the first time."""
+    n_before = len(list(folder.glob(f"{number}-*")))
+    (folder / f"{number}-{n_before}").touch()
+    time.sleep(seconds)
+    if number == deadly and not n_before:
+        killed(number)
+    return 10 * number
+
+
+def draws(seed: int) -> dict[str, Any]:
+    """Numbers of every kind that a checkpoint keeps, slowly."""
+    rng = np.random.default_rng(seed)
+    time.sleep(0.05)
+    return {"seed": seed, "loss": rng.normal(), "weights": rng.normal(size=3).astype(np.float32)}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from zinbtools import cli, simulate, tl
+from zinbtools import cli, get, simulate, tl
 
 QUICK = ["--max-epochs", "1"]
 
@@ -53,7 +53,7 @@ def test_help_is_quick_to_load() -> None:
     assert not {"torch", "scanpy", "anndata", "matplotlib", "numpy", "pandas"} & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["study", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["study", "--help"], ["tune", "--help"], ["--version"]])
 def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="^0$"):
         cli.main(words)
@@ -239,3 +239,106 @@ def test_a_warning_is_one_line(
     monkeypatch.setattr(cli, "study", warn)
     assert run(tmp_path, "--simulate", "zisynth") == 0
     assert capsys.readouterr().err == "zinbtools: UserWarning: mind the gap\n"
+
+
+# zinbtools tune, and what both commands share
+
+SEARCH = ["tune", "--simulate", "zisynth", "--n-obs", "100", "--max-epochs", "2", "--max-evals", "2"]
+
+
+def test_what_is_tuned_goes_into_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned, kept = tmp_path / "tuned", tmp_path / "kept"
+    words = [*SEARCH, "--space", "blog2019", "--resume", str(kept), "--out", str(tuned), "--quiet"]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    assert {path.name for path in tuned.iterdir()} == {
+        "tuned.h5ad",
+        "trials.csv",
+        "summary.csv",
+        "tuning.png",
+    }
+    adata = anndata.read_h5ad(tuned / "tuned.h5ad")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tuned / "trials.csv").iloc[:, :-1], get.tuning_df(adata).iloc[:, :-1]
+    )
+    best = adata.uns["zinbtools"]["tuning"]["best"]["nb"]
+    assert "default_nll" in printed
+    assert str(best["n_hidden"]) in printed
+    assert len(list(kept.glob("*.npz"))) == 6
+    words = ["study", str(tuned / "tuned.h5ad"), "--config", "tuned", *QUICK]
+    assert cli.main([*words, "--resume", str(tmp_path / "fits"), "--out", str(tmp_path / "study")]) == 0
+    assert len(list((tmp_path / "fits").glob("*.npz"))) == 2
+    params = anndata.read_h5ad(tmp_path / "study" / "annotated.h5ad").uns["zinbtools"]["params"]
+    assert params["n_hidden"] == best["n_hidden"]
+
+
+def test_the_search_is_the_one_of_the_verb(tmp_path: Path) -> None:
+    words = [*SEARCH, "--per-model", "--max-queue-len", "2", "--seed", "3", "--out", str(tmp_path), "--quiet"]
+    assert cli.main(words) == 0
+    expected = simulate.zisynth(lam=0.0, n_obs=100, rng=3)
+    settings = {"max_evals": 2, "max_epochs": 2, "shared": False, "max_queue_len": 2, "rng": 3}
+    tl.tune(expected, **settings, progress=False)
+    found = anndata.read_h5ad(tmp_path / "tuned.h5ad")
+    pd.testing.assert_frame_equal(get.tuning_df(found), get.tuning_df(expected), check_exact=True)
+
+
+def test_an_interrupted_search_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zinbtools.model import search
+
+    n_done = 0
+
+    def interrupt(*arguments: object, **options: object) -> object:
+        nonlocal n_done
+        n_done += 1
+        if n_done == 3:
+            raise KeyboardInterrupt
+        return train(*arguments, **options)
+
+    train, kept, out = search.train, tmp_path / "kept", tmp_path / "out"
+    monkeypatch.setattr(search, "train", interrupt)
+    assert cli.main([*SEARCH, "--resume", str(kept), "--out", str(out), "--quiet"]) == 130
+    assert error_of(capsys) == (
+        f"zinbtools: interrupted; nothing was written to {out}; the same command goes on from {kept}"
+    )
+    assert len(list(kept.glob("*.npz"))) == 2
+    assert not out.exists()
+    assert cli.main([*SEARCH, "--resume", str(kept), "--out", str(out), "--quiet"]) == 0
+    assert n_done == 7
+
+
+def test_a_study_can_run_on_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    found = []
+
+    def stop(*_: object, executor: object, **__: object) -> None:
+        found.append(executor.submit(abs, -3).result() if executor else None)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(tl, "fit_nb_zinb", stop)
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
+        words = ["--simulate", "zisynth", "--n-obs", "50"]
+        assert run(tmp_path, *words, "--dask", cluster.scheduler_address) == 1
+        assert run(tmp_path, *words) == 1
+    assert found == [3, None]
+
+
+def test_a_cluster_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--simulate", "zisynth", "--n-obs", "50", "--dask", "nowhere"]
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert run(tmp_path, *words) == 2
+    assert "--dask needs dask.distributed: pip install 'zinbtools[dask]'" in error_of(capsys)
+    monkeypatch.undo()
+    distributed = pytest.importorskip("distributed")
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", unreachable)
+    assert run(tmp_path, *words) == 2
+    assert error_of(capsys) == (
+        "zinbtools: error: cannot reach a dask scheduler at nowhere: Timed out trying to connect"
+    )

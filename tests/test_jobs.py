@@ -71,6 +71,32 @@ def test_a_killed_worker_is_told_in_a_sentence() -> None:
     assert str(caught.value).count(".") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_worker_costs_one_retry_and_nothing_else(tmp_path: Path) -> None:
+    log = partial(sample_jobs.logged, folder=tmp_path, deadly=2)
+    with jobs.workers(log, n_jobs=2) as crew:
+        assert in_order(crew.run(range(6))) == [10 * number for number in range(6)]
+        assert starts(tmp_path) == [0, 1, 2, 2, 3, 4, 5]
+        assert in_order(crew.run([7, 8])) == [70, 80]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_job_that_always_kills_its_worker_is_recorded(tmp_path: Path) -> None:
+    kept = jobs.Checkpoints(tmp_path / "kept", {})
+    one_kills = partial(sample_jobs.killed_by, deadly=1)
+    results = in_order(jobs.run(one_kills, [0, 1, 2], n_jobs=2, keys="abc", checkpoints=kept, deaths="yield"))
+    assert results[::2] == [0, 2]
+    assert isinstance(results[1], jobs.Died)
+    assert "a worker process died" in results[1].message
+    resumed = in_order(jobs.run(one_kills, [0, 1, 2], keys="abc", checkpoints=kept, deaths="yield"))
+    assert resumed == results
+
+
+def starts(folder: Path) -> list[int]:
+    """The jobs that were begun, once for each time."""
+    return sorted(int(path.name.split("-")[0]) for path in folder.iterdir())
+
+
 INTERRUPTED = """
 import sys
 from functools import partial
@@ -133,7 +159,7 @@ def test_threads_are_left_as_they_were() -> None:
     [
         ((0, None), ValueError, "n_jobs must be a whole number of at least 1, found 0"),
         ((1.5, None), ValueError, "n_jobs must be a whole number of at least 1, found 1.5"),
-        ((1, 2), TypeError, r"executor must be a concurrent\.futures\.Executor, found 2"),
+        ((1, 2), TypeError, r"executor must be a concurrent\.futures\.Executor or .*Client, found 2"),
         (
             (2, None, "cuda"),
             ValueError,

@@ -47,8 +47,8 @@ NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "datasets", "model", "s
 NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
 
 PUBLIC: dict[str, set[str]] = {
-    "tl": {"fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "zi_scores"},
-    "pl": {"history", "ppc", "calibration", "dropout", "zero_study", "zi_scores"},
+    "tl": {"fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zi_scores"},
+    "pl": {"history", "tuning", "ppc", "calibration", "dropout", "zero_study", "zi_scores"},
     "get": {
         "model",
         "expected_counts",
@@ -57,6 +57,7 @@ PUBLIC: dict[str, set[str]] = {
         "ppc_df",
         "ppc_ks_df",
         "calibration_df",
+        "tuning_df",
         "zi_genes_df",
     },
     "simulate": {

@@ -51,11 +51,11 @@ class Fitted:
         """Fitted models, in the order NB, ZINB."""
         return [name for name in ("nb", "zinb") if name in self.weights]
 
-    @property
-    def config(self) -> FitConfig:
-        # a file gives numpy's scalars back
+    def config(self, model: str) -> FitConfig:
+        """How a model was built and trained."""
         values = {field.name: self.params[field.name] for field in fields(FitConfig)}
-        return FitConfig(
+        values |= self.params.get("settings_of", {}).get(model, {})
+        return FitConfig(  # a file gives numpy's scalars back
             **{name: getattr(value, "item", lambda v=value: v)() for name, value in values.items()}
         )
 
@@ -133,7 +133,7 @@ class Fitted:
             n_groups=self.covariates.n_groups,
             n_covariates=self.covariates.n_columns,
         )
-        rebuilt = CountVAE(model, shape, self.config)
+        rebuilt = CountVAE(model, shape, self.config(model))
         rebuilt.load_state_dict(arrays)
         return rebuilt.to(device).eval()
 

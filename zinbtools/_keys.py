@@ -35,6 +35,11 @@ class Keys:
         """``obs``: train, validation or test."""
         return f"{self.uns}_split"
 
+    @property
+    def tuning_split(self) -> str:
+        """``obs``: train, validation or test while settings were tuned."""
+        return f"{self.uns}_tuning_split"
+
     def _prefixed(self, name: str) -> str:
         return f"{self.key_added}_{name}" if self.key_added else name
 

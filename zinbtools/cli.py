@@ -1,4 +1,4 @@
-"""The command line: ``zinbtools study counts.h5ad --out study``."""
+"""The command line: ``zinbtools study counts.h5ad --out study``, and ``tune`` in place of ``study``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ EPILOG = """examples:
 
 DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
 metrics.csv, genes.csv, ppc.csv, history.csv and figures/*.png, all of them once everything is done."""
+
+TUNE_EPILOG = """examples:
+  zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --n-jobs 4 --resume kept --out tuned
+  zinbtools study tuned/tuned.h5ad --layer counts --config tuned --out study
+
+DIR gets tuned.h5ad (the selected counts with the search in uns), trials.csv, summary.csv and tuning.png."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            study(arguments, command=shlex.join(["zinbtools", *words]))
+            verb = {"study": study, "tune": tune}[arguments.verb]
+            verb(arguments, command=shlex.join(["zinbtools", *words]))
     except KeyboardInterrupt:
-        print(f"zinbtools: interrupted; nothing was written to {arguments.out}", file=sys.stderr)
+        kept = f"; the same command goes on from {arguments.resume}" if arguments.resume else ""
+        print(f"zinbtools: interrupted; nothing was written to {arguments.out}{kept}", file=sys.stderr)
         return 130
     except (ValueError, KeyError, TypeError, OSError) as error:
         print(f"zinbtools: error: {_sentence(error)}", file=sys.stderr)
@@ -63,25 +72,37 @@ def parser() -> argparse.ArgumentParser:
         prog="zinbtools", description="Should these single-cell counts be zero-inflated?"
     )
     top.add_argument("--version", action="version", version=f"zinbtools {version('zinbtools')}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser(
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="verb")
+    study_command = commands.add_parser(
         "study",
         help="fit NB and ZINB, compare them on held-out cells, write tables and a report",
         description="Fit NB and ZINB to raw counts, compare them on held-out cells, write a report.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    source = command.add_argument_group("counts").add_mutually_exclusive_group(required=True)
-    source.add_argument("input", nargs="?", metavar="INPUT", type=Path, help="AnnData file: .h5ad or .zarr")
-    source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
-    _add_data_options(command)
-    _add_fit_options(command)
-    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
-    command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
+    _add_data_options(study_command)
+    _add_study_options(_add_fit_options(study_command))
+    tune_command = commands.add_parser(
+        "tune",
+        help="search for the settings that suit the data best",
+        description="Search for settings of the fit with hyperopt, on validation cells.",
+        epilog=TUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_data_options(tune_command)
+    _add_fit_options(tune_command)
+    _add_tune_options(tune_command.add_argument_group("search"))
+    for command in (study_command, tune_command):
+        _add_worker_options(command.add_argument_group("where to run"))
+        command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+        command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
 
 
 def _add_data_options(command: argparse.ArgumentParser) -> None:
+    source = command.add_argument_group("counts").add_mutually_exclusive_group(required=True)
+    source.add_argument("input", nargs="?", metavar="INPUT", type=Path, help="AnnData file: .h5ad or .zarr")
+    source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
     data = command.add_argument_group("data")
     data.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
     data.add_argument("--batch-key", metavar="KEY", help="column of obs with the batch")
@@ -101,9 +122,8 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_fit_options(command: argparse.ArgumentParser) -> None:
+def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     fit = command.add_argument_group("fit")
-    fit.add_argument("--restarts", type=_positive, default=1, metavar="N", help="fits per model (default: 1)")
     fit.add_argument(
         "--max-epochs", type=_positive, metavar="N", help="epochs at most (default: by data size)"
     )
@@ -112,12 +132,45 @@ def _add_fit_options(command: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
     fit.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    fit.add_argument(
+    return fit
+
+
+def _add_study_options(fit: argparse._ArgumentGroup) -> None:
+    fit.add_argument("--restarts", type=_positive, default=1, metavar="N", help="fits per model (default: 1)")
+    fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
+
+
+def _add_tune_options(search: argparse._ArgumentGroup) -> None:
+    search.add_argument(
+        "--max-evals", type=_positive, default=100, metavar="N", help="settings to try (default: 100)"
+    )
+    search.add_argument(
+        "--space", default="default", metavar="NAME", help="default, or blog2019: that of the 2019 study"
+    )
+    search.add_argument("--per-model", action="store_true", help="a setting for each model, not one for both")
+    search.add_argument(
+        "--max-queue-len",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="settings suggested at a time, 2 N trainings side by side (default: 1)",
+    )
+
+
+def _add_worker_options(where: argparse._ArgumentGroup) -> None:
+    where.add_argument(
         "--n-jobs",
         type=_positive,
         default=1,
         metavar="N",
-        help="worker processes that models and restarts are shared out to (default: 1, none but this one)",
+        help="worker processes that fits are shared out to (default: 1, none but this one)",
+    )
+    where.add_argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster to run on instead")
+    where.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="keep every finished fit in DIR; the same command goes on from there after a crash",
     )
 
 
@@ -130,44 +183,113 @@ def _positive(text: str) -> int:
 
 def study(arguments: argparse.Namespace, *, command: str) -> None:
     """Run ``zinbtools study``: read, select, compare, print, write."""
-    if arguments.input is not None and not arguments.input.exists():
-        raise FileNotFoundError(f"there is no file {arguments.input}.")
+    _check_input(arguments)
 
     # Heavy imports come after the cheap mistakes.
-    from .study import run_study, select, staged, write_study
+    from .study import run_study, staged, write_study
 
-    def say(line: str) -> None:
-        if not arguments.quiet:
-            print(line, flush=True)
-
-    with staged(arguments.out) as folder:
-        title, counts = _counts(arguments)
-        say(f"{title}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
-        adata = select(
-            counts,
-            layer=arguments.layer,
-            min_detection=arguments.min_detection,
-            n_top_genes=arguments.n_top_genes,
-        )
-        n_empty = counts.n_obs - adata.n_obs
-        say(f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
-        del counts
+    with staged(arguments.out) as folder, _cluster(arguments.dask) as executor:
+        title, adata = _selected(arguments)
         found = run_study(
             adata,
             layer=arguments.layer,
             batch_key=arguments.batch_key,
             protocol=arguments.protocol,
+            config=arguments.config,
             n_restarts=arguments.restarts,
             max_epochs=arguments.max_epochs,
             device=arguments.device,
             n_jobs=arguments.n_jobs,
+            executor=executor,
+            resume=arguments.resume,
             rng=arguments.seed,
             progress=not arguments.quiet,
         )
-        say("drawing and writing")
+        _say(arguments, "drawing and writing")
         write_study(found, folder, title=title, command=command)
     print(f"\n{found}")
-    say(f"\nreport: {arguments.out / 'report.html'}")
+    _say(arguments, f"\nreport: {arguments.out / 'report.html'}")
+
+
+def tune(arguments: argparse.Namespace, *, command: str) -> None:
+    """Run ``zinbtools tune``: read, select, search, print, write."""
+    _check_input(arguments)
+
+    from . import get, pl, tl
+    from .study import staged
+
+    with staged(arguments.out) as folder, _cluster(arguments.dask) as executor:
+        _, adata = _selected(arguments)
+        tl.tune(
+            adata,
+            max_evals=arguments.max_evals,
+            space=arguments.space,
+            shared=not arguments.per_model,
+            max_queue_len=arguments.max_queue_len,
+            layer=arguments.layer,
+            batch_key=arguments.batch_key,
+            protocol=arguments.protocol,
+            max_epochs=arguments.max_epochs,
+            device=arguments.device,
+            n_jobs=arguments.n_jobs,
+            executor=executor,
+            resume=arguments.resume,
+            rng=arguments.seed,
+            progress=not arguments.quiet,
+        )
+        summary = get.tuning_summary_df(adata)
+        get.tuning_df(adata).to_csv(folder / "trials.csv", index=False)
+        summary.to_csv(folder / "summary.csv", index=False)
+        pl.tuning(adata, show=False, return_fig=True).savefig(folder / "tuning.png", dpi=240)  # type: ignore[union-attr]
+        adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
+        adata.write_h5ad(folder / "tuned.h5ad")
+    print(f"\n{summary.set_index('model').T.to_string(float_format=lambda value: f'{value:.5g}')}")
+    _say(arguments, f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned")
+
+
+def _check_input(arguments: argparse.Namespace) -> None:
+    if arguments.input is not None and not arguments.input.exists():
+        raise FileNotFoundError(f"there is no file {arguments.input}.")
+
+
+def _say(arguments: argparse.Namespace, line: str) -> None:
+    if not arguments.quiet:
+        print(line, flush=True)
+
+
+def _selected(arguments: argparse.Namespace) -> tuple[str, AnnData]:
+    """The counts' title, and what is to be fitted of them."""
+    from .study import select
+
+    title, counts = _counts(arguments)
+    _say(arguments, f"{title}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
+    adata = select(
+        counts,
+        layer=arguments.layer,
+        min_detection=arguments.min_detection,
+        n_top_genes=arguments.n_top_genes,
+    )
+    n_empty = counts.n_obs - adata.n_obs
+    _say(arguments, f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
+    return title, adata
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """A client of the dask scheduler there, or None for no address."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise ValueError("--dask needs dask.distributed: pip install 'zinbtools[dask]'.") from error
+    try:
+        client = Client(address, timeout=30)
+    except (OSError, ValueError) as error:
+        raise OSError(f"cannot reach a dask scheduler at {address}: {_sentence(error)}") from error
+    with client:
+        yield client
 
 
 def _counts(arguments: argparse.Namespace) -> tuple[str, AnnData]:

@@ -1,29 +1,37 @@
-"""Independent jobs: in this process, in worker processes, or on any `concurrent.futures.Executor`."""
+"""Independent jobs: in this process, in worker processes, on an executor or on a dask cluster.
+
+`run` does one round of jobs; `workers` keeps the workers for several rounds. With `Checkpoints` every
+finished job is on disk at once under a name that the caller gives it, its key, and is not done again.
+"""
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    wait,
+)
+from contextlib import contextmanager
+from itertools import repeat
 from numbers import Integral
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from ._checkpoints import Checkpoints, Died, fingerprint
+from ._cluster import Cluster, DaskClient
+from ._processes import Parcel, call, one_thread_for_children, spawned
+
+__all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Content = TypeVar("Content")
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_DEATH = (
+    "a worker process died before its job was done: it may have run out of memory (try a smaller n_jobs), or "
+    "the script that started it lacks `if __name__ == '__main__':`."
+)
 
 
 def run(
@@ -31,30 +39,47 @@ def run(
     jobs: Iterable[Job],
     *,
     n_jobs: int = 1,
-    executor: Executor | None = None,
-) -> Iterator[tuple[int, Result]]:
+    executor: Executor | DaskClient | None = None,
+    keys: Iterable[str] | None = None,
+    checkpoints: Checkpoints[Result] | None = None,
+    deaths: Literal["raise", "yield"] = "raise",
+) -> Iterator[tuple[int, Any]]:
     """Call a function on every job; yield each job's place and result as soon as it is there.
 
     Worker processes are spawned, on every system: a script that starts them needs the usual
     ``if __name__ == "__main__":``. Each computes on one thread. They end with the iteration, also when it is
-    interrupted or given up, and when this process is killed.
+    interrupted or given up, and when this process is killed. What was finished by then stays in
+    ``checkpoints``.
+
+    A job whose worker dies is done once more; other jobs do not notice. (A dask cluster does so by itself, as
+    often as its ``allowed-failures`` says. An executor that breaks as a whole, as a
+    `concurrent.futures.ProcessPoolExecutor` does, cannot be asked again.)
 
     Parameters
     ----------
     function
         What is pickled with it reaches a worker process once, not once per job: bind the data that all jobs
-        share with `functools.partial`. A given executor gets it with every job.
+        share with `functools.partial`. A dask cluster gets it once too, any other executor with every job.
+        The result must depend on the job alone.
     jobs
         Its arguments.
     n_jobs
         Worker processes; 1 runs the jobs in this process, one after the other.
     executor
-        Where to run them instead.
+        Where to run them instead: an `Executor`, or a `dask.distributed.Client`.
+    keys
+        With ``checkpoints``, the name of each job; see `Checkpoints` for what makes a good one.
+    checkpoints
+        Where results are stored as soon as this process has them, and looked up first.
+    deaths
+        What becomes of a job whose worker died twice: ``"raise"`` ends all with a RuntimeError, ``"yield"``
+        gives a `Died` in place of the result and stores it like one, so that a resumed run meets it again.
 
     Raises
     ------
     RuntimeError
-        If a worker died. An exception in a job is raised as it is, and ends the others.
+        If a worker died twice over the same job. An exception in a job is raised as it is, and ends the
+        others.
 
     Examples
     --------
@@ -65,38 +90,100 @@ def run(
     ...     sorted(run(abs, [-3, 4], executor=threads))
     [(0, 3), (1, 4)]
     """
-    if executor is None and n_jobs == 1:
-        yield from ((place, function(job)) for place, job in enumerate(jobs))
-        return
-    places: dict[Future[_Parcel[Result]], int] = {}
-    with ExitStack() as stack:
-        parcel: _Parcel[Callable[[Job], Result]] | _Stored = _Parcel(function)
-        if executor is None:
-            executor, parcel = stack.enter_context(_spawned(n_jobs, function))
+    with workers(function, n_jobs=n_jobs, executor=executor) as crew:
+        yield from crew.run(jobs, keys=keys, checkpoints=checkpoints, deaths=deaths)
+
+
+@contextmanager
+def workers(
+    function: Callable[[Job], Result], *, n_jobs: int = 1, executor: Executor | DaskClient | None = None
+) -> Iterator[Workers[Job, Result]]:
+    """Workers that stay for several rounds of jobs; parameters as for `run`.
+
+    Examples
+    --------
+    >>> with workers(abs) as crew:
+    ...     [dict(crew.run(numbers)) for numbers in ([-1], [2, -3])]
+    [{0: 1}, {0: 2, 1: 3}]
+    """
+    if isinstance(executor, Executor):
+        yield Workers(function, _Given(executor, function))
+    elif executor is not None:
+        yield Workers(function, Cluster(executor, function))
+    elif n_jobs == 1:
+        yield Workers(function, None)
+    else:
+        with spawned(n_jobs, function) as processes:
+            yield Workers(function, processes)
+
+
+class Workers(Generic[Job, Result]):
+    """What `workers` gives: rounds of jobs for one function."""
+
+    def __init__(self, function: Callable[[Job], Result], place: _Place | None) -> None:
+        self._function, self._place = function, place
+
+    def run(
+        self,
+        jobs: Iterable[Job],
+        *,
+        keys: Iterable[str] | None = None,
+        checkpoints: Checkpoints[Result] | None = None,
+        deaths: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[tuple[int, Any]]:
+        """One round; parameters and results as those of `run`."""
+        if (keys is None) != (checkpoints is None):
+            raise TypeError("keys and checkpoints go together: give both or neither.")
+        named = zip(jobs, repeat("") if keys is None else keys, strict=keys is not None)
+        shelf = _Shelf(checkpoints)
+        if self._place is None:
+            for place, (job, key) in enumerate(named):
+                yield place, shelf.load(key) if key in shelf else shelf.keep(key, self._function(job))
+        else:
+            yield from self._run_elsewhere(self._place, named, shelf, deaths)
+
+    def _run_elsewhere(
+        self, where: _Place, named: Iterable[tuple[Job, str]], shelf: _Shelf, deaths: str
+    ) -> Iterator[tuple[int, Any]]:
+        found: list[tuple[int, str]] = []
+        asked: dict[Future[Parcel[Any]], _Asked] = {}
         try:
-            with _one_thread_for_children():
-                for place, job in enumerate(jobs):
-                    places[executor.submit(_call, parcel, _Parcel(job))] = place
-            for future in as_completed(list(places)):
-                yield places.pop(future), future.result().content
-        except BrokenExecutor as error:
-            raise RuntimeError(
-                "a worker process died before its job was done: it may have run out of memory (try a smaller "
-                "n_jobs), or the script that started it lacks `if __name__ == '__main__':`."
-            ) from error
+            for place, (job, key) in enumerate(named):
+                if key in shelf:
+                    found.append((place, key))
+                else:
+                    parcel = Parcel(job)
+                    asked[where.submit(parcel)] = _Asked(place, key, parcel)
+            yield from ((place, shelf.load(key)) for place, key in found)
+            while asked:
+                done, _ = wait(asked, return_when=FIRST_COMPLETED)
+                finished = []
+                for future in sorted(done, key=_failed):  # what is good is stored before an error ends all
+                    known = asked.pop(future)
+                    try:
+                        result = future.result().content
+                    except where.deaths as error:
+                        if known.first and where.ready_again(error):
+                            asked[where.submit(known.parcel)] = known._replace(first=False)
+                            continue
+                        result = Died(_DEATH)
+                        if deaths == "raise":
+                            raise RuntimeError(result.message) from error
+                    finished.append((known.place, shelf.keep(known.key, result)))
+                yield from finished
         finally:
-            for future in places:
+            for future in asked:
                 future.cancel()
 
 
-def check_workers(n_jobs: int, executor: Executor | None, device: str = "cpu") -> None:
+def check_workers(n_jobs: int, executor: Executor | DaskClient | None, device: str = "cpu") -> None:
     """Refuse what `run` cannot use; ``device`` is where the jobs compute."""
     if not isinstance(n_jobs, Integral) or n_jobs < 1:
         raise ValueError(f"n_jobs must be a whole number of at least 1, found {n_jobs!r}.")
-    if executor is not None and not isinstance(executor, Executor):
+    if executor is not None and not isinstance(executor, Executor | DaskClient):
         raise TypeError(
-            f"executor must be a concurrent.futures.Executor, found {executor!r}; "
-            "n_jobs gives the number of worker processes."
+            "executor must be a concurrent.futures.Executor or a dask.distributed.Client, "
+            f"found {executor!r}; n_jobs gives the number of worker processes."
         )
     if device != "cpu" and (n_jobs > 1 or executor is not None):
         raise ValueError(
@@ -105,101 +192,63 @@ def check_workers(n_jobs: int, executor: Executor | None, device: str = "cpu") -
         )
 
 
-@dataclass(frozen=True)
-class _Parcel(Generic[Content]):
-    """Something pickled in the plain way by whoever pickles it.
+class _Asked(NamedTuple):
+    """A job that was handed out; ``first`` for the first time."""
 
-    Left to themselves, torch and multiprocessing would pass tensors as shared memory and open files, of which
-    containers have little.
-    """
-
-    content: Content
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, (pickle.dumps(self.content, pickle.HIGHEST_PROTOCOL),)
+    place: int
+    key: str
+    parcel: Parcel[Any]
+    first: bool = True
 
 
-def _unpack(data: bytes) -> _Parcel[Any]:
-    return _Parcel(pickle.loads(data))
+def _failed(future: Future[Any]) -> bool:
+    return future.cancelled() or future.exception() is not None
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """Something in a file, that a process reads once."""
+class _Shelf:
+    """Checkpoints, or nothing that acts as such."""
 
-    path: Path
+    def __init__(self, checkpoints: Checkpoints[Any] | None) -> None:
+        self._checkpoints = checkpoints
+
+    def __contains__(self, key: str) -> bool:
+        return self._checkpoints is not None and key in self._checkpoints
+
+    def load(self, key: str) -> Any:
+        return None if self._checkpoints is None else self._checkpoints.load(key)
+
+    def keep(self, key: str, result: Result) -> Result:
+        if self._checkpoints is not None:
+            self._checkpoints.save(key, result)
+        return result
+
+
+class _Place(Protocol):
+    """Where jobs are done."""
 
     @property
-    def content(self) -> Any:
-        return _load(self.path)
+    def deaths(self) -> tuple[type[BaseException], ...]:
+        """What a future raises whose worker died."""
+        ...
+
+    def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]: ...
+
+    def ready_again(self, error: BaseException) -> bool:
+        """Whether a job that ended in one of ``deaths`` can be handed in once more."""
+        ...
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        return pickle.load(file)
+class _Given:
+    """An executor that the caller keeps."""
 
+    deaths = (BrokenExecutor,)
 
-def _call(function: _Parcel[Callable[[Job], Result]] | _Stored, job: _Parcel[Job]) -> _Parcel[Result]:
-    """What a worker does."""
-    call, argument = function.content, job.content
-    with _one_thread():
-        return _Parcel(call(argument))
+    def __init__(self, executor: Executor, function: Callable[..., Any]) -> None:
+        self._executor, self._function = executor, Parcel(function)
 
+    def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
+        with one_thread_for_children():  # it may start its processes now
+            return self._executor.submit(call, self._function, job)
 
-def _one_thread() -> AbstractContextManager[None]:
-    """For torch, which takes seconds to load, only where the job has loaded it."""
-    if "torch" not in sys.modules:
-        return nullcontext()
-    from ._threads import single_threaded
-
-    return single_threaded()
-
-
-@contextmanager
-def _spawned(n_workers: int, function: Callable[..., Any]) -> Iterator[tuple[Executor, _Stored]]:
-    """Worker processes, and the function in a file for them: a pipe would make them start one by one."""
-    context = get_context("spawn")
-    watched, lifeline = context.Pipe(duplex=False)
-    with watched, lifeline, TemporaryDirectory(prefix="zinbtools-") as folder:
-        path = Path(folder) / "function.pickle"
-        with path.open("wb") as file:
-            pickle.dump(function, file, pickle.HIGHEST_PROTOCOL)
-        pool = ProcessPoolExecutor(
-            n_workers, mp_context=context, initializer=_start_worker, initargs=(watched,)
-        )
-        try:
-            yield pool, _Stored(path)
-        except BaseException:
-            lifeline.close()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(watched: Connection) -> None:
-    """Leave Ctrl-C to the process that started this one, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(watched,), daemon=True).start()
-
-
-def _end_with(watched: Connection) -> None:
-    """Wait until the other end of the pipe is closed, by its owner or by its owner's death."""
-    with suppress(EOFError, OSError):
-        watched.poll(None)
-    os._exit(1)
-
-
-@contextmanager
-def _one_thread_for_children() -> Iterator[None]:
-    """Processes started meanwhile find one thread in their environment, before they import anything."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    def ready_again(self, error: BaseException) -> bool:
+        return False

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zinbtools.model import restarts, training
 from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.restarts import split_evenly, stack_size, train_restarts
-from zinbtools.model.training import Training
+from zinbtools.model.training import Training, train
 from zinbtools.model.vae import Shape
 
 SEEDS = [11, 22, 33, 44, 55]
@@ -21,11 +21,13 @@ SEEDS = [11, 22, 33, 44, 55]
 
 @pytest.fixture
 def fit(data, cells, config, monkeypatch):
-    def run(largest, likelihoods=("nb", "zinb"), **changes):
+    def run(largest, likelihoods=("nb", "zinb"), configs=None, members=cells, resume=None, **changes):
         monkeypatch.setattr(restarts, "stack_size", lambda *_: largest)
-        settings = replace(config, **changes)
+        settings = configs or replace(config, **changes)
         shape = Shape(data.n_genes)
-        return train_restarts(likelihoods, data, shape, cells, settings, seeds=SEEDS, order_seed=5)
+        return train_restarts(
+            likelihoods, data, shape, members, settings, seeds=SEEDS, order_seed=5, resume=resume
+        )
 
     return run
 
@@ -50,6 +52,41 @@ def test_groups_give_the_bits_of_one_stack(fit, largest):
     assert len({epochs.count(r) for r in range(len(SEEDS))}) > 1  # some stopped before others
     for name, part in parts.items():
         assert_same(part, whole[name])
+
+
+@pytest.mark.parametrize("learning_rate", [8e-3, 1e30])
+def test_resumed_restarts_are_what_they_were(fit, monkeypatch, tmp_path, learning_rate):
+    settings = {"learning_rate": learning_rate, "schedule": "constant"}
+    expected = fit(2, **settings)
+    fit(2, likelihoods=["nb"], resume=tmp_path, **settings)  # as if it had been cut off half way
+    trained = []
+
+    def note(likelihood, *arguments, **options):
+        trained.append(likelihood)
+        return train(likelihood, *arguments, **options)
+
+    monkeypatch.setattr(restarts, "train", note)
+    resumed = fit(2, resume=tmp_path, **settings)
+    assert trained == ["zinb"] * 3
+    for name, whole in expected.items():
+        assert_same(resumed[name], whole)
+    fit(2, resume=tmp_path, **settings)
+    assert trained == ["zinb"] * 3
+    fit(2, likelihoods=["nb"], resume=tmp_path, **settings, n_hidden=8)
+    assert trained[3:] == ["nb"] * 3
+
+
+def test_each_model_can_have_a_config_of_its_own(fit, config):
+    configs = {"nb": replace(config, n_latent=2), "zinb": config}
+    trained = fit(1, configs=configs)
+    assert [trained[name].model.config for name in configs] == list(configs.values())
+    assert_same(trained["nb"], fit(1, likelihoods=["nb"], n_latent=2)["nb"])
+
+
+def test_the_folder_of_other_cells_is_refused(fit, cells, tmp_path):
+    fit(5, likelihoods=["nb"], resume=tmp_path)
+    with pytest.raises(ValueError, match="the jobs of another run, whose data was"):
+        fit(5, likelihoods=["nb"], resume=tmp_path, members=replace(cells, stop=cells.stop[1:]))
 
 
 def test_failures_keep_their_restart(fit, monkeypatch):

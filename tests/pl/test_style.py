@@ -11,7 +11,7 @@ from fake_fit import fake_fit
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from zinbtools import pl
+from zinbtools import pl, tl
 
 PLOTS = sorted(pl.__all__)
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -95,6 +95,8 @@ def test_the_fit_of_a_key_is_drawn(name: str, adata: AnnData) -> None:
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_what_the_verbs_wrote_is_drawn(name: str, fitted: AnnData) -> None:
+    if name == "tuning":  # the other plots need no search
+        tl.tune(fitted, max_evals=2, max_epochs=2, n_samples=2, progress=False)
     figure = getattr(pl, name)(fitted, return_fig=True)
     figure.canvas.draw()
     assert all(ax.has_data() for ax in figure.axes)

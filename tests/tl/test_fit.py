@@ -22,7 +22,7 @@ from zinbtools.model.compiled import _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells, Training
 from zinbtools.model.vae import Shape
-from zinbtools.tl import _fit
+from zinbtools.tl import _setup
 
 N_OBS, N_VARS, N_LATENT = 300, 50, 10
 
@@ -319,6 +319,28 @@ def test_an_executor_gives_the_same_bits(counts: AnnData, reference: AnnData) ->
     assert_same_anndata(counts, reference)
 
 
+def test_a_resumed_fit_gives_the_same_bits(
+    counts: AnnData, tmp_path: Path, trainings: list[tuple[Cells, Training]]
+) -> None:
+    expected = fit(counts.copy(), n_restarts=3)
+    assert len(trainings) == 6
+    fit(counts.copy(), n_restarts=2, models="zinb", resume=tmp_path)
+    assert len(trainings) == 8
+    assert_same_results(fit(counts, n_restarts=3, resume=tmp_path), expected)
+    assert len(trainings) == 12
+    with pytest.raises(ValueError, match="resume: .* holds the jobs of another run, whose data was"):
+        fit(counts, rng=1, resume=tmp_path)
+
+
+def test_a_cluster_gives_the_same_bits(counts: AnnData, reference: AnnData) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert_same_results(fit(counts, executor=client), reference)
+
+
 def test_a_model_whose_restarts_all_fail_in_workers_leaves_the_object_as_it_was(counts: AnnData) -> None:
     before = counts.copy()
     with (
@@ -446,7 +468,7 @@ def test_an_observed_library_fixes_the_sum_of_the_means(counts: AnnData) -> None
 def test_epochs_follow_from_the_number_of_training_cells(
     counts: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fit, "default_epochs", lambda n_cells: n_cells // 120)
+    monkeypatch.setattr(_setup, "default_epochs", lambda n_cells: n_cells // 120)
     fit(counts, max_epochs=None)
     assert counts.uns["zinbtools"]["params"]["max_epochs"] == 2
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zi_genes_df
+from ._tuning import tuning_df, tuning_summary_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
@@ -24,6 +25,8 @@ __all__ = [
     "posterior_dropout",
     "ppc_df",
     "ppc_ks_df",
+    "tuning_df",
+    "tuning_summary_df",
     "zero_study_df",
     "zi_genes_df",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -12,18 +15,25 @@ from typing import Any, NamedTuple
 import torch
 from tqdm.auto import tqdm
 
-from ..jobs import run
+from ..jobs import Checkpoints, DaskClient, fingerprint, run
 from .config import FitConfig, Likelihood
 from .data import CountData
-from .training import Cells, Training, train
-from .vae import Shape
+from .training import Cells, EpochRecord, Failure, Training, train
+from .vae import CountVAE, Shape
 
 
 class Group(NamedTuple):
     """Restarts of one model that are trained in one program."""
 
     likelihood: Likelihood
+    config: FitConfig
     seeds: list[int]
+
+    @property
+    def key(self) -> str:
+        """What the group computes, in a word."""
+        settings = repr((sorted(asdict(self.config).items()), self.seeds))
+        return f"{self.likelihood}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}"
 
 
 def train_restarts(
@@ -31,20 +41,23 @@ def train_restarts(
     data: CountData,
     shape: Shape,
     cells: Cells,
-    config: FitConfig,
+    config: FitConfig | Mapping[Likelihood, FitConfig],
     *,
     seeds: Sequence[int],
     order_seed: int,
     n_jobs: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | DaskClient | None = None,
+    resume: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> dict[Likelihood, Training]:
     """Train one replicate per likelihood and seed; the results do not depend on where and in which groups.
 
     Parameters
     ----------
-    likelihoods, data, shape, cells, config, order_seed
+    likelihoods, data, shape, cells, order_seed
         As for `training.train`.
+    config
+        As for `training.train`, one for all likelihoods or one for each.
     seeds
         One per restart; the likelihoods share them.
     n_jobs, executor
@@ -54,7 +67,8 @@ def train_restarts(
         Show a bar: over epochs if there is one group of each likelihood, in this process; else over restarts.
     """
     parts = split_evenly(seeds, stack_size(data.device, len(seeds)), n_jobs)
-    jobs = [Group(name, part) for name in likelihoods for part in parts]
+    configs = config if isinstance(config, Mapping) else dict.fromkeys(likelihoods, config)
+    jobs = [Group(name, configs[name], part) for name in likelihoods for part in parts]
     n_workers = min(n_jobs, len(jobs))
     by_epoch = executor is None and n_workers == 1 and len(parts) == 1
     train_here = partial(
@@ -62,7 +76,6 @@ def train_restarts(
         data=data,
         shape=shape,
         cells=cells,
-        config=config,
         order_seed=order_seed,
         progress=progress and by_epoch,
     )
@@ -73,7 +86,15 @@ def train_restarts(
         unit="restart",
         disable=None if progress and not by_epoch else True,
     ) as bar:
-        for place, training in run(train_here, jobs, n_jobs=n_workers, executor=executor):
+        done = run(
+            train_here,
+            jobs,
+            n_jobs=n_workers,
+            executor=executor,
+            keys=None if resume is None else [group.key for group in jobs],
+            checkpoints=None if resume is None else _checkpoints(resume, data, shape, cells, order_seed),
+        )
+        for place, training in done:
             trained[place] = training
             bar.update(len(jobs[place].seeds))
     return {
@@ -130,5 +151,47 @@ def merge(groups: Sequence[Training]) -> Training:
     )
 
 
+def data_fingerprint(data: CountData, cells: Cells) -> str:
+    """A digest of all that a fit takes from the data."""
+    arrays = (data.starts, data.genes, data.counts, data.group, data.covariates, data.log_library)
+    members = (cells.train, cells.stop, cells.prior)
+    return fingerprint(array.numpy(force=True) for array in (*arrays, *members))
+
+
 def _train_group(group: Group, **settings: Any) -> Training:
-    return train(group.likelihood, seeds=group.seeds, **settings)
+    return train(group.likelihood, config=group.config, seeds=group.seeds, **settings)
+
+
+def _checkpoints(
+    folder: str | os.PathLike[str], data: CountData, shape: Shape, cells: Cells, order_seed: int
+) -> Checkpoints[Training]:
+    identity = {
+        "jobs": "restarts",
+        "data": data_fingerprint(data, cells),
+        "order_seed": order_seed,
+        "device": data.device.type,
+    }
+    return Checkpoints(folder, identity, pack=_pack, unpack=partial(_unpack, shape=shape, device=data.device))
+
+
+def _pack(training: Training) -> dict[str, Any]:
+    return {
+        "likelihood": training.model.likelihood,
+        "config": asdict(training.model.config),
+        "weights": {name: value.numpy(force=True) for name, value in training.model.state_dict().items()},
+        "best_epoch": training.best_epoch,
+        "history": training.history,
+        "failures": training.failures,
+    }
+
+
+def _unpack(packed: Mapping[str, Any], *, shape: Shape, device: torch.device) -> Training:
+    config, best_epoch = FitConfig(**packed["config"]), packed["best_epoch"]
+    model = CountVAE(packed["likelihood"], shape, config, len(best_epoch))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in packed["weights"].items()})
+    return Training(
+        model.to(device).eval(),
+        best_epoch=best_epoch,
+        history=[EpochRecord(*record) for record in packed["history"]],
+        failures=[Failure(*failure) for failure in packed["failures"]],
+    )

@@ -52,12 +52,15 @@ class Training:
         The weights of a replicate that failed are those of its best epoch before, or where it started.
     best_epoch
         Per replicate, the epoch whose weights were kept; -1 for where it started.
+    pruned
+        The replicates that were below a floor.
     """
 
     model: CountVAE
     best_epoch: list[int]
     history: list[EpochRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    pruned: set[int] = field(default_factory=set)
 
     @property
     def failed(self) -> set[int]:
@@ -83,6 +86,7 @@ def train(
     *,
     seeds: Sequence[int],
     order_seed: int,
+    floors: Mapping[int, float] | None = None,
     progress: bool = False,
 ) -> Training:
     """Train one replicate per seed, side by side.
@@ -98,11 +102,13 @@ def train(
     seeds
         One per replicate, for initial weights, latent noise, dropout masks and, with ``order_seed``, the
         order of the cells.
+    floors
+        Numbers of epochs, and the validation ELBO that a replicate must have had by then to go on.
     progress
         Show a bar over epochs.
     """
     model = CountVAE(likelihood, shape, config, len(seeds)).to(data.device)
-    return _Loop(model, data, cells, seeds, order_seed).run(progress)
+    return _Loop(model, data, cells, seeds, order_seed, floors or {}).run(progress)
 
 
 def learning_rate(config: FitConfig, progress: float) -> float:
@@ -149,14 +155,20 @@ class _Loop:
     """The state of a training run; ``active`` are the replicates in the stack, by their original number."""
 
     def __init__(
-        self, model: CountVAE, data: CountData, cells: Cells, seeds: Sequence[int], order_seed: int
+        self,
+        model: CountVAE,
+        data: CountData,
+        cells: Cells,
+        seeds: Sequence[int],
+        order_seed: int,
+        floors: Mapping[int, float],
     ) -> None:
         config = model.config
         if config.max_epochs is None:
             raise ValueError("config.max_epochs must be set to train; default_epochs gives a value.")
         n = len(seeds)
         initialise(model, data, cells.train, cells.prior, Streams(seeds, data.device))
-        self.model, self.data, self.cells = model, data, cells
+        self.model, self.data, self.cells, self.floors = model, data, cells, floors
         self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
         make_stack = CompiledStack if data.device.type == "cpu" else AutogradStack
         self.stack: Stack = make_stack(model, data, seeds)
@@ -234,7 +246,10 @@ class _Loop:
                     self.kept[name][replicate] = value
             self.best[replicate] = max(elbo, self.best[replicate])
             self.waited[replicate] = 0 if gain > self.config.min_delta else self.waited[replicate] + 1
-            if self.config.early_stopping and self.waited[replicate] >= self.config.patience:
+            is_hopeless = self.best[replicate] < self.floors.get(epoch + 1, -math.inf)
+            if is_hopeless:
+                self.result.pruned.add(replicate)
+            if is_hopeless or (self.config.early_stopping and self.waited[replicate] >= self.config.patience):
                 finished.append(place)
         return finished
 

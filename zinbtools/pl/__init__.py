@@ -6,7 +6,8 @@ from ._calibration import calibration
 from ._dropout import dropout
 from ._history import history
 from ._ppc import ppc
+from ._tuning import tuning
 from ._zero_study import zero_study
 from ._zi_scores import zi_scores
 
-__all__ = ["calibration", "dropout", "history", "ppc", "zero_study", "zi_scores"]
+__all__ = ["calibration", "dropout", "history", "ppc", "tuning", "zero_study", "zi_scores"]

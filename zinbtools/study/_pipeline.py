@@ -10,10 +10,13 @@ from ._conclusion import conclusion
 from ._table import summary, table_text
 
 if TYPE_CHECKING:
+    import os
     from concurrent.futures import Executor
 
     import pandas as pd
     from anndata import AnnData
+
+    from .._cluster import DaskClient
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,14 @@ def run_study(
     layer: str | None = None,
     batch_key: str | None = None,
     protocol: Literal["default", "blog2019"] = "default",
+    config: Literal["tuned"] | None = None,
     n_restarts: int = 1,
     max_epochs: int | None = None,
     n_samples: int = 100,
     device: str = "auto",
     n_jobs: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | DaskClient | None = None,
+    resume: str | os.PathLike[str] | None = None,
     rng: int = 0,
     progress: bool = True,
     key_added: str | None = None,
@@ -64,7 +69,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    layer, batch_key, protocol, n_restarts, max_epochs, device, n_jobs, executor, key_added
+    layer, batch_key, protocol, config, n_restarts, max_epochs, device, n_jobs, executor, resume, key_added
         As for :func:`zinbtools.tl.fit_nb_zinb`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -93,11 +98,13 @@ def run_study(
         layer=layer,
         batch_key=batch_key,
         protocol=protocol,
+        config=config,
         n_restarts=n_restarts,
         max_epochs=max_epochs,
         device=device,
         n_jobs=n_jobs,
         executor=executor,
+        resume=resume,
         rng=rng,
         progress=progress,
         key_added=key_added,

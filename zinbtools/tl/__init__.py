@@ -1,9 +1,10 @@
-"""Verbs on an AnnData: fit both models, evaluate them, score genes."""
+"""Verbs on an AnnData: tune and fit both models, evaluate them, score genes."""
 
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
 from ._ppc import ppc
+from ._tune import tune
 from ._zi_scores import zi_scores
 
-__all__ = ["fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "zi_scores"]
+__all__ = ["fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zi_scores"]

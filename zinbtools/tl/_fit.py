@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, replace
-from numbers import Integral
-from typing import Literal
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 
 from .. import __version__
-from .._anndata import (
-    SPLITS,
-    Results,
-    check_anndata,
-    read_counts,
-    read_split,
-    storable,
-    writable,
-)
-from .._covariates import read_covariates, store_covariates
-from .._fitted import count_data, resolve_device, weight_arrays
+from .._anndata import SPLITS, Results, check_anndata, storable, writable
+from .._covariates import store_covariates
+from .._fitted import weight_arrays
 from .._keys import Keys
-from .._rng import RNG, integers, seed_sequence
+from .._rng import RNG
 from .._threads import single_threaded
-from ..jobs import check_workers
-from ..model.config import PROTOCOLS, Likelihood, default_epochs
+from ..jobs import DaskClient
+from ..model.config import FitConfig, Likelihood
 from ..model.restarts import train_restarts
-from ..model.training import Cells
-from ..model.vae import Shape
 from ._metrics import metrics_table
 from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
+from ._setup import Seeds, check_library, check_models, check_whole, key_list, preset, read_setup
+from ._tune import tuned_settings
 
 
 @single_threaded()
@@ -50,6 +41,7 @@ def fit_nb_zinb(
     size_factor_key: str | None = None,
     models: Sequence[Likelihood] = ("nb", "zinb"),
     protocol: Literal["default", "blog2019"] = "default",
+    config: Literal["tuned"] | None = None,
     n_latent: int = 10,
     n_hidden: int = 128,
     n_layers: int = 1,
@@ -68,7 +60,8 @@ def fit_nb_zinb(
     check_counts: bool = True,
     device: str = "auto",
     n_jobs: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | DaskClient | None = None,
+    resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
     random_state: RNG | None = None,
     progress: bool = True,
@@ -98,6 +91,9 @@ def fit_nb_zinb(
         Which models to fit.
     protocol
         ``"default"``, or ``"blog2019"``: optimiser, stopping rule and split of the 2019 study.
+    config
+        ``"tuned"``: what `zinbtools.tl.tune` found takes the place of the settings below, for each model, and
+        the cells are split as they were for it (unless ``split`` is given).
     n_latent, n_hidden, n_layers, dropout_rate
         Dimensions of z, units per hidden layer, hidden layers, dropout rate of the encoders.
     dispersion
@@ -134,7 +130,11 @@ def fit_nb_zinb(
         1 trains in this process. The results are the same bits. A script that asks for more needs the usual
         ``if __name__ == "__main__":``.
     executor
-        A `concurrent.futures.Executor` to train on instead; ``n_jobs`` then says how many workers it has.
+        A `concurrent.futures.Executor` or a `dask.distributed.Client` to train on instead; ``n_jobs`` then
+        says how many workers it has.
+    resume
+        A folder in which every finished restart is kept at once. With the same data and settings, one that is
+        there is not trained again: after a crash the fit goes on, and gives what it would have given.
     rng
         Seed, numpy Generator or SeedSequence. The same seed on the same machine gives the same bits.
     random_state
@@ -183,20 +183,14 @@ def fit_nb_zinb(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
-    chosen = _check_models(models)
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
-    if library not in ("latent", "observed"):
-        raise ValueError(
-            f"library must be 'latent' or 'observed', found {library!r}; "
-            "known size factors are given by size_factor_key."
-        )
-    for argument, number in {"n_restarts": n_restarts, "n_draws": n_draws}.items():
-        if not isinstance(number, Integral) or number < 1:
-            raise ValueError(f"{argument} must be a whole number of at least 1, found {number!r}.")
-    preset = PROTOCOLS[protocol]
-    config = replace(
-        preset,
+    chosen = check_models(models)
+    if config not in (None, "tuned"):
+        raise ValueError(f"config must be 'tuned' or left out, found {config!r}.")
+    check_library(library)
+    check_whole(n_restarts=n_restarts, n_draws=n_draws)
+    of_protocol = preset(protocol)
+    base = replace(
+        of_protocol,
         n_latent=n_latent,
         n_hidden=n_hidden,
         n_layers=n_layers,
@@ -205,64 +199,64 @@ def fit_nb_zinb(
         library=library if size_factor_key is None else "size_factor",
         early_stopping=early_stopping,
         batch_size=batch_size,
-        max_epochs=preset.max_epochs if max_epochs is None else max_epochs,
-        learning_rate=preset.learning_rate if learning_rate is None else learning_rate,
+        max_epochs=of_protocol.max_epochs if max_epochs is None else max_epochs,
+        learning_rate=of_protocol.learning_rate if learning_rate is None else learning_rate,
     )
-    counts = read_counts(adata, layer, mask_var, check_counts)
-    covariates = read_covariates(
-        adata,
-        batch_key=batch_key,
-        categorical_keys=_key_list(categorical_covariate_keys),
-        continuous_keys=_key_list(continuous_covariate_keys),
-        size_factor_key=size_factor_key,
-    )
-    seeds = _Seeds.spawn(rng if random_state is None else random_state, n_restarts)
+    seeds = Seeds.spawn(rng if random_state is None else random_state, n_restarts)
+    tuned = tuned_settings(adata, keys, chosen) if config == "tuned" else {}
+    if split is None and tuned:
+        split = keys.tuning_split
     shares = ((0.8, 0.0, 0.2) if protocol == "blog2019" else (0.8, 0.1, 0.1)) if split is None else split
-    labels = read_split(adata, shares, seeds.split, config.stop_on)
-    config = replace(config, max_epochs=config.max_epochs or default_epochs(int((labels == "train").sum())))
-    where = resolve_device(device)
-    check_workers(n_jobs, executor, where.type)
-    wanted = _affordable(layers, chosen, adata, layer_memory)
-    data = count_data(adata, counts.matrix, covariates, where)
-    shape = Shape(data.n_genes, covariates.n_groups, covariates.n_columns)
-    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
-    everyone = torch.arange(adata.n_obs, device=where)
-    cells = Cells(
-        train=members["train"],
-        stop=members[config.stop_on],
-        prior=members["train"] if config.prior_cells == "train" else everyone,
+    setup = read_setup(
+        adata,
+        base,
+        layer=layer,
+        mask_var=mask_var,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        continuous_covariate_keys=continuous_covariate_keys,
+        size_factor_key=size_factor_key,
+        check_counts=check_counts,
+        split=shares,
+        seed=seeds.split,
+        device=device,
+        n_jobs=n_jobs,
+        executor=executor,
     )
+    configs = {name: replace(setup.config, **tuned.get(name, {})) for name in chosen}
+    wanted = _affordable(layers, chosen, adata, layer_memory)
     trainings = train_restarts(
         chosen,
-        data,
-        shape,
-        cells,
-        config,
+        setup.data,
+        setup.shape,
+        setup.cells,
+        configs,
         seeds=seeds.restarts,
         order_seed=seeds.order,
         n_jobs=n_jobs,
         executor=executor,
+        resume=resume,
         progress=progress,
     )
-    failed_restarts = failures_table(trainings, adata.var_names[counts.genes])
+    failed_restarts = failures_table(trainings, adata.var_names[setup.genes])
 
     results = Results(
-        obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
+        obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS)},
         uns={
             "params": storable(
                 {
-                    **asdict(config),
+                    **_config_params(configs),
                     "protocol": protocol,
                     "models": chosen,
                     "layer": layer,
                     "mask_var": mask_var if isinstance(mask_var, str) else None,
                     "var_names": adata.var_names.astype(str).tolist(),
-                    "fitted_genes": None if counts.genes.all() else counts.genes,
+                    "fitted_genes": None if setup.genes.all() else setup.genes,
                     "batch_key": batch_key,
-                    "categorical_covariate_keys": list(covariates.categorical),
-                    "continuous_covariate_keys": list(covariates.continuous),
+                    "categorical_covariate_keys": list(setup.covariates.categorical),
+                    "continuous_covariate_keys": list(setup.covariates.continuous),
                     "size_factor_key": size_factor_key,
-                    "covariates": store_covariates(covariates),
+                    "covariates": store_covariates(setup.covariates),
                     "n_restarts": n_restarts,
                     "n_draws": n_draws,
                     "draw_seed": seeds.draws,
@@ -277,7 +271,7 @@ def fit_nb_zinb(
             "metrics": metrics_table(
                 row
                 for name, training in trainings.items()
-                for row in fit_metrics(name, training, data, members, seeds.restarts, seeds.draws)
+                for row in fit_metrics(name, training, setup.data, setup.members, seeds.restarts, seeds.draws)
             ),
             "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
         },
@@ -285,45 +279,29 @@ def fit_nb_zinb(
     if len(failed_restarts):
         results.uns["failures"] = failed_restarts
     for name, training in trainings.items():
-        describe(results, keys, name, training, data, counts.genes, wanted, n_draws, seeds.draws)
+        describe(results, keys, name, training, setup.data, setup.genes, wanted, n_draws, seeds.draws)
+    if "tuning" in adata.uns.get(keys.uns, {}):  # it is about the data, not about the fit before this one
+        results.uns["tuning"] = adata.uns[keys.uns]["tuning"]
     target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None
 
 
-@dataclass(frozen=True)
-class _Seeds:
-    """One seed per purpose; the models share all of them, so that restarts are paired."""
-
-    split: np.random.SeedSequence
-    order: int
-    draws: int
-    restarts: list[int]
-
-    @classmethod
-    def spawn(cls, rng: RNG, n_restarts: int) -> _Seeds:
-        split, rest, restarts = seed_sequence(rng).spawn(3)
-        order, draws = integers(rest, 2)
-        return cls(split, order, draws, integers(restarts, n_restarts))
-
-
-def _check_models(models: Sequence[str]) -> list[Likelihood]:
-    chosen = [models] if isinstance(models, str) else list(models)
-    known: tuple[Likelihood, ...] = ("nb", "zinb")
-    if not chosen or set(chosen) - set(known):
-        raise ValueError(f"models must be some of {', '.join(map(repr, known))}, found {models!r}.")
-    return [name for name in known if name in chosen]
-
-
-def _key_list(keys: Sequence[str] | str | None) -> list[str]:
-    return [keys] if isinstance(keys, str) else list(keys or ())
+def _config_params(configs: Mapping[Likelihood, FitConfig]) -> dict[str, Any]:
+    """The settings of the first model, and in what others differ."""
+    first, *_ = by_model = {name: asdict(config) for name, config in configs.items()}
+    differing = {
+        name: {field: value for field, value in settings.items() if value != by_model[first][field]}
+        for name, settings in by_model.items()
+    }
+    return {**by_model[first], "settings_of": differing}
 
 
 def _affordable(
     layers: Sequence[str], models: Sequence[Likelihood], adata: AnnData, budget: float
 ) -> list[str]:
     """The layers to write, or none and a warning where they would not fit in the budget (GiB)."""
-    wanted = _key_list(layers)
+    wanted = key_list(layers)
     if set(wanted) - {"mean", "dropout"}:
         raise ValueError(f"layers must be some of 'mean', 'dropout', found {layers!r}.")
     n_layers = ("mean" in wanted) * len(models) + ("dropout" in wanted and "zinb" in models)

@@ -16,7 +16,7 @@ from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
-from ..jobs import check_workers, run
+from ..jobs import DaskClient, check_workers, run
 from ..model.marginal import PROPOSALS, Proposal, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
@@ -34,7 +34,7 @@ def marginal_ll(
     debias: bool = False,
     device: str = "auto",
     n_jobs: int = 1,
-    executor: Executor | None = None,
+    executor: Executor | DaskClient | None = None,
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,

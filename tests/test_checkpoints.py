@@ -1,0 +1,198 @@
+"""Finished jobs on disk: what is kept, what is refused, and runs that are killed and go on."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sample_jobs
+
+from zinbtools import jobs
+from zinbtools.jobs import Checkpoints, Died
+
+
+def assert_same(found: object, expected: object) -> None:
+    np.testing.assert_equal(found, expected)
+    if isinstance(expected, np.ndarray):
+        assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        True,
+        2**70,
+        0.1 + 0.2,
+        math.nan,
+        -math.inf,
+        5e-324,
+        "µ and \n",
+        [],
+        {"a": [1, {"b": None}], "": "x"},
+        np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1],
+        np.array(np.nan),
+        np.array([], dtype=np.int8),
+        {"w": np.zeros(2), "v": [np.ones(1), np.array(["a", "bc"])]},
+        Died("a worker process died."),
+    ],
+)
+def test_results_come_back_exactly(result: object, tmp_path: Path) -> None:
+    Checkpoints(tmp_path, {}).save("job", result)
+    kept = Checkpoints(tmp_path, {})
+    assert "job" in kept
+    assert "other" not in kept
+    found = kept.load("job")
+    assert type(found) is type(result)
+    assert_same(found, result)
+
+
+def test_other_types_are_packed(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {}, pack=lambda c: [c.real, c.imag], unpack=lambda parts: complex(*parts))
+    kept.save("job", 1 - 2j)
+    assert kept.load("job") == 1 - 2j
+
+
+@pytest.mark.parametrize("result", [1j, {1: 2}, [object()], np.array([None]), {"__array__": "array0"}])
+def test_what_cannot_be_kept_is_refused(result: object, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    with pytest.raises(TypeError, match="a checkpoint holds numbers, .* found .*; give Checkpoints a pack"):
+        kept.save("job", result)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    record = np.frombuffer(b'{"result": {"__array__": "array0"}}', np.uint8)
+    np.savez(tmp_path / "job.npz", record=record, array0=np.array([Path()], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        kept.load("job")
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    kept.save("job", np.zeros(100))
+    path = tmp_path / "job.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"job\.npz cannot be read .*; remove it, and its job is done again"):
+        kept.load("job")
+
+
+@pytest.mark.parametrize("key", ["", "A", "a/b", "../x", ".a", "a" * 101, "nb 3"])
+def test_keys_are_plain_words(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="key must be up to 100 of a-z"):
+        Checkpoints(tmp_path, {}).save(key, 1)
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    identity = {"seed": 0, "split": (0.8, 0.1), "data": jobs.fingerprint([np.arange(3)])}
+    Checkpoints(tmp_path / "run", identity)
+    Checkpoints(tmp_path / "run", identity)
+    with pytest.raises(ValueError, match="another run, whose seed was 0 where it now is 1; give the same"):
+        Checkpoints(tmp_path / "run", {**identity, "seed": 1})
+    with pytest.raises(ValueError, match="another run, whose extra was None where it now is 1"):
+        Checkpoints(tmp_path / "run", {**identity, "extra": 1})
+
+
+def test_other_folders_and_files_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="holds other files; give a new or an empty folder"):
+        Checkpoints(tmp_path, {})
+    with pytest.raises(ValueError, match="resume must be a folder, found the file"):
+        Checkpoints(tmp_path / "thesis.txt", {})
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="run.json cannot be read"):
+        Checkpoints(tmp_path, {})
+
+
+def test_fingerprints_tell_types_shapes_and_values_apart() -> None:
+    arrays = [np.zeros(4), np.zeros((2, 2)), np.zeros(4, np.float32), np.ones(4), None, np.arange(4)[::2]]
+    prints = [jobs.fingerprint([array]) for array in arrays]
+    assert len(set(prints)) == len(arrays)
+    assert jobs.fingerprint([np.array([0, 2])]) == prints[-1]
+    assert jobs.fingerprint([]) != prints[4]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_finished_jobs_are_not_done_again(n_jobs: int, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    kept = Checkpoints(tmp_path / "kept", {})
+    kept.save("job-1", -1)
+    log = partial(sample_jobs.logged, folder=starts, seconds=0.0)
+    keys = [f"job-{number}" for number in range(3)]
+    for _ in range(2):
+        results = dict(jobs.run(log, range(3), n_jobs=n_jobs, keys=keys, checkpoints=kept))
+        assert results == {0: 0, 1: -1, 2: 20}
+    assert sorted(path.name for path in starts.iterdir()) == ["0-0", "2-0"]
+
+
+def test_jobs_and_keys_must_be_as_many(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        list(jobs.run(abs, [1, 2], keys=["a"], checkpoints=Checkpoints(tmp_path, {})))
+    with pytest.raises(TypeError, match="keys and checkpoints go together"):
+        list(jobs.run(abs, [1, 2], keys=["a", "b"]))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_was_done_before_an_error_is_kept(n_jobs: int, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    fail = partial(sample_jobs.fails_after, path=tmp_path / "a.npz")
+    with pytest.raises(ZeroDivisionError):
+        list(jobs.run(fail, [1, 0], n_jobs=n_jobs, keys="ab", checkpoints=kept))
+    assert "b" not in kept
+    assert kept.load("a") == 1
+
+
+KILLED = """
+import sys
+import numpy as np
+import sample_jobs
+from zinbtools import jobs
+if __name__ == "__main__":
+    kept = jobs.Checkpoints(sys.argv[1], {"seed": 0})
+    keys = [f"job-{seed}" for seed in range(40)]
+    list(jobs.run(sample_jobs.draws, range(40), n_jobs=int(sys.argv[2]), keys=keys, checkpoints=kept))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.parametrize(("n_jobs", "sent"), [(1, "SIGKILL"), (2, "SIGKILL"), (1, "SIGINT"), (2, "SIGINT")])
+def test_a_run_stopped_three_times_and_resumed_gives_what_it_would_have_given(
+    n_jobs: int, sent: str, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(KILLED)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    folder = tmp_path / "kept"
+
+    def start() -> subprocess.Popen[bytes]:
+        words = [sys.executable, tmp_path / "script.py", folder, str(n_jobs)]
+        return subprocess.Popen(words, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+
+    ages: dict[Path, int] = {}
+    rng = np.random.default_rng()  # a new moment in every run of the test
+    for _ in range(3):
+        script = start()
+        n_before = len(list(folder.glob("*.npz"))) if folder.exists() else 0
+        end = time.monotonic() + 60
+        while not folder.exists() or len(list(folder.glob("*.npz"))) <= n_before:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.3))
+        script.send_signal(getattr(signal, sent))
+        script.wait(timeout=60)
+        ages |= {path: path.stat().st_mtime_ns for path in folder.glob("*.npz") if path not in ages}
+    assert 3 <= len(ages) < 40
+    assert start().wait(timeout=60) == 0
+    assert all(path.stat().st_mtime_ns == age for path, age in ages.items())
+    kept = Checkpoints(folder, {"seed": 0})
+    for seed in range(40):
+        assert_same(kept.load(f"job-{seed}"), sample_jobs.draws(seed))

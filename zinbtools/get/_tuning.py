@@ -1,0 +1,81 @@
+"""Tables of what `tl.tune` tried and found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._lookup import stored
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Every trial, one row per trial and model.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.tune` was run.
+    key
+        ``key_added`` of the tuning to read.
+
+    Returns
+    -------
+    Columns ``trial``, ``model``, ``status`` (``ok``, ``pruned`` or ``failed``), ``trial_status`` (the worst
+    among the models that share the setting), ``loss`` (what hyperopt was told: the mean of their NLLs, minus
+    the ELBO in place of that of a model that was pruned), ``nll`` with its Monte Carlo error ``se`` and
+    ``elbo`` (nats per cell, on validation cells), ``n_epochs``, one column per setting, and the ``message``
+    of a training that failed.
+
+    Raises
+    ------
+    KeyError
+        If nothing was tuned under ``key``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.tune(adata, max_evals=2, max_epochs=3, n_samples=5, models="nb", progress=False)
+    >>> zt.get.tuning_df(adata).columns[:5].tolist()
+    ['trial', 'model', 'status', 'trial_status', 'loss']
+    """
+    return stored(adata, key, "tuning", "tl.tune")["trials"].copy()
+
+
+def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """The best setting against the default, one row per model.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`tuning_df`.
+
+    Returns
+    -------
+    Columns ``model``, ``trial`` (the best; -1 where no trial was better than the default), ``default_nll``
+    and ``best_nll`` (nats per cell, on validation cells), ``gain`` (their difference, positive: better than
+    the default) with its standard error over cells ``gain_se``, and one column per setting.
+
+    The gain is that of the best of many on the cells that chose it, and so promises too much.
+
+    Raises
+    ------
+    KeyError
+        If nothing was tuned under ``key``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.tune(adata, max_evals=2, max_epochs=3, n_samples=5, models="nb", progress=False)
+    >>> zt.get.tuning_summary_df(adata).columns[:4].tolist()
+    ['model', 'trial', 'default_nll', 'best_nll']
+    """
+    found = stored(adata, key, "tuning", "tl.tune")
+    table = found["summary"].copy()
+    for setting in dict.fromkeys(name for settings in found["best"].values() for name in settings):
+        table[setting] = [found["best"][model].get(setting) for model in table["model"]]
+    return table

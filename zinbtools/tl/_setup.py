@@ -1,0 +1,154 @@
+"""What `fit_nb_zinb` and `tune` read from an AnnData before they train anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from .._anndata import SPLITS, read_counts, read_split
+from .._covariates import Covariates, read_covariates
+from .._fitted import count_data, resolve_device
+from .._rng import RNG, integers, seed_sequence
+from ..jobs import DaskClient, check_workers
+from ..model.config import PROTOCOLS, FitConfig, Likelihood, default_epochs
+from ..model.data import CountData
+from ..model.training import Cells
+from ..model.vae import Shape
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One seed per purpose; the models share all of them, so that restarts are paired."""
+
+    split: np.random.SeedSequence
+    order: int
+    draws: int
+    search: int
+    restarts: list[int]
+
+    @classmethod
+    def spawn(cls, rng: RNG, n_restarts: int = 1) -> Seeds:
+        split, rest, restarts = seed_sequence(rng).spawn(3)
+        order, draws, search = integers(rest, 3)
+        return cls(split, order, draws, search, integers(restarts, n_restarts))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Checked counts and covariates, as the models take them.
+
+    Attributes
+    ----------
+    genes
+        Which of the AnnData's genes are fitted, boolean, (n_vars,).
+    labels
+        ``train``, ``validation`` or ``test`` for each cell, (n_obs,).
+    members
+        Cells of each, by index.
+    config
+        With ``max_epochs`` set.
+    """
+
+    genes: np.ndarray
+    covariates: Covariates
+    labels: np.ndarray
+    members: dict[str, Tensor]
+    config: FitConfig
+    data: CountData
+    shape: Shape
+    cells: Cells
+
+
+def read_setup(
+    adata: AnnData,
+    config: FitConfig,
+    *,
+    layer: str | None,
+    mask_var: str | np.ndarray | None,
+    batch_key: str | None,
+    categorical_covariate_keys: Sequence[str] | None,
+    continuous_covariate_keys: Sequence[str] | None,
+    size_factor_key: str | None,
+    check_counts: bool,
+    split: Sequence[float] | str,
+    seed: np.random.SeedSequence,
+    device: str,
+    n_jobs: int,
+    executor: Executor | DaskClient | None,
+) -> Setup:
+    """Read and check; nothing is written."""
+    counts = read_counts(adata, layer, mask_var, check_counts)
+    covariates = read_covariates(
+        adata,
+        batch_key=batch_key,
+        categorical_keys=key_list(categorical_covariate_keys),
+        continuous_keys=key_list(continuous_covariate_keys),
+        size_factor_key=size_factor_key,
+    )
+    labels = read_split(adata, split, seed, config.stop_on)
+    n_train = int((labels == "train").sum())
+    config = replace(config, max_epochs=config.max_epochs or default_epochs(n_train))
+    where = resolve_device(device)
+    check_workers(n_jobs, executor, where.type)
+    data = count_data(adata, counts.matrix, covariates, where)
+    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
+    everyone = torch.arange(adata.n_obs, device=where)
+    return Setup(
+        genes=counts.genes,
+        covariates=covariates,
+        labels=labels,
+        members=members,
+        config=config,
+        data=data,
+        shape=Shape(data.n_genes, covariates.n_groups, covariates.n_columns),
+        cells=Cells(
+            train=members["train"],
+            stop=members[config.stop_on],
+            prior=members["train"] if config.prior_cells == "train" else everyone,
+        ),
+    )
+
+
+def preset(protocol: str) -> FitConfig:
+    """The settings of a protocol."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
+    return PROTOCOLS[protocol]
+
+
+def check_library(library: str) -> None:
+    """Refuse what is not a way to treat the library size."""
+    if library not in ("latent", "observed"):
+        raise ValueError(
+            f"library must be 'latent' or 'observed', found {library!r}; "
+            "known size factors are given by size_factor_key."
+        )
+
+
+def check_models(models: Sequence[str]) -> list[Likelihood]:
+    """The models asked for, in the order NB, ZINB."""
+    chosen = [models] if isinstance(models, str) else list(models)
+    known: tuple[Likelihood, ...] = ("nb", "zinb")
+    if not chosen or set(chosen) - set(known):
+        raise ValueError(f"models must be some of {', '.join(map(repr, known))}, found {models!r}.")
+    return [name for name in known if name in chosen]
+
+
+def check_whole(**numbers: Any) -> None:
+    """Refuse what is not a whole number of at least 1."""
+    for argument, number in numbers.items():
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"{argument} must be a whole number of at least 1, found {number!r}.")
+
+
+def key_list(keys: Sequence[str] | str | None) -> list[str]:
+    """One key, several or none as a list."""
+    return [keys] if isinstance(keys, str) else list(keys or ())

@@ -1,0 +1,317 @@
+"""`tune`: which architecture and which training suit the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .. import __version__
+from .._anndata import SPLITS, check_anndata, storable, writable
+from .._keys import Keys
+from .._rng import RNG
+from .._threads import single_threaded
+from ..jobs import DaskClient, workers
+from ..model.config import Likelihood
+from ..model.restarts import data_fingerprint
+from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
+from ._setup import Seeds, check_library, check_models, check_whole, preset, read_setup
+
+
+@single_threaded()
+def tune(
+    adata: AnnData,
+    *,
+    max_evals: int = 100,
+    space: Any = "default",
+    shared: bool = True,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    batch_key: str | None = None,
+    categorical_covariate_keys: Sequence[str] | None = None,
+    continuous_covariate_keys: Sequence[str] | None = None,
+    size_factor_key: str | None = None,
+    models: Sequence[Likelihood] = ("nb", "zinb"),
+    protocol: Literal["default", "blog2019"] = "default",
+    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene",
+    library: Literal["latent", "observed"] = "latent",
+    max_epochs: int | None = None,
+    split: Sequence[float] | str = (0.8, 0.1, 0.1),
+    n_samples: int = 100,
+    prune: bool = True,
+    max_queue_len: int = 1,
+    check_counts: bool = True,
+    device: str = "auto",
+    n_jobs: int = 1,
+    executor: Executor | DaskClient | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    rng: RNG = 0,
+    random_state: RNG | None = None,
+    progress: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Search for settings of the fit with hyperopt's tree of Parzen estimators.
+
+    A setting is judged by the importance-sampled log likelihood of the validation cells; the test cells stay
+    unseen. A model is trained as `zinbtools.tl.fit_nb_zinb` would with the same ``rng``, and is stopped after
+    a quarter or half of its epochs if its validation ELBO is below the median of the trials before it. The
+    default setting (that of ``protocol``) is evaluated in the same way.
+
+    The trials depend on ``rng``, ``space`` and ``max_queue_len``, not on how many workers there are or which
+    was quicker. Without pruning they are those of ``hyperopt.fmin`` with
+    ``rstate=numpy.random.default_rng(seed)``, the seed being in ``uns``.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes with raw counts.
+    max_evals
+        Settings to try.
+    space
+        ``"default"``: latent dimensions, width, one or two layers, dropout, minibatch and learning rate
+        around the default. ``"blog2019"``: that of the 2019 study. Or any space of hyperopt that gives a
+        dictionary with settings of the fit, such as
+        ``{"n_hidden": hyperopt.hp.choice("n_hidden", [64, 128])}``.
+    shared
+        One setting for both models, by the mean of their likelihoods, so that they are compared at the same
+        architecture; otherwise a search and a setting for each, as the study had.
+    layer, mask_var, batch_key, categorical_covariate_keys, continuous_covariate_keys, size_factor_key
+        As for `zinbtools.tl.fit_nb_zinb`.
+    models, protocol, dispersion, library, max_epochs, check_counts, device
+        As for `zinbtools.tl.fit_nb_zinb`; a setting in ``space`` goes first.
+    split
+        Shares of training, validation and test cells, or a column of ``obs`` that holds these words.
+    n_samples
+        Importance samples per validation cell.
+    prune
+        Stop hopeless trainings.
+    max_queue_len
+        How many settings hyperopt suggests before it hears of the losses of any. The first 20 are random and
+        run side by side in any case; after them ``max_queue_len`` times the number of models is how many
+        workers have something to do.
+    n_jobs
+        Worker processes of one thread each that trainings are shared out to, on the CPU only. A script that
+        asks for more than 1 needs the usual ``if __name__ == "__main__":``.
+    executor
+        A `concurrent.futures.Executor` or a `dask.distributed.Client` to train on instead.
+    resume
+        A folder in which every finished training is kept at once. With the same data and settings, one that
+        is there is not done again: after a crash the search goes on, and gives what it would have given. More
+        ``max_evals`` go on too.
+    rng
+        Seed, numpy Generator or SeedSequence.
+    random_state
+        Older name of ``rng``.
+    progress
+        Show a progress bar over trainings (in a terminal or notebook).
+    key_added
+        Takes the place of ``zinbtools`` in ``uns`` and ``obs``.
+    copy
+        Return a changed copy rather than change ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets:
+
+    ``obs["zinbtools_tuning_split"]``
+        ``train``, ``validation`` or ``test``, to be kept by the fit that uses what was found.
+    ``uns["zinbtools"]["tuning"]``
+        ``trials``, a table with a row per trial and model; ``summary``, a row per model with the NLL of the
+        default and of the best setting on validation cells, the ``gain`` and its standard error over cells
+        (chosen as the best of many, it promises too much; the test cells tell); ``best``, the setting for
+        each model; ``params``.
+
+    ``zinbtools.tl.fit_nb_zinb(adata, config="tuned")`` uses it. What else is in ``adata`` stays.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        For counts, columns, settings and spaces that cannot be used, before any training.
+    RuntimeError
+        If no trial gave a finite likelihood. ``adata`` is as it was in all cases.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.tune(adata, max_evals=2, max_epochs=3, n_samples=5, progress=False)
+    >>> zt.get.tuning_df(adata)[["trial", "model", "status"]]
+       trial model status
+    0      0    nb     ok
+    1      0  zinb     ok
+    2      1    nb     ok
+    3      1  zinb     ok
+    """
+    check_anndata(adata, copy)
+    keys = Keys(key_added)
+    chosen = check_models(models)
+    check_library(library)
+    check_whole(max_evals=max_evals, n_samples=n_samples, max_queue_len=max_queue_len)
+    of_protocol = preset(protocol)
+    base = replace(
+        of_protocol,
+        dispersion=dispersion,
+        library=library if size_factor_key is None else "size_factor",
+        max_epochs=of_protocol.max_epochs if max_epochs is None else max_epochs,
+        stop_on="validation",
+    )
+    seeds = Seeds.spawn(rng if random_state is None else random_state)
+    setup = read_setup(
+        adata,
+        base,
+        layer=layer,
+        mask_var=mask_var,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        continuous_covariate_keys=continuous_covariate_keys,
+        size_factor_key=size_factor_key,
+        check_counts=check_counts,
+        split=split,
+        seed=seeds.split,
+        device=device,
+        n_jobs=n_jobs,
+        executor=executor,
+    )
+    options: dict[str, Any] = {
+        "max_evals": max_evals,
+        "seed": seeds.search,
+        "max_queue_len": max_queue_len,
+        "prune": prune,
+    }
+    searches = [
+        Search(_space(space), together, setup.config, **options)
+        for together in ([chosen] if shared else [[name] for name in chosen])
+    ]
+    fixed: dict[str, Any] = {
+        "seed": seeds.restarts[0],
+        "order_seed": seeds.order,
+        "draw_seed": seeds.draws,
+        "n_samples": n_samples,
+    }
+    train_here = partial(evaluate, data=setup.data, shape=setup.shape, cells=setup.cells, **fixed)
+    identity = {
+        "jobs": "tuning",
+        "data": data_fingerprint(setup.data, setup.cells),
+        "device": setup.data.device.type,
+        **fixed,
+    }
+    kept = None if resume is None else outcome_checkpoints(resume, identity)
+    with workers(train_here, n_jobs=n_jobs, executor=executor) as crew:
+        default = run_searches(searches, crew, checkpoints=kept, progress=progress)
+
+    winners = [_winner(search, default) for search in searches]
+    found = {
+        "trials": _trials_table(searches),
+        "summary": _summary_table(winners, default),
+        "best": {name: dict(told.settings) for told in winners for name in told.outcomes},
+        "params": storable(
+            {
+                **asdict(setup.config),
+                **fixed,
+                "protocol": protocol,
+                "models": chosen,
+                "space": space if isinstance(space, str) else "custom",
+                "shared": shared,
+                "max_evals": max_evals,
+                "max_queue_len": max_queue_len,
+                "prune": prune,
+                "search_seed": seeds.search,
+                "version": __version__,
+            }
+        ),
+    }
+    target = writable(adata, copy)
+    target.obs[keys.tuning_split] = pd.Categorical(setup.labels, categories=SPLITS)
+    target.uns[keys.uns] = {**target.uns.get(keys.uns, {}), "tuning": found}
+    return target if copy else None
+
+
+def tuned_settings(
+    adata: AnnData, keys: Keys, models: Sequence[Likelihood]
+) -> dict[Likelihood, dict[str, Any]]:
+    """The best settings that `tune` found for each model."""
+    best = adata.uns.get(keys.uns, {}).get("tuning", {}).get("best", {})
+    missing = [name for name in models if name not in best]
+    if missing:
+        raise KeyError(
+            f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {missing[0].upper()} model; "
+            "run zt.tl.tune first."
+        )
+    return {  # a file gives numpy's scalars back
+        name: {setting: getattr(value, "item", lambda v=value: v)() for setting, value in best[name].items()}
+        for name in models
+    }
+
+
+def _space(space: Any) -> Any:
+    if not isinstance(space, str):
+        return space
+    if space not in SPACES:
+        known = ", ".join(map(repr, SPACES))
+        raise ValueError(f"space must be one of {known} or a space of hyperopt, found {space!r}.")
+    return SPACES[space]()
+
+
+def _tried(search: Search) -> list[str]:
+    """The settings that any trial had."""
+    return list(dict.fromkeys(name for told in search.told for name in told.settings))
+
+
+def _winner(search: Search, default: Mapping[Likelihood, Outcome]) -> Told:
+    """The best trial, or the default, as number -1, where none was better."""
+    names = [name.upper() for name in search.likelihoods]
+    outcomes = {name: default[name] for name in search.likelihoods}
+    settings = {name: getattr(search.base, name) for name in _tried(search)}
+    candidates = [Told(-1, settings, outcomes), *search.told]
+    good = [told for told in candidates if told.status == "ok"]
+    if not good:
+        messages = [outcome.message for told in candidates for outcome in told.outcomes.values()]
+        why = next((message for message in messages if message), "all were pruned.")
+        raise RuntimeError(f"No setting of the {' and '.join(names)} model could be trained: {why}")
+    best = min(good, key=lambda told: told.loss)
+    return best._replace(settings=settings | best.settings)
+
+
+def _trials_table(searches: Sequence[Search]) -> pd.DataFrame:
+    """One row per trial and model."""
+    rows = [
+        {
+            "trial": told.number,
+            "model": name,
+            "status": outcome.status,
+            "trial_status": told.status,
+            "loss": told.loss,
+            "nll": outcome.loss if outcome.status == "ok" else np.nan,
+            "se": outcome.standard_error,
+            "elbo": outcome.elbo,
+            "n_epochs": outcome.n_epochs,
+            **{setting: getattr(search.base, setting) for setting in _tried(search)},
+            **told.settings,
+            "message": outcome.message,
+        }
+        for search in searches
+        for told in search.told
+        for name, outcome in told.outcomes.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _summary_table(winners: Sequence[Told], default: Mapping[Likelihood, Outcome]) -> pd.DataFrame:
+    """One row per model: NLL of the default and of the best trial, and the gain with its error over cells."""
+    rows = []
+    for told in winners:
+        for name, outcome in told.outcomes.items():
+            gain = gain_se = np.nan
+            if outcome.log_likelihood is not None and default[name].log_likelihood is not None:
+                by_cell = outcome.log_likelihood - default[name].log_likelihood
+                gain, gain_se = by_cell.mean(), by_cell.std(ddof=1) / np.sqrt(len(by_cell))
+            rows.append((name, told.number, default[name].loss, outcome.loss, gain, gain_se))
+    return pd.DataFrame(rows, columns=["model", "trial", "default_nll", "best_nll", "gain", "gain_se"])
