@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ._vector import compiled, exp, f32, log1p, wide_vectors
+from ._vector import compiled, exp, f32, from_sortable, i32, log1p, sortable, wide_vectors
 
 CELLS, POSITIVE, ONES, TOTAL, SQUARES, MAXIMUM = range(6)
 N_SUMS = 6
@@ -19,7 +19,30 @@ _WORDS = 65536.0  # how many numbers a word of 16 bits can be
 _LARGE_MEAN = 30.0  # from here on walking up the distribution function takes longer than drawing a rate
 _LARGEST_RATE = 2.0**31  # no data hold more
 _TAIL = 1e-3
+_MARGIN = f32(1e-5)  # more than the error of P(0) in single precision
 _INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
+
+
+@compiled
+def log_means(log_scale: np.ndarray, bias: np.ndarray, library: np.ndarray, normalised: bool) -> None:
+    """The decoder's scales, (B, G), still without their bias, become the logs of the NB means."""
+    wide_vectors()
+    for b in range(len(log_scale)):
+        row, total = log_scale[b], f32(1)
+        for g in range(row.size):
+            row[g] += bias[g]
+        if normalised:
+            largest = i32(-(2**31))
+            for g in range(row.size):
+                largest = i32(max(largest, sortable(row[g])))
+            shift, total = from_sortable(largest), f32(0)
+            for g in range(row.size):
+                row[g] -= shift
+            for g in range(row.size):
+                total += exp(row[g])
+        shift = library[b] - np.log(total)
+        for g in range(row.size):
+            row[g] += shift
 
 
 @compiled
@@ -33,15 +56,17 @@ def add_counts(
 ) -> None:
     """Draw a count for each entry and add it to ``sums``.
 
-    A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, and ``P(x > 0)``
-    is at most ``mu``: where ``v``, of which ``words``, (B, G) uint16, are the leading bits, is above that,
-    as it is for most entries of sparse data, the count is zero and nothing more need be computed.
+    A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, of which ``words``,
+    (B, G) uint16, are the leading bits. ``P(x > 0)`` is at most ``mu``: where ``v`` is above that, as it is
+    for most entries of sparse data, the count is zero and nothing more need be computed. Where it is above
+    ``1 - pi``, the count is a dropout; otherwise ``v / (1 - pi)`` is uniform again.
     """
     wide_vectors()
     n_cells, n_genes = log_mean.shape
     means = np.empty(n_genes, dtype=np.float32)
     candidates = np.empty(n_genes, dtype=np.int32)
-    ratios, zeros = np.empty((2, n_genes), dtype=np.float32)
+    ratios, zeros, kept = np.empty((3, n_genes), dtype=np.float32)
+    kept[:] = 1
     for b in range(n_cells):
         by_gene = theta[b if len(theta) > 1 else 0]
         for g in range(n_genes):
@@ -54,15 +79,23 @@ def add_counts(
             dispersion = f32(by_gene[candidates[i]])
             ratios[i] = means[candidates[i]] / dispersion
             zeros[i] = exp(-dispersion * log1p(ratios[i]))
+        if dropout_logit.size > 0:
+            for i in range(n_candidates):
+                kept[i] = f32(1) / (f32(1) + exp(dropout_logit[b, candidates[i]]))
         for i in range(n_candidates):
             g = candidates[i]
-            if dropout_logit.size > 0 and rng.random() * (1.0 + math.exp(-dropout_logit[b, g])) < 1.0:
-                continue
             mean = float(means[g])
+            # at most P(x > 0); counts of large mean are not drawn by inversion
+            positive = kept[i] * (f32(1) if mean > _LARGE_MEAN else f32(1) - zeros[i] + _MARGIN)
+            if f32(words[b, g]) > positive * f32(_WORDS):
+                continue
+            above = (words[b, g] + rng.random()) / (_WORDS * kept[i])
+            if above >= 1.0:
+                continue
             if mean > _LARGE_MEAN:
                 count = rng.poisson(min(rng.standard_gamma(by_gene[g]) * mean / by_gene[g], _LARGEST_RATE))
             else:
-                count = _invert((words[b, g] + rng.random()) / _WORDS, mean, by_gene[g], ratios[i], zeros[i])
+                count = _invert(above, mean, by_gene[g], ratios[i], zeros[i])
             if count > 0:
                 sums[POSITIVE, g] += 1.0
                 sums[ONES, g] += count == 1

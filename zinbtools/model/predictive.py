@@ -18,9 +18,20 @@ from torch import Tensor
 from ..stats.discrepancies import GeneStatistics
 from .data import Batch, CountData
 from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
-from .draw_kernels import CELLS, MAXIMUM, N_SUMS, ONES, POSITIVE, SQUARES, TOTAL, add_counts, add_expected
+from .draw_kernels import (
+    CELLS,
+    MAXIMUM,
+    N_SUMS,
+    ONES,
+    POSITIVE,
+    SQUARES,
+    TOTAL,
+    add_counts,
+    add_expected,
+    log_means,
+)
 from .layers import Streams
-from .vae import CountParameters, CountVAE, Gaussian, Posterior
+from .vae import CountVAE, Gaussian, Posterior
 
 # Latent draws are made block by block, each from a seed of its own, so that any cell can be computed alone.
 BLOCK = 128
@@ -150,7 +161,8 @@ class Replicates:
         for place, (batch, latent) in enumerate(self._blocks):
             rng = _generator(self._seed, place, number)
             noise = _Noise(_generator(self._seed, place) if self._latent == "fixed" else rng)
-            yield _as_arrays(self._model.draw_parameters(latent, batch, noise)), rng
+            z, library = self._model.draw(latent, batch, noise)
+            yield _as_arrays(self._model, z, library, batch), rng
 
 
 class _Noise(Streams):
@@ -183,14 +195,21 @@ def _prior(model: CountVAE, batch: Batch) -> Posterior:
     return Posterior(z, Gaussian(*(moment.view(1, -1, 1) for moment in model.library_prior(batch))))
 
 
-def _as_arrays(parameters: CountParameters) -> tuple[np.ndarray, ...]:
+def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tuple[np.ndarray, ...]:
     """``log_mean``, ``theta`` and ``dropout_logit`` as the kernels take them."""
-    logit = parameters.dropout_logit
-    return (
-        parameters.log_mean[0].numpy(force=True),
-        parameters.log_theta[0].double().exp().numpy(force=True),
-        np.zeros((0, 0), dtype=np.float32) if logit is None else logit[0].numpy(force=True),
+    hidden = model.decode_hidden(z, batch)
+    log_mean = (hidden[0] @ model.scale.weight[0]).numpy(force=True)
+    assert model.scale.bias is not None
+    log_means(
+        log_mean,
+        model.scale.bias[0, 0].numpy(force=True),
+        library.expand(len(z), len(batch), 1)[0, :, 0].numpy(force=True),
+        model.config.library != "size_factor",
     )
+    logit = np.zeros((0, 0), dtype=np.float32)
+    if model.dropout is not None:
+        logit = model.dropout(hidden)[0].numpy(force=True)
+    return log_mean, model.log_inverse_dispersion(hidden, batch)[0].double().exp().numpy(force=True), logit
 
 
 def _statistics(sums: np.ndarray) -> GeneStatistics:

@@ -11,11 +11,8 @@ from functools import partial
 from statistics import median
 from typing import Any, NamedTuple, get_type_hints
 
-import hyperopt
 import numpy as np
 import torch
-from hyperopt import hp, tpe
-from hyperopt.base import JOB_STATE_DONE, Domain
 from tqdm.auto import tqdm
 
 from ..jobs import Checkpoints, Died, Workers
@@ -35,6 +32,8 @@ _TUNABLE = tuple(field.name for field in fields(FitConfig) if field.name not in 
 
 def default_space() -> Settings:
     """Around the default fit: nothing that takes many times longer, nothing that is known to do harm."""
+    from hyperopt import hp
+
     return {
         "n_latent": 5 + hp.randint("n_latent", 26),
         "n_hidden": hp.choice("n_hidden", [64, 128, 256]),
@@ -47,6 +46,8 @@ def default_space() -> Settings:
 
 def study_space() -> Settings:
     """What the 2019 study tuned."""
+    from hyperopt import hp
+
     return {
         "n_latent": 3 + hp.randint("n_latent", 28),
         "n_hidden": hp.choice("n_hidden", [32, 64, 128, 256]),
@@ -225,8 +226,11 @@ class Search:
     ) -> None:
         self.likelihoods, self.base, self.told = list(likelihoods), base, list[Told]()
         self.max_evals, self._space, self._queue, self._prune = max_evals, space, max_queue_len, prune
+        from hyperopt import Trials, tpe  # which takes a second to import
+        from hyperopt.base import Domain
+
         self._suggest = partial(tpe.suggest, n_startup_jobs=N_STARTUP, verbose=False)
-        self._domain, self._trials = Domain(_nothing, space), hyperopt.Trials()
+        self._domain, self._trials = Domain(_nothing, space), Trials()
         self._rng = np.random.default_rng(seed)
 
     def ask(self) -> list[Settings]:
@@ -250,8 +254,10 @@ class Search:
             n -= len(documents)
 
     def _settings(self, document: Mapping[str, Any]) -> Settings:
+        from hyperopt import space_eval
+
         values = {name: value[0] for name, value in document["misc"]["vals"].items() if value}
-        return checked_settings(hyperopt.space_eval(self._space, values))
+        return checked_settings(space_eval(self._space, values))
 
     def jobs(self, settings: Sequence[Settings]) -> list[Trial]:
         """The trainings that a round needs, trial by trial."""
@@ -272,6 +278,8 @@ class Search:
 
     def tell(self, settings: Sequence[Settings], outcomes: Sequence[Outcome]) -> None:
         """Take in a round: outcomes in the order of `jobs`."""
+        from hyperopt import JOB_STATE_DONE
+
         n = len(self.likelihoods)
         for i, values in enumerate(settings):
             of_models = dict(zip(self.likelihoods, outcomes[n * i : n * (i + 1)], strict=True))
@@ -378,9 +386,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def hyperopt_result(status: str, loss: float) -> dict[str, Any]:
     """What hyperopt is told of a trial."""
-    if status == "failed":
-        return {"status": hyperopt.STATUS_FAIL}
-    return {"status": hyperopt.STATUS_OK, "loss": loss}
+    return {"status": "fail"} if status == "failed" else {"status": "ok", "loss": loss}
 
 
 def _nothing(_: object) -> None:

@@ -174,14 +174,15 @@ class CountVAE(nn.Module):
         log_scale = self.scale(hidden)
         if self.config.library != "size_factor":
             log_scale = log_scale.log_softmax(-1)
-        if self.dispersion is not None:
-            log_theta = self.dispersion(hidden)
-        else:
-            assert self.log_theta is not None
-            per_batch = self.config.dispersion == "gene-batch"
-            log_theta = self.log_theta[:, batch.group] if per_batch else self.log_theta
         dropout_logit = None if self.dropout is None else self.dropout(hidden)
-        return CountParameters(log_scale + library, log_theta, dropout_logit)
+        return CountParameters(log_scale + library, self.log_inverse_dispersion(hidden, batch), dropout_logit)
+
+    def log_inverse_dispersion(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Given the decoder's last hidden layer; (R, 1, G) or (R, B, G)."""
+        if self.dispersion is not None:
+            return self.dispersion(hidden)
+        assert self.log_theta is not None
+        return self.log_theta[:, batch.group] if self.config.dispersion == "gene-batch" else self.log_theta
 
     def decode_hidden(self, z: Tensor, batch: Batch) -> Tensor:
         """The decoder up to its last hidden layer, (R, B, H)."""
