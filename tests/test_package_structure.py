@@ -150,9 +150,9 @@ def test_barred_packages_are_not_named(room: str) -> None:
     assert [i for i in imports().get(room, []) if i.target.split(".")[0] in BARRED[room]] == []
 
 
-def test_stats_needs_numpy_and_scipy_only() -> None:
+def test_stats_needs_numpy_scipy_and_numba_only() -> None:
     others = {i.target.split(".")[0] for i in imports()["stats"]} - sys.stdlib_module_names
-    assert others <= {"numpy", "scipy", "zinbtools"}
+    assert others <= {"numpy", "scipy", "numba", "zinbtools"}
 
 
 def loaded_by(code: str) -> set[str]:
