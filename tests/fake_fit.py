@@ -1,4 +1,4 @@
-"""An AnnData as a fit, marginal_ll, ppc and zi_scores leave it, with the truth in place of estimates."""
+"""An AnnData as a fit and what follows it leave it, with the truth in place of estimates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse, stats
 
+from zinbtools import tl
 from zinbtools._keys import Keys
 
 MODELS = ("nb", "zinb")
@@ -67,6 +68,7 @@ def fake_fit(
         "metrics": _metrics(adata, keys, checks, float(pi.mean())),
         "ppc": {"genes": checks, "n_samples": 20, "split": "test"},
     }
+    tl.zero_test(adata, key_added=key)
     return adata
 
 

@@ -47,8 +47,8 @@ NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "datasets", "model", "s
 NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
 
 PUBLIC: dict[str, set[str]] = {
-    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zi_scores"},
-    "pl": {"history", "ppc", "dropout", "zero_study", "zi_scores"},
+    "tl": {"fit_nb_zinb", "marginal_ll", "ppc", "zero_test", "zi_scores"},
+    "pl": {"history", "ppc", "dropout", "zero_study", "zi_scores", "zero_test", "gene"},
     "get": {"model", "expected_counts", "posterior_dropout", "metrics_df", "ppc_df", "zi_genes_df"},
     "simulate": {
         "zisynth",

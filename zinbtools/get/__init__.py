@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._difference import NLLDifference, nll_difference
-from ._frames import dropout_df, history_df, metrics_df, ppc_df, zero_study_df, zi_genes_df
+from ._frames import dropout_df, history_df, metrics_df, ppc_df, zero_study_df, zero_test_df, zi_genes_df
+from ._gene import gene_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
@@ -15,6 +16,7 @@ __all__ = [
     "NLLDifference",
     "dropout_df",
     "expected_counts",
+    "gene_df",
     "history_df",
     "metrics_df",
     "model",
@@ -22,6 +24,7 @@ __all__ = [
     "posterior_dropout",
     "ppc_df",
     "zero_study_df",
+    "zero_test_df",
     "zi_genes_df",
 ]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ._dropout import dropout
+from ._gene import gene
 from ._history import history
 from ._ppc import ppc
 from ._zero_study import zero_study
+from ._zero_test import zero_test
 from ._zi_scores import zi_scores
 
-__all__ = ["dropout", "history", "ppc", "zero_study", "zi_scores"]
+__all__ = ["dropout", "gene", "history", "ppc", "zero_study", "zero_test", "zi_scores"]
