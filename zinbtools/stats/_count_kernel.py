@@ -22,6 +22,7 @@ from ._count_likelihood import (
 from ._elementary import compiled
 
 _MOST_STEPS, _LONGEST_STEP = 150, 3.0
+_PATIENCE = 6  # steps after which a climb must be above what is known
 _TOLERANCE = 1e-9  # nats that another step of Newton's promises
 _LITTLE = 1e-6  # nats: where a parameter runs to its bound and gains no more than this, it is put there
 _LOGIT_LIMIT = 25.0
@@ -92,7 +93,8 @@ def maximise(
                 return value, False
         step = solve(damped, gradient)
         gain = np.dot(gradient, step)
-        if damping <= 1e-3 and value + 3.0 * gain < known and n_steps > 2:
+        hopeless = damping <= 1e-3 and value + 3.0 * gain < known and n_steps > 2
+        if value < known and (hopeless or n_steps >= _PATIENCE):
             return value, True
         if gain < _LITTLE and damping <= 1e-3:
             # near a bound the gradient of a logarithm falls as its number does, and steps have length 1
