@@ -29,8 +29,8 @@ compares with a Poisson distribution, NBDrop's with an NB whose dispersion is a 
 both ask about the gene as a whole and not given the state of a cell, as does `zero_test` without types, so
 that on data with structure they answer another question. AUTOZI is that of scvi-tools 1.4.2, 200 epochs.
 Bursting genes, a fifth of `beta_poisson`, are silent in some cells by design; they are no dropout, yet
-the test takes them for it, as it does around the true means, and they are listed apart. In `knocked-out pbmc4k` nothing is known of the
-genes that were left alone: a call there may be right.
+the test takes them for it, as it does around the true means, and they are listed apart. In
+`knocked-out pbmc4k` nothing is known of the genes that were left alone: a call there may be right.
 
 ## Without inflation: genes called
 
