@@ -58,7 +58,8 @@ def _fitted(_simulated: AnnData) -> AnnData:
     tl.fit_nb_zinb(adata, max_epochs=4, n_restarts=2, progress=False)
     tl.marginal_ll(adata, n_samples=20)
     tl.ppc(adata, n_samples=20, n_null=19, checks=("dropout_ratio", "zeros_to_expression", "cv", "pit"))
-    tl.zi_scores(adata, n_samples=5)
+    tl.zi_scores(adata)
+    tl.zero_test(adata)
     return adata
 
 

@@ -1,4 +1,4 @@
-"""An AnnData as a fit, marginal_ll, ppc and zi_scores leave it, with the truth in place of estimates."""
+"""An AnnData as a fit and what follows it leave it, with the truth in place of estimates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse, stats
 
+from zinbtools import tl
 from zinbtools._keys import Keys
 from zinbtools.stats.calibration import ResidualSums
 
@@ -96,6 +97,7 @@ def fake_fit(
         },
         "tuning": _tuning(rng),
     }
+    tl.zero_test(adata, key_added=key)
     return adata
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT = "zinbtools"
+ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ class Keys:
     def score_se(self) -> str:
         return self._prefixed("zi_score_se")
 
+    def zi(self, what: str) -> str:
+        """``var``: what else is known of a gene's zero inflation, see `ZI_COLUMNS`."""
+        return self._prefixed(f"zi_{what}")
+
+    @property
+    def zero_test(self) -> str:
+        """``uns``: gene-wise regressions without a network."""
+        return self._prefixed("zero_test")
+
     def all_names(self) -> dict[str, list[str]]:
         """Every name that a fit and what follows it may write, by place."""
         models = ("nb", "zinb")
@@ -97,5 +107,6 @@ class Keys:
                 self.mean_dropout(),
                 self.score,
                 self.score_se,
+                *(self.zi(what) for what in ZI_COLUMNS),
             ],
         }

@@ -20,6 +20,7 @@ FRAMES = {
     "calibration_df": "tl.ppc",
     "dropout_df": "tl.fit_nb_zinb",
     "zi_genes_df": "tl.zi_scores",
+    "zero_test_df": "tl.zero_test",
     "zero_study_df": "tl.fit_nb_zinb",
     "nll_difference": "tl.marginal_ll",
 }

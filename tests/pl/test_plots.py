@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from scipy import stats
 
-from zinbtools import get, pl
+from zinbtools import get, pl, simulate, tl
 from zinbtools.pl._style import COLORS
 from zinbtools.pl._zero_study import MASSES, levels_of_mass, smoothed_density
 
@@ -313,3 +313,83 @@ def test_names_do_not_overlap(adata: AnnData) -> None:
     inner = sorted((box.x1 + box.x0) / 2 for box in boxes)
     assert len(inner) == 5
     assert len(set(np.round(inner))) == 5
+
+
+@pytest.fixture(scope="module")
+def _calls() -> AnnData:
+    base = simulate.gamma_poisson(400, 40, means=np.geomspace(0.1, 30, 40))
+    adata = simulate.mixed(0.5, base=base, inflation=simulate.Uniform(0.3))
+    tl.fit_nb_zinb(adata, models="nb", max_epochs=10, progress=False)
+    tl.zi_scores(adata)
+    return adata
+
+
+@pytest.fixture
+def calls(_calls: AnnData) -> AnnData:
+    return _calls.copy()
+
+
+def test_the_histogram_shows_the_calls(calls: AnnData) -> None:
+    table = get.zi_genes_df(calls)
+    counts = {call: (table["call"] == call).sum() for call in ("not zero-inflated", "zero-inflated")}
+    assert legend_of(pl.zi_scores(calls)) == [
+        "all genes (40)",
+        *(f"{call} ({n})" for call, n in counts.items()),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["volcano", "mean"])
+def test_every_gene_is_one_point_in_the_color_of_its_call(calls: AnnData, kind: str) -> None:
+    table = get.zi_genes_df(calls)
+    ax = pl.zi_scores(calls, kind=kind, n_labels=3)
+    assert sum(len(points.get_offsets()) for points in ax.collections) == len(table)
+    place = legend_of(ax).index("zero-inflated")
+    drawn, inflated = points_of(ax, place), table[table["call"] == "zero-inflated"]
+    assert to_hex(ax.collections[place].get_facecolors()[0]) == COLORS["zinb"].lower()
+    np.testing.assert_allclose(drawn[:, 0], inflated["dropout" if kind == "volcano" else "mean_count"])
+    y = -np.log10(inflated["pval"]) if kind == "volcano" else inflated["score"]
+    np.testing.assert_allclose(drawn[:, 1], y)
+    assert [text.get_text() for text in ax.texts] == list(table.index[:3])
+
+
+def test_kinds_that_are_not_there_are_refused(adata: AnnData) -> None:
+    with pytest.raises(ValueError, match="kind must be 'histogram', 'volcano' or 'mean', found 'pie'"):
+        pl.zi_scores(adata, kind="pie")
+    with pytest.raises(KeyError, match="no p values"):
+        pl.zi_scores(adata, kind="volcano")
+
+
+# zero_test
+
+
+def test_genes_have_the_color_of_their_family(adata: AnnData) -> None:
+    table, ax = get.zero_test_df(adata), pl.zero_test(adata)
+    for i, (family, some) in enumerate(table.groupby("family")):
+        label = {"poisson": "Poisson", "nb": "NB", "zinb": "ZINB"}[str(family)]
+        place = legend_of(ax).index(f"{label} ({len(some)})")
+        drawn = points_of(ax, place)
+        expected = some.sort_values("mean_count")[["mean_count", "observed_zero_fraction"]]
+        np.testing.assert_allclose(drawn, expected, err_msg=str(i))
+
+
+# gene
+
+
+def test_counts_of_a_gene_are_drawn_with_what_is_expected(adata: AnnData) -> None:
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 3 == 0, "a", "b")
+    axes = pl.gene(adata, "gene4", groupby="kind", max_count=6)
+    assert [ax.get_title() for ax in axes] == ["gene4, b", "gene4, a"]
+    x = adata.X[:, 4].toarray().ravel()[(adata.obs["kind"] == "b").to_numpy()]
+    heights = [bar.get_height() for bar in axes[0].patches]
+    assert heights == [*((x == c).sum() for c in range(6)), (x >= 6).sum()]
+    table = get.gene_df(adata, "gene4", groupby="kind", max_count=6)
+    for line, model in zip(axes[0].lines, ("nb", "zinb"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), table.loc[table["group"] == "b", model])
+    assert abs(table["zinb"].sum() - adata.n_obs) < 1e-6
+
+
+def test_a_gene_that_is_not_there(adata: AnnData) -> None:
+    with pytest.raises(KeyError, match="gene 'Xist' is not in"):
+        pl.gene(adata, "Xist")
+    with pytest.raises(ValueError, match="ax is for one panel"):
+        pl.gene(adata, "gene3", groupby="zinbtools_split", ax=plt.figure().add_subplot())

@@ -14,6 +14,13 @@ from matplotlib.figure import Figure
 from zinbtools import pl, tl
 
 PLOTS = sorted(pl.__all__)
+
+
+def draw(name: str, adata: AnnData, **arguments: object) -> object:
+    """Any of the plots; that of one gene is told which."""
+    return getattr(pl, name)(adata, **({"gene": adata.var_names[3]} if name == "gene" else {}), **arguments)
+
+
 INLINE = "module://matplotlib_inline.backend_inline"
 
 
@@ -30,7 +37,7 @@ def first(drawn: Axes | list[Axes]) -> Axes:
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_axes_come_back_where_there_is_no_window(name: str, adata: AnnData, shown: list[bool]) -> None:
-    assert isinstance(first(getattr(pl, name)(adata)), Axes)
+    assert isinstance(first(draw(name, adata)), Axes)
     assert not shown
 
 
@@ -40,7 +47,7 @@ def test_a_notebook_shows_the_figure(
 ) -> None:
     monkeypatch.setattr(plt, "get_backend", lambda: INLINE)
     monkeypatch.delitem(sys.modules, "scanpy", raising=False)
-    assert getattr(pl, name)(adata) is None
+    assert draw(name, adata) is None
     assert shown == [True]
 
 
@@ -57,7 +64,7 @@ def test_scanpys_setting_is_followed(
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_figure_can_be_had(name: str, adata: AnnData, shown: list[bool]) -> None:
-    figure = getattr(pl, name)(adata, return_fig=True)
+    figure = draw(name, adata, return_fig=True)
     assert isinstance(figure, Figure)
     assert not shown
     assert figure.get_size_inches()[0] / len(figure.axes) == pytest.approx(3.4)
@@ -70,7 +77,7 @@ def test_axes_that_are_given_are_used_and_not_shown(
     monkeypatch.setattr(plt, "get_backend", lambda: INLINE)
     figure, axes = plt.subplots(1, 3)
     given = list(axes) if name == "ppc" else axes[1]
-    assert getattr(pl, name)(adata, ax=given) == given
+    assert draw(name, adata, ax=given) == given
     assert plt.get_fignums() == [figure.number]
     assert not shown
 
@@ -78,7 +85,7 @@ def test_axes_that_are_given_are_used_and_not_shown(
 @pytest.mark.parametrize("name", PLOTS)
 def test_labels_are_there_and_the_users_settings_stay(name: str, adata: AnnData) -> None:
     before = dict(mpl.rcParams)
-    figure = getattr(pl, name)(adata, return_fig=True)
+    figure = draw(name, adata, return_fig=True)
     assert dict(mpl.rcParams) == before
     for ax in figure.axes:
         assert ax.get_xlabel()
@@ -88,16 +95,16 @@ def test_labels_are_there_and_the_users_settings_stay(name: str, adata: AnnData)
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_fit_of_a_key_is_drawn(name: str, adata: AnnData) -> None:
-    assert first(getattr(pl, name)(fake_fit(key="run2"), key="run2")) is not None
+    assert first(draw(name, fake_fit(key="run2"), key="run2")) is not None
     with pytest.raises(KeyError, match="run2"):
-        getattr(pl, name)(adata, key="run2")
+        draw(name, adata, key="run2")
 
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_what_the_verbs_wrote_is_drawn(name: str, fitted: AnnData) -> None:
     if name == "tuning":  # the other plots need no search
         tl.tune(fitted, max_evals=2, max_epochs=2, n_samples=2, progress=False)
-    figure = getattr(pl, name)(fitted, return_fig=True)
+    figure = draw(name, fitted, return_fig=True)
     figure.canvas.draw()
     assert all(ax.has_data() for ax in figure.axes)
 
@@ -107,6 +114,6 @@ def test_a_fit_of_one_model_is_drawn(name: str, adata: AnnData) -> None:
     results = adata.uns["zinbtools"]
     results["params"]["models"] = ["nb"]
     results["history"] = results["history"].query("model == 'nb'")
-    labels = [text.get_text() for text in getattr(pl, name)(adata).get_legend().get_texts()]
+    labels = [text.get_text() for text in draw(name, adata).get_legend().get_texts()]
     assert any("NB" in label for label in labels)
     assert not any("ZINB" in label for label in labels)

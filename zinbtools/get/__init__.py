@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
-from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zi_genes_df
+from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
+from ._gene import gene_df
 from ._tuning import tuning_df, tuning_summary_df
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "calibration_df",
     "dropout_df",
     "expected_counts",
+    "gene_df",
     "history_df",
     "metrics_df",
     "model",
@@ -28,6 +30,7 @@ __all__ = [
     "tuning_df",
     "tuning_summary_df",
     "zero_study_df",
+    "zero_test_df",
     "zi_genes_df",
 ]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from .._anndata import read_matrix
-from .._keys import Keys
+from .._keys import ZI_COLUMNS, Keys
 from ..stats.discrepancies import GeneStatistics
+from ..stats.zero_inflation import classes
 from ._lookup import column, fit_params, fitted_models, layer, stored
 
 if TYPE_CHECKING:
@@ -127,8 +128,48 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return frame.dropna()
 
 
+def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """What regressions on the library size say of each gene.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.zero_test` was run.
+    key
+        ``key_added`` of the test.
+
+    Returns
+    -------
+    Indexed by gene: ``mean_count``, ``observed_zero_fraction``; ``family``, the simplest that suffices
+    ("none" for a gene without a count); ``score`` and ``score_se`` (gain of the ZINB over the NB, nats per
+    cell), ``pval``, ``excess_zeros`` (share of the gene's zeros); adjusted p values of the NB and ZIP against
+    the Poisson and of the ZINB against the NB; and for each family ``log_likelihood``, ``aic``, ``bic``
+    (nats, all cells), ``zero_fraction`` (expected), ``inverse_dispersion`` and ``dropout``.
+
+    Raises
+    ------
+    KeyError
+        If :func:`~zinbtools.tl.zero_test` was not run.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.gamma_poisson(n_obs=500, n_vars=20)
+    >>> zt.tl.zero_test(adata)
+    >>> zt.get.zero_test_df(adata)["zinb_log_likelihood"].ge(
+    ...     zt.get.zero_test_df(adata)["nb_log_likelihood"]
+    ... ).all()
+    np.True_
+    """
+    name = Keys(key).zero_test
+    if name not in adata.uns:
+        raise KeyError(f"adata.uns has no {name!r}; run zinbtools.tl.zero_test first.")
+    table: pd.DataFrame = adata.uns[name]["genes"]
+    return table.set_index("gene")
+
+
 def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Genes by what zero inflation gains for them, the largest gain first.
+    """All evidence on the zero inflation of each gene, the largest gain first.
 
     Parameters
     ----------
@@ -138,8 +179,12 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     Returns
     -------
     Indexed by gene: ``score`` and ``score_se`` (nats per cell, POSITIVE where the ZINB accounts better for
-    the gene), the columns of :func:`dropout_df`, and ``mean_dropout``, the ZINB's dropout probability
-    averaged over cells.
+    the gene); after the method "conditional" of :func:`~zinbtools.tl.zi_scores` also ``pval``,
+    ``pval_adj``, ``dropout``, ``excess_zeros``, ``power`` and ``call``; the columns of :func:`dropout_df`;
+    ``mean_dropout``, the ZINB network's dropout probability averaged over cells, where one was fitted; and
+    where :func:`~zinbtools.tl.zero_test` was run, its ``family``, ``marginal_score`` and
+    ``marginal_pval_adj``, and ``class``, which of `zinbtools.stats.zero_inflation.CLASSES` the two tests
+    together make of the gene.
 
     Raises
     ------
@@ -151,7 +196,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
-    >>> zt.tl.zi_scores(adata, n_samples=5)
+    >>> zt.tl.zi_scores(adata)
     >>> zt.get.zi_genes_df(adata)["score"].is_monotonic_decreasing
     True
     """
@@ -160,12 +205,23 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
         {
             "score": column(adata, "var", keys.score, "tl.zi_scores"),
             "score_se": column(adata, "var", keys.score_se, "tl.zi_scores"),
-            "mean_dropout": column(adata, "var", keys.mean_dropout(), "tl.fit_nb_zinb"),
         },
         index=_genes(adata),
     )
-    frame = scores[["score", "score_se"]].join(dropout_df(adata, key=key), how="inner")
-    frame["mean_dropout"] = scores["mean_dropout"]
+    for what in ZI_COLUMNS:
+        if keys.zi(what) in adata.var:
+            scores[what] = adata.var[keys.zi(what)].to_numpy()
+    if keys.mean_dropout() in adata.var:
+        scores["mean_dropout"] = adata.var[keys.mean_dropout()].to_numpy()
+    frame = scores.join(dropout_df(adata, key=key), how="inner")
+    if keys.zero_test in adata.uns and "zinb_pval_adj" in (marginal := zero_test_df(adata, key=key)):
+        marginal = marginal.reindex(frame.index)
+        frame["family"] = marginal["family"]
+        frame["marginal_score"] = marginal["score"]
+        frame["marginal_pval_adj"] = marginal["zinb_pval_adj"]
+        if "call" in frame:
+            calls = frame["call"].astype(object).to_numpy()
+            frame["class"] = classes(marginal["family"].astype(object).to_numpy(), calls)
     return frame.sort_values("score", ascending=False, kind="stable")
 
 

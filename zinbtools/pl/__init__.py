@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from ._calibration import calibration
 from ._dropout import dropout
+from ._gene import gene
 from ._history import history
 from ._ppc import ppc
 from ._tuning import tuning
 from ._zero_study import zero_study
+from ._zero_test import zero_test
 from ._zi_scores import zi_scores
 
-__all__ = ["calibration", "dropout", "history", "ppc", "tuning", "zero_study", "zi_scores"]
+__all__ = [
+    "calibration",
+    "dropout",
+    "gene",
+    "history",
+    "ppc",
+    "tuning",
+    "zero_study",
+    "zero_test",
+    "zi_scores",
+]

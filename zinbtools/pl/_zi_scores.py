@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -18,27 +18,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
+CALLED = {"not zero-inflated": COLORS["nb"], "zero-inflated": COLORS["zinb"]}
+SMALLEST_PVAL, SMALLEST_GAIN = 1e-300, 1e-6  # drawn there where they are smaller
 BARS_TO = 0.63  # share of the height that the bars take
 
 
 def zi_scores(
     adata: AnnData,
     *,
+    kind: Literal["histogram", "volcano", "mean"] = "histogram",
     n_labels: int = 5,
     key: str | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """Histogram of the gene scores; positive scores are genes that the ZINB accounts better for.
+    """Scores of the genes; positive scores are genes that the ZINB accounts better for.
 
-    All genes are grey; in front of them are those whose score is more than two standard errors from zero.
-    With many genes their number is on a logarithmic axis, because a few lie far out.
+    In the histogram all genes are grey; in front of them are those that are called zero-inflated, or, where
+    the method makes no calls, whose score is more than two standard errors from zero. With many genes their
+    number is on a logarithmic axis, because a few lie far out. Undecided genes are those whose mean
+    is too low to tell.
 
     Parameters
     ----------
     adata
         Object on which :func:`zinbtools.tl.zi_scores` was run.
+    kind
+        ``"histogram"``; ``"volcano"``, p values against dropout probabilities; or ``"mean"``, scores against
+        mean counts, both on logarithmic axes.
     n_labels
         Number of genes named, from the largest score on (positive scores only).
     key
@@ -58,7 +66,9 @@ def zi_scores(
     Raises
     ------
     KeyError
-        If :func:`~zinbtools.tl.zi_scores` was not run on the fit.
+        If :func:`~zinbtools.tl.zi_scores` was not run on the fit, with its default method for a volcano.
+    ValueError
+        If the kind is not known.
 
     Examples
     --------
@@ -70,14 +80,21 @@ def zi_scores(
     >>> ax.get_xlabel()
     'ZINB gain (nats per cell)'
     """
+    if kind not in ("histogram", "volcano", "mean"):
+        raise ValueError(f"kind must be 'histogram', 'volcano' or 'mean', found {kind!r}.")
     genes = zi_genes_df(adata, key=key)
     genes = genes[genes["score"].notna()]
+    if kind == "volcano" and "pval" not in genes:
+        raise KeyError("there are no p values; run zinbtools.tl.zi_scores with method='conditional' first.")
     with style():
         target = ax if ax is not None else new_axes()[0]
-        _draw_bars(target, genes)
-        target.axvline(0.0, color="k", lw=0.6, ls=":")
-        _name_genes(target, genes[genes["score"] > 0].head(n_labels))
-        target.set(xlabel="ZINB gain (nats per cell)", ylabel="genes")
+        if kind == "histogram":
+            _draw_bars(target, genes)
+            target.axvline(0.0, color="k", lw=0.6, ls=":")
+            _name_genes(target, genes[genes["score"] > 0].head(n_labels))
+            target.set(xlabel="ZINB gain (nats per cell)", ylabel="genes")
+        else:
+            _draw_points(target, genes, kind, n_labels)
         legend_above(target)
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
@@ -88,15 +105,35 @@ def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
     tallest = float(np.histogram(score, bins=edges)[0].max(initial=1))
     logarithmic = tallest > TALL
     # In front of all genes, and not stacked on others: heights stay readable on a logarithmic axis.
-    classes = {
-        "all genes": (np.ones(len(score), dtype=bool), COLORS["neutral"]),
-        "NB better": (score < -margin, COLORS["nb"]),
-        "ZINB better": (score > margin, COLORS["zinb"]),
-    }
+    classes = {"all genes": (np.ones(len(score), dtype=bool), COLORS["neutral"])}
+    if "call" in genes:
+        classes |= {call: ((genes["call"] == call).to_numpy(), color) for call, color in CALLED.items()}
+    else:
+        classes |= {
+            "NB better": (score < -margin, COLORS["nb"]),
+            "ZINB better": (score > margin, COLORS["zinb"]),
+        }
     for label, (members, color) in classes.items():
         name = f"{label} ({members.sum():,})"
         ax.hist(score[members], bins=list(edges), color=color, label=name, log=logarithmic)
     _leave_room(ax, tallest, logarithmic)
+
+
+def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> None:
+    """One point per gene, coloured by its call; what is as good as 0 is drawn at the axis."""
+    if kind == "volcano":
+        x, y = genes["dropout"].to_numpy(), -np.log10(np.maximum(genes["pval"].to_numpy(), SMALLEST_PVAL))
+        ax.set(xlabel="dropout probability", ylabel="-log10 p value")
+    else:
+        x, y = genes["mean_count"].to_numpy(), np.maximum(genes["score"].to_numpy(), SMALLEST_GAIN)
+        ax.set(xlabel="mean count per cell", ylabel="ZINB gain (nats per cell)", xscale="log", yscale="log")
+    calls = genes["call"].astype(object).to_numpy() if "call" in genes else np.full(len(genes), "all genes")
+    for call, color in {"all genes": COLORS["neutral"], "undecided": COLORS["neutral"], **CALLED}.items():
+        members = calls == call
+        if members.any():
+            ax.scatter(x[members], y[members], s=6, c=color, alpha=0.7, linewidths=0, label=call)
+    for i in range(min(n_labels, int((genes["score"] > 0).sum()))):
+        ax.annotate(str(genes.index[i]), (x[i], y[i]), xytext=(2, 2), textcoords="offset points", fontsize=6)
 
 
 def _edges_with_zero(score: NDArray[np.float64]) -> NDArray[np.float64]:

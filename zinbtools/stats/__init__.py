@@ -1,1 +1,1 @@
-"""Statistics on arrays: numpy and scipy only."""
+"""Statistics on arrays: numpy and scipy, and numba for what loops over genes."""

@@ -5,6 +5,7 @@ from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
 from ._ppc import ppc
 from ._tune import tune
+from ._zero_test import zero_test
 from ._zi_scores import zi_scores
 
-__all__ = ["fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zi_scores"]
+__all__ = ["fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zero_test", "zi_scores"]

@@ -1,4 +1,4 @@
-"""`zi_scores`: which genes gain from zero inflation."""
+"""`zi_scores`: which genes are zero-inflated."""
 
 from __future__ import annotations
 
@@ -10,44 +10,65 @@ from anndata import AnnData
 
 from .._anndata import check_anndata, spread, writable
 from .._fitted import Fitted, resolve_device
+from .._keys import ZI_COLUMNS
 from .._rng import RNG, integer
 from .._threads import single_threaded
+from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
+from ._conditional import conditional_columns, conditional_fits, spread_calls
+
+METHODS = ("conditional", "predictive", "reconstruction")
 
 
 @single_threaded()
 def zi_scores(
     adata: AnnData,
     *,
-    method: Literal["reconstruction"] = "reconstruction",
-    n_samples: int = 25,
-    split: Literal["train", "validation", "test", "all"] = "test",
+    method: Literal["conditional", "predictive", "reconstruction"] = "conditional",
+    alpha: float = 0.05,
+    smallest_dropout: float = 0.1,
+    n_samples: int | None = None,
+    split: Literal["train", "validation", "test", "all"] | None = None,
     device: str = "auto",
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Score each gene by how much better the ZINB reconstructs it than the NB.
+    r"""Say which genes are zero-inflated, given what is known of each cell.
 
-    The score is the mean over cells of ``E_q log p_ZINB(x_ng | z, l) - E_q log p_NB(x_ng | z, l)``: the
-    study's score with its sign turned, so that POSITIVE means zero-inflated, and averaged over ``n_samples``
-    draws instead of one. It compares two different networks; small scores also reflect how they differ
-    otherwise.
+    ``method="conditional"`` is a likelihood ratio test for each gene. The NB network says which mean
+    ``mu_ng`` it expects in the state of each cell; around these means, a gene's own scale, inverse dispersion
+    and dropout probability are fitted,
+
+    .. math:: x_{ng} \sim \pi_g [x = 0] + (1 - \pi_g) \, \mathrm{NB}(e^{b_g} \mu_{ng}, \theta_g),
+
+    and compared with the same without dropout. The ratio's null is half a chi-squared and half 0, as a
+    probability cannot be negative. Cell types, library sizes and batches are in the means, and so are no
+    evidence of zero inflation. Genes that are silent in some cells for reasons that no other gene shows
+    (bursts) cannot be told from dropout and are called.
 
     Parameters
     ----------
     adata
-        Object on which `zinbtools.tl.fit_nb_zinb` was run with both models.
+        Object on which `zinbtools.tl.fit_nb_zinb` was run, with the NB; the other methods need both models.
     method
-        How to score.
+        ``"conditional"``, or a comparison of the two networks, by gene: ``"predictive"``, the log probability
+        of a gene's count given the other genes of its cell,
+        ``log p(x_ng | x_n,-g) = log mean_k w_k - log mean_k w_k / p(x_ng | z_k)`` by importance sampling; or
+        ``"reconstruction"``, ``E_q log p(x_ng | z)``, the 2019 study's score with its sign turned.
+    alpha
+        False discovery rate of the calls.
+    smallest_dropout
+        The smallest dropout probability of interest. A gene that is not called is undecided where the test
+        would find this one with a probability below a half: ``zinbtools.stats.zero_inflation.power``.
     n_samples
-        Posterior draws per cell.
+        Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``.
     split
-        Which cells.
+        Which cells; all by default, and those of the test split for the network comparisons.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed, numpy Generator or SeedSequence; the default method draws nothing.
     key
         ``key_added`` of the fit.
     copy
@@ -55,41 +76,87 @@ def zi_scores(
 
     Returns
     -------
-    ``None``, or the copy. Sets ``var["zi_score"]``, nats per cell, and its standard error over cells,
-    ``var["zi_score_se"]``; NaN for genes that were not fitted.
+    ``None``, or the copy. Sets in ``var``, NaN for genes that were not fitted:
+
+    ``zi_score``, ``zi_score_se``
+        Gain of the ZINB, nats per cell, POSITIVE where it is better, and its standard error over cells.
+    ``zi_pval``, ``zi_pval_adj``
+        P value, and adjusted by Benjamini and Hochberg; for ``"conditional"`` only, as are the rest.
+    ``zi_dropout``, ``zi_excess_zeros``
+        Dropout probability, and the share of the gene's zeros that it makes where the NB would not.
+    ``zi_power``, ``zi_call``
+        Power for ``smallest_dropout``; zero-inflated, not zero-inflated or undecided.
 
     Raises
     ------
     KeyError
         If there is no fit.
     ValueError
-        If one of the models was not fitted, the method is not known or the split has fewer than two cells.
+        If a model that is needed was not fitted, the method is not known, numbers are out of range or the
+        split has fewer than two cells.
 
     Examples
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
-    >>> zt.tl.zi_scores(adata, n_samples=5)
-    >>> bool(adata.var[["zi_score", "zi_score_se"]].notna().all(axis=None))
-    True
+    >>> zt.tl.zi_scores(adata)
+    >>> sorted(adata.var["zi_call"].cat.categories)
+    ['not zero-inflated', 'undecided', 'zero-inflated']
     """
     check_anndata(adata, copy)
-    if method != "reconstruction":
-        raise ValueError(f"method must be 'reconstruction', found {method!r}.")
-    if n_samples < 1:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, found {method!r}.")
+    for argument, number in {"alpha": alpha, "smallest_dropout": smallest_dropout}.items():
+        if not 0 < number < 1:
+            raise ValueError(f"{argument} must be between 0 and 1, found {number}.")
+    if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
     fit = Fitted.read(adata, key)
-    if fit.models != ["nb", "zinb"]:
-        raise ValueError(f"scores compare 'nb' with 'zinb', but only {fit.models[0]!r} was fitted; fit both.")
     where = resolve_device(device)
-    cells = fit.cells(adata, split)
+    cells = fit.cells(adata, split or ("all" if method == "conditional" else "test"))
     if len(cells) < 2:
         raise ValueError(f"split {split!r} has {len(cells)} cell; a standard error needs at least 2.")
-    data = fit.data(adata, where)
-    everyone, seed = torch.as_tensor(cells, device=where), integer(rng)
+    genes = fit.genes(adata)
+    if method == "conditional":
+        if "nb" not in fit.models:
+            raise ValueError(
+                "method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too."
+            )
+        fits = conditional_fits(adata, fit, cells, where)
+        n_zeros = fit.data(adata, where).statistics(cells).n_zeros
+        columns = conditional_columns(fits, n_zeros, alpha, smallest_dropout)
+    else:
+        columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
+    target = writable(adata, copy)
+    for name in ("score", "score_se", *ZI_COLUMNS):
+        place = fit.keys.zi(name)
+        if name == "call" and name in columns:
+            target.var[place] = spread_calls(columns[name], genes)
+        elif name in columns:
+            target.var[place] = spread(columns[name], genes)
+        elif place in target.var:
+            del target.var[place]  # of another method
+    return target if copy else None
+
+
+def _network_columns(
+    adata: AnnData,
+    fit: Fitted,
+    method: str,
+    cells: np.ndarray,
+    n_samples: int | None,
+    device: torch.device,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Mean over cells of the difference between the two networks, and its standard error."""
+    if fit.models != ["nb", "zinb"]:
+        raise ValueError(f"scores compare 'nb' with 'zinb', but only {fit.models[0]!r} was fitted; fit both.")
+    data = fit.data(adata, device)
+    by_gene, draws = (gene_predictive, 100) if method == "predictive" else (gene_reconstruction, 25)
+    everyone = torch.as_tensor(cells, device=device)
     nb, zinb = (
-        gene_reconstruction(fit.load(name, where), data, everyone, n_samples=n_samples, seed=seed)
+        by_gene(fit.load(name, device), data, everyone, n_samples=n_samples or draws, seed=seed)
         for name in fit.models
     )
     total, total_of_squares = np.zeros(data.n_genes), np.zeros(data.n_genes)
@@ -100,8 +167,4 @@ def zi_scores(
     n = len(cells)
     score = total / n
     variance = np.maximum(total_of_squares / n - score**2, 0) * n / (n - 1)
-    genes = fit.genes(adata)
-    target = writable(adata, copy)
-    target.var[fit.keys.score] = spread(score, genes)
-    target.var[fit.keys.score_se] = spread(np.sqrt(variance / n), genes)
-    return target if copy else None
+    return {"score": score, "score_se": np.sqrt(variance / n)}

@@ -1,0 +1,222 @@
+"""Gene-wise regressions: against scipy's densities, statsmodels, known truth and exact arithmetic."""
+
+from __future__ import annotations
+
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+from scipy import sparse, stats
+
+from zinbtools.stats import _count_kernel as kernel
+from zinbtools.stats import _count_likelihood as likelihood
+from zinbtools.stats.count_models import FAMILIES, fit_counts
+
+RNG = np.random.default_rng
+
+
+def log_probabilities(x: np.ndarray, mu: np.ndarray, theta: float, pi: float) -> np.ndarray:
+    """Of a zero-inflated NB, or Poisson where theta is infinite."""
+    nb = stats.nbinom(theta, theta / (theta + mu)) if np.isfinite(theta) else stats.poisson(mu)
+    plain = nb.logpmf(x)
+    with np.errstate(divide="ignore"):
+        return np.where(x == 0, np.logaddexp(np.log(pi), np.log1p(-pi) + plain), np.log1p(-pi) + plain)
+
+
+def draw(n: int, means: list[float], theta: float, pi: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = RNG(seed)
+    depth = random.lognormal(0, 0.4, n)
+    rates = depth[:, None] * np.array(means)
+    x = random.poisson(random.gamma(theta, rates / theta)) * (random.random(rates.shape) >= pi)
+    return x, depth
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 1000, 250_000])
+@pytest.mark.parametrize("alpha", [1e-10, 1e-4, 0.3, 1.0, 50.0])
+def test_sums_of_logarithms_are_exact(count: int, alpha: float) -> None:
+    with mpmath.workdps(50):
+        theta = 1 / mpmath.mpf(alpha)
+        digamma = mpmath.digamma(count + theta) - mpmath.digamma(theta)
+        trigamma = mpmath.polygamma(1, count + theta) - mpmath.polygamma(1, theta)
+        exact = (
+            mpmath.loggamma(count + theta) - mpmath.loggamma(theta) - count * mpmath.log(theta),
+            count - theta * digamma,
+            theta * digamma + theta**2 * trigamma,
+        )
+    found = likelihood.rising(np.array([float(count)]), alpha)[:, 0]
+    np.testing.assert_allclose(found, [float(e) for e in exact], rtol=1e-12, atol=1e-12 * count)
+
+
+@pytest.mark.parametrize("per_entry", [False, True])
+def test_likelihood_and_expected_zeros_are_those_of_the_estimates(per_entry: bool) -> None:
+    x, depth = draw(400, [0.2, 2, 20, 300], 1.5, 0.2)
+    covariates = np.stack([np.ones(400), np.arange(400) % 3 == 1, np.linspace(-1, 1, 400)], axis=1)
+    means = np.outer(depth, [1.0, 2.0, 3.0, 4.0]) if per_entry else depth
+    fits = fit_counts(x, means, covariates=covariates)
+    for g in range(4):
+        mean = means[:, g] if per_entry else means
+        for f in range(4):
+            mu = mean * np.exp(covariates @ fits.coefficients[g, f])
+            theta, pi = fits.inverse_dispersion[g, f], fits.dropout[g, f]
+            by_hand = log_probabilities(x[:, g], mu, theta, pi)
+            assert fits.log_likelihood[g, f] == pytest.approx(by_hand.sum(), rel=1e-9)
+            zeros = np.exp(log_probabilities(np.zeros(400), mu, theta, pi)).sum()
+            assert fits.zeros[g, f] == pytest.approx(zeros, rel=1e-6)
+    assert fits.converged.all()
+
+
+def test_the_gain_is_that_of_each_cell() -> None:
+    x, depth = draw(500, [1.0, 10.0], 2.0, 0.3)
+    fits = fit_counts(x, depth)
+    for g in range(2):
+        by_family = []
+        for f in (1, 3):
+            mu = depth * np.exp(fits.coefficients[g, f, 0])
+            by_family.append(
+                log_probabilities(x[:, g], mu, fits.inverse_dispersion[g, f], fits.dropout[g, f])
+            )
+        gain = by_family[1] - by_family[0]
+        assert fits.gain[g] == pytest.approx(gain.mean(), rel=1e-7)
+        assert fits.gain_se[g] == pytest.approx(gain.std(ddof=1) / np.sqrt(500), rel=1e-7)
+
+
+def test_nothing_better_is_found_by_search() -> None:
+    """No gene gains when the climb starts from many other places."""
+    random = RNG(1)
+    x, depth = draw(300, [*10 ** random.uniform(-1.5, 2, 40)], 0.7, 0.15)
+    fits = fit_counts(x, depth)
+    worst = 0.0
+    for g in range(x.shape[1]):
+        gene = _gene(x[:, g], depth)
+        for _ in range(10):
+            at = np.array([random.normal(0, 2), random.normal(0, 2), random.normal(-1, 2)])
+            height, _ = kernel.maximise(gene, np.ones((1, 1)), likelihood.ZINB, at, np.empty((3, 3)), -np.inf)
+            worst = max(worst, height - fits.log_likelihood[g, 3])
+    assert worst < 1e-4
+
+
+def _gene(x: np.ndarray, mean: np.ndarray) -> likelihood.Gene:
+    cells = np.flatnonzero(x)
+    n = len(x)
+    return likelihood.gather(mean, np.zeros(n, np.int64), cells, x[cells].astype(float), np.array([0, n]))
+
+
+@pytest.mark.slow
+def test_agrees_with_statsmodels() -> None:
+    """On 200 genes with a covariate: the same likelihood within 1e-6, or a higher one."""
+    models = pytest.importorskip("statsmodels.discrete.count_model")
+    from statsmodels.discrete.discrete_model import NegativeBinomial, Poisson
+
+    random = RNG(2)
+    n = 300
+    depth, type_ = random.lognormal(0, 0.4, n), (random.random(n) < 0.4).astype(float)
+    mu = depth[:, None] * 10 ** random.uniform(-0.7, 1.7, 200) * np.exp(0.5 * type_)[:, None]
+    x = random.poisson(random.gamma(1.5, mu / 1.5)) * (random.random(mu.shape) >= np.repeat([0, 0.2], 100))
+    design = np.stack([np.ones(n), type_], axis=1)
+    fits = fit_counts(x, depth, covariates=design)
+    offset, n_compared = np.log(depth), np.zeros(4, dtype=int)
+    for g in range(200):
+        theirs = {
+            "poisson": Poisson(x[:, g], design, offset=offset),
+            "nb": NegativeBinomial(x[:, g], design, offset=offset),
+            "zip": models.ZeroInflatedPoisson(x[:, g], design, offset=offset),
+            "zinb": models.ZeroInflatedNegativeBinomialP(x[:, g], design, offset=offset),
+        }
+        for f, name in enumerate(FAMILIES):
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                result = theirs[name].fit(method="bfgs", maxiter=300, disp=0)
+            if not result.mle_retvals["converged"] or not np.isfinite(result.llf):
+                continue
+            n_compared[f] += 1
+            assert fits.log_likelihood[g, f] > result.llf * (1 + np.sign(-result.llf) * 1e-6), (g, name)
+            if name in ("poisson", "nb") and fits.log_likelihood[g, f] - result.llf < 1e-6:
+                np.testing.assert_allclose(fits.coefficients[g, f], result.params[:2], atol=2e-3)
+                np.testing.assert_allclose(fits.coefficients_se[g, f], result.bse[:2], rtol=0.02)
+    assert (n_compared > [195, 150, 60, 40]).all(), n_compared
+
+
+def test_truth_is_found() -> None:
+    x, depth = draw(20_000, [0.5, 5.0, 50.0], 2.0, 0.2)
+    fits = fit_counts(x, depth)
+    for g, mean in enumerate([0.5, 5.0, 50.0]):
+        assert abs(fits.coefficients[g, 3, 0] - np.log(mean)) < 4 * fits.coefficients_se[g, 3, 0]
+        assert abs(np.log(fits.inverse_dispersion[g, 3] / 2)) < 4 * fits.log_inverse_dispersion_se[g, 3]
+        logit = np.log(fits.dropout[g, 3] / (1 - fits.dropout[g, 3]))
+        assert abs(logit - np.log(0.25)) < 4 * fits.dropout_logit_se[g, 3]
+
+
+def test_one_family_contains_the_other() -> None:
+    x, depth = draw(200, [*np.geomspace(0.01, 100, 60)], 1.0, 0.05, seed=3)
+    ll = fit_counts(x, depth).log_likelihood[x.any(0)]
+    poisson, nb, zip_, zinb = ll.T
+    assert (nb >= poisson).all()
+    assert (zip_ >= poisson).all()
+    assert (zinb >= np.maximum(nb, zip_)).all()
+
+
+def test_poisson_counts_have_no_dispersion() -> None:
+    random = RNG(4)
+    depth = random.lognormal(0, 0.3, 1000)
+    x = random.poisson(np.outer(depth, [0.1, 1, 10, 1000]))
+    fits = fit_counts(x, depth)
+    assert (fits.inverse_dispersion[:, 0] == np.inf).all()
+    assert (fits.dropout[:, :2] == 0).all()
+    assert (fits.log_likelihood[:, 1] - fits.log_likelihood[:, 0] < 5).all()
+    np.testing.assert_allclose(fits.coefficients[:, 0, 0], np.log(x.sum(0) / depth.sum()), atol=1e-8)
+
+
+def test_matrix_types_and_order_of_genes_and_cells_do_not_matter() -> None:
+    x, depth = draw(300, [0.3, 3, 30], 1.0, 0.1)
+    plain = fit_counts(x, depth)
+    genes, cells = [2, 0, 1], RNG(5).permutation(300)
+    for kind in (sparse.csr_array, sparse.csc_array, sparse.coo_matrix):
+        np.testing.assert_array_equal(fit_counts(kind(x), depth).log_likelihood, plain.log_likelihood)
+    np.testing.assert_array_equal(fit_counts(x[:, genes], depth).log_likelihood, plain.log_likelihood[genes])
+    shuffled = fit_counts(x[cells], depth[cells])
+    np.testing.assert_allclose(shuffled.log_likelihood, plain.log_likelihood, rtol=1e-10)
+
+
+def test_covariates_of_few_kinds_are_as_good_as_of_many() -> None:
+    """Cells with the same covariates are fitted as one row; a jitter that makes them all differ changes
+    nothing else."""
+    x, depth = draw(300, [0.5, 5], 1.0, 0.1)
+    design = np.eye(3)[np.arange(300) % 3]
+    jitter = design + 1e-12 * RNG(6).random(design.shape)
+    few, many = (fit_counts(x, depth, covariates=d) for d in (design, jitter))
+    np.testing.assert_allclose(few.log_likelihood, many.log_likelihood, rtol=1e-8)
+
+
+def test_a_type_without_counts() -> None:
+    x, depth = draw(300, [5.0], 1.0, 0.0)
+    kind = np.arange(300) % 3
+    x[kind == 2] = 0
+    fits = fit_counts(x, depth, covariates=np.eye(3)[kind])
+    alone = fit_counts(x[kind < 2], depth[kind < 2], covariates=np.eye(2)[kind[kind < 2]])
+    np.testing.assert_allclose(fits.log_likelihood[:, :2], alone.log_likelihood[:, :2], rtol=1e-6)
+
+
+def test_genes_without_counts_and_families_not_asked_for() -> None:
+    x, depth = draw(100, [3.0, 3.0], 1.0, 0.0)
+    x[:, 1] = 0
+    fits = fit_counts(x, depth, families=["nb"])
+    assert np.isnan(fits.log_likelihood[1]).all()
+    assert np.isnan(fits.log_likelihood[0]).tolist() == [False, False, True, True]
+    assert fits.aic[0, 1] == pytest.approx(4 - 2 * fits.log_likelihood[0, 1])
+    assert fits.bic[0, 1] == pytest.approx(2 * np.log(100) - 2 * fits.log_likelihood[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"means": np.ones(9)}, r"means must have shape \(10,\) or \(10, 2\), found \(9,\)"),
+        ({"means": np.zeros(10)}, "means must be positive"),
+        ({"covariates": np.ones((10, 2))}, "full rank, found 2 columns of rank 1"),
+        ({"covariates": np.ones((9, 1))}, r"covariates must be finite, of shape \(10, p\)"),
+        ({"families": ["cauchy"]}, "families must be some of 'poisson', 'nb', 'zip', 'zinb'"),
+    ],
+)
+def test_what_is_refused(arguments: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit_counts(np.ones((10, 2)), **{"means": np.ones(10), **arguments})

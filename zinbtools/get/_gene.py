@@ -1,0 +1,109 @@
+"""One gene: its counts, and those that an NB and a ZINB expect around the network's means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .._anndata import checked_column, read_matrix
+from .._keys import Keys
+from ..stats.count_models import fit_counts
+from ._lookup import fit_params, layer
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def gene_df(
+    adata: AnnData, gene: str, *, groupby: str | None = None, max_count: int = 12, key: str | None = None
+) -> pd.DataFrame:
+    """How many cells have each count of a gene, and how many an NB and a ZINB expect.
+
+    Both have the NB network's means for the cell's state, with the scale, the dispersion and the dropout
+    probability that :func:`zinbtools.tl.zi_scores` fits to the gene over all cells.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
+    gene
+        Its name.
+    groupby
+        Column of ``obs``, such as the cell type; all cells together by default.
+    max_count
+        Larger counts are counted with this one.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    Columns ``group``, ``count`` (0 to ``max_count``, which stands for itself and more), ``observed``, ``nb``
+    and ``zinb`` (numbers of cells).
+
+    Raises
+    ------
+    KeyError
+        If there is no such gene or column, no fit, or its layer ``nb_mean`` was left out.
+    ValueError
+        If the gene was not fitted or ``max_count`` is below 1.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> table = zt.get.gene_df(adata, adata.var_names[3], max_count=5)
+    >>> table["count"].tolist(), int(table["observed"].sum()), round(float(table["zinb"].sum()))
+    ([0, 1, 2, 3, 4, 5], 400, 400)
+    """
+    if gene not in adata.var_names:
+        raise KeyError(f"gene {gene!r} is not in adata.var_names.")
+    if max_count < 1:
+        raise ValueError(f"max_count must be at least 1, found {max_count}.")
+    place = [adata.var_names.get_loc(gene)]
+    means = layer(adata, Keys(key).mean("nb"))[:, place].astype(np.float64)
+    if np.isnan(means).any():
+        raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
+    counts = read_matrix(adata, fit_params(adata, key).get("layer"))[:, place].toarray()
+    groups = _groups(adata, groupby)
+    expected = _expected(counts, np.maximum(means, 1e-12), max_count)
+    capped = np.minimum(counts[:, 0], max_count).astype(int)
+    frames = []
+    for group in groups.cat.categories:
+        members = (groups == group).to_numpy()
+        frames.append(
+            pd.DataFrame(
+                {
+                    "group": group,
+                    "count": np.arange(max_count + 1),
+                    "observed": np.bincount(capped[members], minlength=max_count + 1),
+                    **{family: p[members].sum(axis=0) for family, p in expected.items()},
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _groups(adata: AnnData, groupby: str | None) -> pd.Series:
+    if groupby is None:
+        return pd.Series(pd.Categorical(["all cells"] * adata.n_obs), index=adata.obs_names)
+    return checked_column(adata.obs, groupby, "groupby", "obs").astype(str).astype("category")
+
+
+def _expected(counts: np.ndarray, means: np.ndarray, max_count: int) -> dict[str, np.ndarray]:
+    """Probability of each count in each cell, (n_obs, max_count + 1), the last of it and more."""
+    fits = fit_counts(counts, means, families=["zinb"])
+    found = {}
+    for family in ("nb", "zinb"):
+        f = fits.of(family)
+        mu = means * np.exp(fits.coefficients[0, f, 0])
+        theta = min(float(fits.inverse_dispersion[0, f]), 1e8)  # beyond, all but Poisson
+        p = stats.nbinom.pmf(np.arange(max_count + 1), theta, theta / (theta + mu))
+        p[:, -1] = stats.nbinom.sf(max_count - 1, theta, theta / (theta + mu))[:, 0]
+        p *= 1 - fits.dropout[0, f]
+        p[:, 0] += fits.dropout[0, f]
+        found[family] = p
+    return found

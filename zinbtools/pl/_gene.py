@@ -1,0 +1,98 @@
+"""One gene's counts against what the models expect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import MaxNLocator
+
+from ..get import gene_df
+from ._style import COLORS, LABELS, finish, new_axes, style
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 6
+
+
+def gene(
+    adata: AnnData,
+    gene: str,
+    *,
+    groupby: str | None = None,
+    max_count: int = 12,
+    key: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Cells by their count of one gene, with what an NB and a ZINB around the network's means expect.
+
+    A ZINB is needed where the NB's mark at 0 lies below the bar, and that of the ZINB at its end.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
+    gene
+        Its name.
+    groupby
+        Column of ``obs``, such as the cell type: one panel for each of its six largest groups.
+    max_count
+        Larger counts are counted with this one.
+    key
+        ``key_added`` of the fit to draw.
+    ax
+        Axes to draw on, without ``groupby``; by default a new figure.
+    show
+        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
+        notebook and ``ax`` was not given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes, the figure with ``return_fig=True``, or None once it was shown.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`zinbtools.get.gene_df`; ``ax`` does not go with ``groupby``.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
+    >>> axes = zt.pl.gene(adata, adata.var_names[0], show=False)
+    >>> axes[0].get_ylabel()
+    'cells'
+    """
+    if ax is not None and groupby is not None:
+        raise ValueError("ax is for one panel, and groupby makes several; leave one of them out.")
+    table = gene_df(adata, gene, groupby=groupby, max_count=max_count, key=key)
+    sizes = table.groupby("group")["observed"].sum().sort_values(ascending=False, kind="stable")
+    groups = sizes.index[:MOST_PANELS]
+    with style():
+        axes = [ax] if ax is not None else new_axes(len(groups))
+        for panel, group in zip(axes, groups, strict=True):
+            cells = table[table["group"] == group]
+            panel.bar(cells["count"], cells["observed"], color=COLORS["neutral"], width=0.8, label="observed")
+            for model, marker in (("nb", "o"), ("zinb", "s")):
+                panel.plot(
+                    cells["count"],
+                    cells[model],
+                    marker=marker,
+                    ms=3,
+                    lw=0.8,
+                    color=COLORS[model],
+                    label=f"{LABELS[model]} expects",
+                )
+            panel.set(title=f"{gene}, {group}", xlabel=f"count ({max_count} and more)", ylabel="cells")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0].legend(loc="upper right")
+        if ax is not None:
+            return finish(ax, given=True, show=show, return_fig=return_fig)
+        return finish(axes, given=False, show=show, return_fig=return_fig)

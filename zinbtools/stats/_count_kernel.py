@@ -1,0 +1,368 @@
+"""Compiled maximum likelihood for genes: climbing to the fits of all families, and comparing NB with ZINB."""
+
+from __future__ import annotations
+
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+from ._count_likelihood import (
+    NB,
+    POISSON,
+    ZINB,
+    ZIP,
+    Gene,
+    evaluate,
+    expected_zeros,
+    gather,
+    minus_log_zero,
+    rising,
+)
+from ._elementary import compiled
+
+_MOST_STEPS, _LONGEST_STEP = 150, 3.0
+_PATIENCE = 6  # steps after which a climb must be above what is known
+_TOLERANCE = 1e-9  # nats that another step of Newton's promises
+_LITTLE = 1e-6  # nats: where a parameter runs to its bound and gains no more than this, it is put there
+_LOGIT_LIMIT = 25.0
+
+
+@compiled
+def factorise(matrix: np.ndarray) -> bool:
+    """Cholesky's lower factor in place; False where the matrix is not positive definite."""
+    for j in range(len(matrix)):
+        pivot = matrix[j, j]
+        for k in range(j):
+            pivot -= matrix[j, k] ** 2
+        if not pivot > 1e-300:
+            return False
+        matrix[j, j] = np.sqrt(pivot)
+        for i in range(j + 1, len(matrix)):
+            rest = matrix[i, j]
+            for k in range(j):
+                rest -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = rest / matrix[j, j]
+    return True
+
+
+@compiled
+def solve(factor: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Solve with Cholesky's factor."""
+    x = vector.copy()
+    for i in range(len(x)):
+        for k in range(i):
+            x[i] -= factor[i, k] * x[k]
+        x[i] /= factor[i, i]
+    for i in range(len(x) - 1, -1, -1):
+        for k in range(i + 1, len(x)):
+            x[i] -= factor[k, i] * x[k]
+        x[i] /= factor[i, i]
+    return x
+
+
+@compiled
+def maximise(
+    gene: Gene, table: np.ndarray, family: int, at: np.ndarray, hessian: np.ndarray, known: float
+) -> tuple[float, bool]:
+    """Climb from ``at``, which ends at the maximum, by damped Newton steps; the height, and whether it ended.
+
+    ``hessian`` becomes that of the end. A climb that will hardly end above the ``known`` height is given up.
+    """
+    d, p = len(at), table.shape[1]
+    dispersed, inflated = family in (NB, ZINB), family >= ZIP
+    largest = 1.0
+    for m in (gene.mean, gene.zero_mean):
+        for i in range(len(m)):
+            largest = max(largest, m[i])
+    lowest = log(1e-9 / largest)  # an NB that no double tells from a Poisson distribution
+    gradient, trial = np.empty(d), np.empty(d)
+    new_gradient, new_hessian, damped = np.empty(d), np.empty((d, d)), np.empty((d, d))
+    value = evaluate(gene, table, family, at, gradient, hessian)
+    damping = 0.0
+    for n_steps in range(_MOST_STEPS):
+        while True:
+            for i in range(d):
+                for j in range(d):
+                    damped[i, j] = -hessian[i, j]
+                damped[i, i] += damping * (abs(hessian[i, i]) + 1e-8)
+            if factorise(damped):
+                break
+            damping = max(4.0 * damping, 1e-3)
+            if damping > 1e12:
+                return value, False
+        step = solve(damped, gradient)
+        gain = np.dot(gradient, step)
+        hopeless = damping <= 1e-3 and value + 3.0 * gain < known and n_steps > 2
+        if value < known and (hopeless or n_steps >= _PATIENCE):
+            return value, True
+        if gain < _LITTLE and damping <= 1e-3:
+            # near a bound the gradient of a logarithm falls as its number does, and steps have length 1
+            if dispersed and gradient[p] < 0.0 and abs(step[p] + 1.0) < 0.2:
+                step[p] = lowest - at[p]
+            if inflated and gradient[d - 1] < 0.0 and abs(step[d - 1] + 1.0) < 0.2:
+                step[d - 1] = -_LOGIT_LIMIT - at[d - 1]
+        longest = np.max(np.abs(step))
+        if longest > _LONGEST_STEP and gain >= _LITTLE:
+            step *= _LONGEST_STEP / longest
+        trial[:] = at + step
+        if dispersed:
+            trial[p] = np.minimum(np.maximum(trial[p], lowest), 30.0)
+        if inflated:
+            trial[d - 1] = np.minimum(np.maximum(trial[d - 1], -_LOGIT_LIMIT), _LOGIT_LIMIT)
+        new_value = evaluate(gene, table, family, trial, new_gradient, new_hessian)
+        if new_value >= value - 1e-13 * abs(value):
+            at[:], value = trial, new_value
+            gradient[:], hessian[:] = new_gradient, new_hessian
+            if gain < _TOLERANCE and damping <= 1.0:
+                return value, True
+            damping = 0.0 if damping < 1e-6 else 0.1 * damping
+        else:
+            if gain < _LITTLE:
+                return value, True
+            damping = max(8.0 * damping, 1e-3)
+    return value, False
+
+
+class Table(NamedTuple):
+    """Covariates of the cells, which are sorted by their row.
+
+    Attributes
+    ----------
+    values
+        Covariates of each row, (n_rows, p).
+    inverse
+        Pseudo-inverse of ``values``, (p, n_rows).
+    starts
+        Where each row's cells start, (n_rows + 1,).
+    rows
+        The row of each cell, (n_cells,).
+    """
+
+    values: np.ndarray
+    inverse: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
+
+
+class Output(NamedTuple):
+    """What is found, one entry a gene, and within it one a family: see `stats.count_models.CountFits`."""
+
+    log_likelihood: np.ndarray
+    converged: np.ndarray
+    estimate: np.ndarray
+    error: np.ndarray
+    zeros: np.ndarray
+    gain: np.ndarray
+    information: np.ndarray
+
+
+@compiled
+def fit_block(
+    indptr: np.ndarray,
+    cells: np.ndarray,
+    counts: np.ndarray,
+    means: np.ndarray,
+    table: Table,
+    wanted: np.ndarray,
+    output: Output,
+) -> None:
+    """Fit the wanted families to genes in compressed columns; ``means`` is (n_genes or 1, n_cells)."""
+    for g in range(len(indptr) - 1):
+        stored = slice(indptr[g], indptr[g + 1])
+        mean = means[g if len(means) > 1 else 0]
+        gene = gather(mean, table.rows, cells[stored], counts[stored].astype(np.float64), table.starts)
+        if len(gene.mean) > 0:
+            _fit_gene(gene, table, wanted, g, output)
+
+
+@compiled
+def _fit_gene(gene: Gene, table: Table, wanted: np.ndarray, g: int, output: Output) -> None:
+    """All families of one gene: each starts where simpler ones ended, and is never below them."""
+    p = table.values.shape[1]
+    estimate = np.full((4, p + 2), np.nan)  # b, log alpha, logit pi
+    estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf
+    value = np.full(4, -np.inf)
+    at = _first_guess(gene, table)
+    for family in range(4):
+        if not wanted[family]:
+            continue
+        if family == POISSON:
+            _try(gene, table, family, at, -1.0, 0.0, -np.inf, value, estimate, g, output)
+        elif family == NB:
+            at[:p] = estimate[POISSON, :p]
+            alpha = _moment(gene, table, at)
+            _try(gene, table, family, at, alpha, 0.0, -np.inf, value, estimate, g, output)
+        else:
+            below = POISSON if family == ZIP else NB
+            at[:p] = estimate[below, :p]
+            alpha = np.exp(estimate[below, p])
+            n = len(gene.mean) + len(gene.zero_mean)
+            if _score(gene, table.values, estimate[below]) > 0.0:
+                expected = output.zeros[g, below]
+                excess = (len(gene.zero_mean) - expected) / max(n - expected, 1.0)
+                share = min(max(excess, 0.02), 0.9)
+            else:  # the maximum without inflation is one of the mixture too: look for another far away
+                share = min(max(0.9 * len(gene.zero_mean) / n, 0.02), 0.95)
+                alpha *= 0.2
+            _try(gene, table, family, at, alpha, share, value[below], value, estimate, g, output)
+        for simpler in (POISSON, NB, ZIP):
+            nested = simpler < family and (simpler == POISSON or family == ZINB)
+            if nested and wanted[simpler] and value[simpler] >= value[family]:
+                value[family] = value[simpler]
+                estimate[family] = estimate[simpler]
+                output.error[g, family, :] = np.nan
+                output.error[g, family, :p] = output.error[g, simpler, :p]
+        output.zeros[g, family] = expected_zeros(gene, table.values, estimate[family], family)
+    output.log_likelihood[g] = value
+    output.estimate[g] = estimate
+    if wanted[NB] and wanted[ZINB]:
+        _compare(gene, table.values, estimate, g, output)
+
+
+@compiled
+def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
+    """Derivative of the log likelihood in the dropout probability, at no dropout."""
+    p = values.shape[1]
+    alpha, total = np.exp(estimate[p]), -float(len(gene.mean))
+    for r in range(len(values)):
+        factor = np.exp(np.dot(values[r], estimate[:p]))
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            total += np.expm1(min(minus_log_zero(factor * gene.zero_mean[i], alpha), 500.0))
+    return total
+
+
+@compiled
+def _first_guess(gene: Gene, table: Table) -> np.ndarray:
+    """Coefficients by least squares on the logs of each row's counts, shrunk towards their average."""
+    n_rows = len(table.values)
+    rate = np.sum(gene.counts) / (np.sum(gene.mean) + np.sum(gene.zero_mean))
+    logs = np.empty(n_rows)
+    for r in range(n_rows):
+        ones = slice(gene.start[r], gene.start[r + 1])
+        zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
+        expected = rate * (np.sum(gene.mean[ones]) + np.sum(gene.zero_mean[zeros]))
+        logs[r] = np.log(rate * (np.sum(gene.counts[ones]) + 0.5) / (expected + 0.5))
+    return np.dot(table.inverse, logs)
+
+
+@compiled
+def _moment(gene: Gene, table: Table, b: np.ndarray) -> float:
+    """Dispersion alpha by moments, between 1e-3 and 10."""
+    above, below = 0.0, 0.0
+    for r in range(len(table.values)):
+        factor = np.exp(np.dot(table.values[r], b))
+        for i in range(gene.start[r], gene.start[r + 1]):
+            mu = factor * gene.mean[i]
+            above += (gene.counts[i] - mu) ** 2 - mu
+            below += mu * mu
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            mu = factor * gene.zero_mean[i]
+            above += mu * mu - mu
+            below += mu * mu
+    return min(max(above / max(below, 1e-300), 1e-3), 10.0)
+
+
+@compiled
+def _try(
+    gene: Gene,
+    table: Table,
+    family: int,
+    b: np.ndarray,
+    alpha: float,
+    share: float,
+    known: float,
+    value: np.ndarray,
+    estimate: np.ndarray,
+    g: int,
+    output: Output,
+) -> None:
+    """Climb from one start and keep the end if it is the highest yet.
+
+    With a ``share`` of dropouts the means are raised by as much as it takes away.
+    """
+    p = table.values.shape[1]
+    dispersed, inflated = family in (NB, ZINB), family >= ZIP
+    d = p + (1 if dispersed else 0) + (1 if inflated else 0)
+    at, hessian = np.empty(d), np.empty((d, d))
+    at[:p] = b
+    if dispersed:
+        at[p] = log(max(alpha, 1e-4))
+    if inflated:
+        at[:p] -= log(1.0 - share) * np.dot(table.inverse, np.ones(len(table.values)))
+        at[d - 1] = log(share / (1.0 - share))
+    height, converged = maximise(gene, table.values, family, at, hessian, known)
+    if not height > value[family]:
+        return
+    value[family] = height
+    estimate[family, :p] = at[:p]
+    estimate[family, p] = at[p] if dispersed else -np.inf
+    estimate[family, p + 1] = at[d - 1] if inflated else -np.inf
+    output.converged[g, family] = converged
+    error = np.full(p + 2, np.nan)
+    hessian *= -1.0
+    if factorise(hessian):
+        unit = np.zeros(d)
+        for i in range(d):
+            unit[:] = 0.0
+            unit[i] = 1.0
+            place = p + 1 if inflated and i == d - 1 else i
+            error[place] = np.sqrt(solve(hessian, unit)[i])
+    output.error[g, family] = error
+
+
+@compiled
+def _compare(gene: Gene, values: np.ndarray, estimate: np.ndarray, g: int, output: Output) -> None:
+    """Sums over cells of the ZINB's gain on the NB and its square, and the information on the dropout.
+
+    The information on pi that is left at pi = 0 when b and alpha are estimated: from the scores of each cell
+    under the NB, ``1 / NB(0) - 1`` where it is zero and -1 elsewhere for pi. Expectations are exact for what
+    concerns pi, and averages over the cells for the dispersion.
+    """
+    p = values.shape[1]
+    nb, zinb = estimate[NB], estimate[ZINB]
+    alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
+    pi = 1.0 / (1.0 + np.exp(-zinb[p + 1]))
+    # where alpha is as good as 0, its derivative still counts, but not that of its logarithm
+    largest = max(np.max(gene.mean), np.max(gene.zero_mean) if len(gene.zero_mean) else 0.0)
+    small = max(alpha, 1e-6 / (1.0 + largest))
+    rise = rising(gene.value, new_alpha)[0] - rising(gene.value, alpha)[0]
+    slope = rising(gene.value, small)[1]
+    nuisance, cross, about_pi = np.zeros((p + 1, p + 1)), np.zeros(p + 1), 0.0
+    total, squares = 0.0, 0.0
+    for r in range(len(values)):
+        row = values[r]
+        factor, ratio = np.exp(np.dot(row, nb[:p])), np.exp(np.dot(row, zinb[:p] - nb[:p]))
+        about_b = 0.0
+        for positive in range(2):
+            starts = gene.start if positive else gene.zero_start
+            means = gene.mean if positive else gene.zero_mean
+            for i in range(starts[r], starts[r + 1]):
+                mu = factor * means[i]
+                log_zero, by_b = -minus_log_zero(mu, small), mu / (1.0 + small * mu)
+                about_pi += np.expm1(min(-log_zero, 500.0))
+                about_b += by_b
+                cross[p] -= log_zero + by_b
+                score = -log_zero - by_b
+                before, after = minus_log_zero(mu, alpha), minus_log_zero(ratio * mu, new_alpha)
+                if positive:
+                    x = gene.counts[i]
+                    k = np.searchsorted(gene.value, x)
+                    score += slope[k] - small * x * by_b
+                    gain = np.log1p(-pi) + rise[k] + before - after
+                    gain += x * np.log(ratio * (1.0 + alpha * mu) / (1.0 + new_alpha * ratio * mu))
+                else:
+                    gain = before + np.log(pi + (1.0 - pi) * np.exp(-after))
+                nuisance[p, p] += score * score
+                total += gain
+                squares += gain * gain
+        for i in range(p):
+            cross[i] -= row[i] * about_b
+            for j in range(p):
+                nuisance[i, j] += row[i] * row[j] * about_b
+    output.gain[g, 0], output.gain[g, 1] = total, squares
+    for i in range(p + 1):
+        nuisance[i, i] *= 1.0 + 1e-10
+    output.information[g] = 0.0
+    if factorise(nuisance):
+        output.information[g] = max(0.0, about_pi - np.dot(cross, solve(nuisance, cross)))

@@ -1,0 +1,236 @@
+"""Poisson, NB, ZIP and ZINB regressions of every gene, by maximum likelihood.
+
+``x_ng ~ (1 - pi_g) NB(mu_ng, theta_g) + pi_g [x = 0]`` with ``mu_ng = mean_ng exp(covariates_n b_g)``: the
+mean is given up to the coefficients, for each cell (library size) or for each entry (what a network says).
+The Poisson family is the limit of ``theta -> infinity``, those without inflation have ``pi = 0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ._count_kernel import Output, Table, fit_block
+
+Floats = NDArray[np.float64]
+Family = Literal["poisson", "nb", "zip", "zinb"]
+
+FAMILIES: tuple[Family, ...] = ("poisson", "nb", "zip", "zinb")
+_BELOW: dict[str, set[str]] = {
+    "poisson": {"poisson"},
+    "nb": {"poisson", "nb"},
+    "zip": {"poisson", "zip"},
+    "zinb": {"poisson", "nb", "zinb"},
+}
+_AT_ONCE = 64  # genes
+
+
+@dataclass(frozen=True)
+class CountFits:
+    """Fits of G genes by four families, in the order of `FAMILIES`, NaN where a family was not asked for.
+
+    Attributes
+    ----------
+    n_cells
+        N.
+    log_likelihood
+        Nats, all cells together, (G, 4).
+    converged
+        Whether the climb to it ended, (G, 4).
+    coefficients, coefficients_se
+        ``b`` and standard errors, (G, 4, p).
+    inverse_dispersion, log_inverse_dispersion_se
+        ``theta``, infinite for the Poisson families and where no overdispersion is left, (G, 4).
+    dropout, dropout_logit_se
+        ``pi``, 0 where none is left, (G, 4).
+    zeros
+        Expected number of cells without a count, (G, 4).
+    gain, gain_se
+        Mean over cells of ``log ZINB - log NB``, nats per cell, and its standard error over cells, (G,).
+    information
+        On the dropout probability, at no dropout and with all else estimated, (G,): of ``pi / se(pi)``
+        under the NB that was fitted, the square per square of pi.
+    """
+
+    n_cells: int
+    log_likelihood: Floats
+    converged: NDArray[np.bool_]
+    coefficients: Floats
+    coefficients_se: Floats
+    inverse_dispersion: Floats
+    log_inverse_dispersion_se: Floats
+    dropout: Floats
+    dropout_logit_se: Floats
+    zeros: Floats
+    gain: Floats
+    gain_se: Floats
+    information: Floats
+
+    def __len__(self) -> int:
+        return len(self.log_likelihood)
+
+    @property
+    def n_parameters(self) -> NDArray[np.int64]:
+        """Free parameters of each family, (4,)."""
+        return self.coefficients.shape[-1] + np.array([0, 1, 1, 2])
+
+    @property
+    def aic(self) -> Floats:
+        """Akaike's criterion, nats, (G, 4): lower is better."""
+        return 2.0 * self.n_parameters - 2.0 * self.log_likelihood
+
+    @property
+    def bic(self) -> Floats:
+        """Schwarz's criterion, nats, (G, 4): lower is better."""
+        return np.log(self.n_cells) * self.n_parameters - 2.0 * self.log_likelihood
+
+    def of(self, family: Family) -> int:
+        """Place of a family in the last axes."""
+        return FAMILIES.index(family)
+
+
+def fit_counts(
+    counts: Any,
+    means: NDArray[np.floating],
+    *,
+    covariates: Floats | None = None,
+    families: Iterable[Family] = FAMILIES,
+) -> CountFits:
+    """Fit every gene by maximum likelihood.
+
+    Newton's method in ``(b, log theta, logit pi)`` with exact derivatives, damped where the likelihood is not
+    concave, from two starts for the mixtures. A family is never below one that it contains.
+
+    Parameters
+    ----------
+    counts
+        Non-negative whole numbers, (N, G), dense or sparse.
+    means
+        Positive numbers that the means are proportional to: of each cell, (N,), or of each entry, (N, G).
+    covariates
+        Design matrix of full rank, (N, p), with a column of ones or what amounts to it; a column of ones
+        by default. Cells with the same covariates cost no more than without any.
+    families
+        Which to fit; those that a start is taken from are fitted too.
+
+    Returns
+    -------
+    The fits. A gene without a count has likelihood NaN.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, means are not positive, covariates do not have full rank or a family
+        is not known.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> depth = rng.lognormal(0, 0.3, 5000)
+    >>> nb = rng.poisson(rng.gamma(2.0, 5 * depth / 2.0))
+    >>> counts = np.stack([nb, nb * (rng.random(5000) > 0.3)], axis=1)
+    >>> fits = fit_counts(counts, depth)
+    >>> fits.dropout[:, fits.of("zinb")].round(1)
+    array([0. , 0.3])
+    """
+    matrix = sparse.csc_array(counts)
+    n_cells, n_genes = matrix.shape
+    means = np.asarray(means)
+    if means.shape not in ((n_cells,), (n_cells, n_genes)):
+        raise ValueError(
+            f"means must have shape ({n_cells},) or ({n_cells}, {n_genes}), found {means.shape}."
+        )
+    if not (np.isfinite(means).all() and (means > 0).all()):
+        raise ValueError("means must be positive and finite; found others.")
+    wanted = _wanted(families)
+    order, table = _table(covariates, n_cells)
+    matrix = _sorted_columns(matrix, order)
+    output = _empty(n_genes, table.values.shape[1])
+    for start in range(0, n_genes, _AT_ONCE):
+        block = slice(start, min(start + _AT_ONCE, n_genes))
+        of_block = means[order][None] if means.ndim == 1 else means[:, block][order].T
+        fit_block(
+            matrix.indptr[block.start : block.stop + 1],
+            matrix.indices,
+            matrix.data,
+            np.ascontiguousarray(of_block, dtype=np.float64),
+            table,
+            wanted,
+            Output(*(part[block] for part in output)),
+        )
+    return _fits(output, n_cells, wanted)
+
+
+def _wanted(families: Iterable[Family]) -> NDArray[np.bool_]:
+    chosen = [families] if isinstance(families, str) else list(families)
+    unknown = [name for name in chosen if name not in FAMILIES]
+    if unknown or not chosen:
+        raise ValueError(f"families must be some of {', '.join(map(repr, FAMILIES))}, found {families!r}.")
+    needed = set().union(*(_BELOW[name] for name in chosen))
+    return np.array([name in needed for name in FAMILIES])
+
+
+def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], Table]:
+    """Order of the cells by their covariates, and the different rows of these."""
+    design = np.ones((n_cells, 1)) if covariates is None else np.asarray(covariates, dtype=np.float64)
+    if design.ndim != 2 or len(design) != n_cells or not np.isfinite(design).all():
+        raise ValueError(f"covariates must be finite, of shape ({n_cells}, p), found {design.shape}.")
+    values, rows = np.unique(design, axis=0, return_inverse=True)
+    rows = rows.ravel()
+    rank, p = np.linalg.matrix_rank(values), values.shape[1]
+    if rank < p:
+        raise ValueError(f"covariates must have full rank, found {p} columns of rank {rank}.")
+    order = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(rows[order], np.arange(len(values) + 1))
+    return order, Table(values, np.ascontiguousarray(np.linalg.pinv(values)), starts, rows[order])
+
+
+def _sorted_columns(matrix: sparse.csc_array, order: NDArray[np.int64]) -> sparse.csc_array:
+    """Compressed columns of the cells in this order, without stored zeros."""
+    if not np.array_equal(order, np.arange(len(order))):
+        matrix = sparse.csc_array(matrix.tocsr()[order])
+    if not (matrix.has_canonical_format and matrix.data.all()):
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    return matrix
+
+
+def _empty(n_genes: int, p: int) -> Output:
+    return Output(
+        log_likelihood=np.full((n_genes, 4), np.nan),
+        converged=np.zeros((n_genes, 4), dtype=np.bool_),
+        estimate=np.full((n_genes, 4, p + 2), np.nan),
+        error=np.full((n_genes, 4, p + 2), np.nan),
+        zeros=np.full((n_genes, 4), np.nan),
+        gain=np.full((n_genes, 2), np.nan),
+        information=np.full(n_genes, np.nan),
+    )
+
+
+def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
+    for part in (output.log_likelihood, output.estimate, output.error, output.zeros):
+        part[:, ~wanted] = np.nan
+    p = output.estimate.shape[-1] - 2
+    mean_gain = output.gain[:, 0] / n_cells
+    variance = np.maximum(output.gain[:, 1] / n_cells - mean_gain**2, 0.0)
+    return CountFits(
+        n_cells=n_cells,
+        log_likelihood=output.log_likelihood,
+        converged=output.converged,
+        coefficients=output.estimate[..., :p],
+        coefficients_se=output.error[..., :p],
+        inverse_dispersion=np.exp(-output.estimate[..., p]),
+        log_inverse_dispersion_se=output.error[..., p],
+        dropout=1.0 / (1.0 + np.exp(-output.estimate[..., p + 1])),
+        dropout_logit_se=output.error[..., p + 1],
+        zeros=output.zeros,
+        gain=mean_gain,
+        gain_se=np.sqrt(variance / max(n_cells - 1, 1)),
+        information=output.information,
+    )
