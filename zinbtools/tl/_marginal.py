@@ -17,7 +17,7 @@ from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..jobs import DaskClient, check_workers, run
-from ..model.marginal import PROPOSALS, Proposal, marginal_log_likelihood
+from ..model.marginal import PROPOSALS, MarginalLikelihood, Proposal, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
 
@@ -138,38 +138,54 @@ def marginal_ll(
     label = split if isinstance(split, str) else "subset"
     restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
     models = (fit.load(name, where, restart) for name, restart in restarts)
-    estimates = dict(run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor))
-    rows, curves = [], []
-    columns: dict[str, np.ndarray] = {}
-    for place, (name, restart) in enumerate(restarts):
-        estimate = estimates[place]
-        by_cell = (estimate.debiased if debias else estimate.log_likelihood)[0].numpy(force=True)
-        pareto_k = estimate.pareto_k[0].numpy(force=True)
-        error = error_of_mean(estimate.standard_error[0].numpy(force=True))
-        bad = float(np.mean(pareto_k > GOOD_K))
-        rows += [
-            Metric(name, restart, label, "nll", -float(by_cell.mean()), float(error)),
-            Metric(name, restart, label, "ess", float(estimate.effective_sample_size.median())),
-            Metric(name, restart, label, "bad_pareto_k", bad),
-        ]
-        curves += [(name, restart, label, n, -float(mean[0])) for n, mean in estimate.by_draws.items()]
-        if restart == fit.best_restart(name):
-            for key_of, values in ((fit.keys.marginal_ll, by_cell), (fit.keys.pareto_k, pareto_k)):
-                columns[key_of(name)] = np.full(adata.n_obs, np.nan)
-                columns[key_of(name)][cells] = values
-            if bad > _TOLERATED:
-                _warn(name, bad, n_samples, proposal)
+    results = dict(run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor))
+    estimates = {restart: results[place] for place, restart in enumerate(restarts)}
     target = writable(adata, copy)
-    for column, values in columns.items():
-        target.obs[column] = values
+    for name in fit.models:
+        best = estimates[name, fit.best_restart(name)]
+        for column, values in (
+            (fit.keys.marginal_ll(name), _by_cell(best, debias)),
+            (fit.keys.pareto_k(name), best.pareto_k[0].numpy(force=True)),
+        ):
+            everyone = np.full(adata.n_obs, np.nan)
+            everyone[cells] = values
+            target.obs[column] = everyone
+        _warn_of_few_draws(name, best, n_samples, proposal)
+    rows = [
+        Metric(name, restart, label, *values)
+        for (name, restart), estimate in estimates.items()
+        for values in _summaries(estimate, debias)
+    ]
     update_metrics(target, fit.keys, rows)
     target.uns[fit.keys.uns]["nll_by_draws"] = pd.DataFrame(
-        curves, columns=["model", "restart", "split", "n_draws", "nll"]
+        [
+            (name, restart, label, n_draws, -float(mean[0]))
+            for (name, restart), estimate in estimates.items()
+            for n_draws, mean in estimate.by_draws.items()
+        ],
+        columns=["model", "restart", "split", "n_draws", "nll"],
     )
     return target if copy else None
 
 
-def _warn(model: str, bad: float, n_samples: int, proposal: Proposal) -> None:
+def _by_cell(estimate: MarginalLikelihood, debias: bool) -> np.ndarray:
+    return (estimate.debiased if debias else estimate.log_likelihood)[0].numpy(force=True)
+
+
+def _summaries(estimate: MarginalLikelihood, debias: bool) -> list[tuple[str, float, float]]:
+    """Metrics of a restart: name, value, standard error."""
+    error = error_of_mean(estimate.standard_error[0].numpy(force=True))
+    return [
+        ("nll", -float(_by_cell(estimate, debias).mean()), float(error)),
+        ("ess", float(estimate.effective_sample_size.median()), np.nan),
+        ("bad_pareto_k", float((estimate.pareto_k > GOOD_K).double().mean()), np.nan),
+    ]
+
+
+def _warn_of_few_draws(model: str, estimate: MarginalLikelihood, n_samples: int, proposal: Proposal) -> None:
+    bad = float((estimate.pareto_k > GOOD_K).double().mean())
+    if bad <= _TOLERATED:
+        return
     remedy = f"n_samples={10 * n_samples}" if proposal == "laplace" else "proposal='laplace'"
     warnings.warn(
         f"The log likelihood under the {model.upper()} model rests on few draws in {bad:.0%} of the cells "
