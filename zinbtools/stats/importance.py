@@ -49,8 +49,10 @@ def log_mean(log_weights: Floats) -> LogMean:
     --------
     >>> weights = np.random.default_rng(0).normal(size=(1000, 2))
     >>> estimate = log_mean(weights)
-    >>> np.round(estimate.value, 1), (estimate.pareto_k < GOOD_K).all()  # log E[e^x] = 0.5
-    (array([0.5, 0.5]), True)
+    >>> estimate.value.round(1)  # log E[e^x] = 0.5
+    array([0.5, 0.5])
+    >>> bool((estimate.pareto_k < GOOD_K).all())
+    True
     """
     n = len(log_weights)
     shares, log_total = _normalised(log_weights)
