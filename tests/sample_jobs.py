@@ -13,6 +13,11 @@ import numpy as np
 N_UNPICKLED = 0
 
 
+def heed_interrupts() -> None:
+    """For a new process: end on SIGINT, which whoever runs the tests in the background has it ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Shared:
     """Data that count how often a process unpickles them."""
 

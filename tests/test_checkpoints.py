@@ -175,7 +175,12 @@ def test_a_run_stopped_three_times_and_resumed_gives_what_it_would_have_given(
 
     def start() -> subprocess.Popen[bytes]:
         words = [sys.executable, tmp_path / "script.py", folder, str(n_jobs)]
-        return subprocess.Popen(words, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            words,
+            env=os.environ | {"PYTHONPATH": path},
+            stderr=subprocess.DEVNULL,
+            preexec_fn=sample_jobs.heed_interrupts,
+        )
 
     ages: dict[Path, int] = {}
     rng = np.random.default_rng()  # a new moment in every run of the test

@@ -120,6 +120,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, sent: st
         env=os.environ | {"PYTHONPATH": path},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=sample_jobs.heed_interrupts,
     )
     wait_until(lambda: len(list(folder.iterdir())) == 2)
     workers = [int(file.name) for file in folder.iterdir()]

@@ -93,6 +93,7 @@ VARIANTS = [
     {"dropout_rate": 0.0},
     {"dispersion": "gene-batch"},
     {"dispersion": "gene-cell"},
+    {"dispersion": "none"},
     {"library": "observed"},
     {"library": "size_factor"},
 ]

@@ -23,6 +23,7 @@ VARIANTS = [
     {"n_layers": 2},
     {"dispersion": "gene-batch"},
     {"dispersion": "gene-cell"},
+    {"dispersion": "none"},
     {"library": "observed"},
     {"library": "size_factor"},
 ]

@@ -112,7 +112,7 @@ def test_expected_sums_are_those_of_scipy(mean: float, theta: float, logit: floa
         np.testing.assert_allclose(sums[row], 2 * kept * value, rtol=2e-5, atol=2e-7)
 
 
-@pytest.fixture(params=["gene", "gene-cell", "gene-batch"])
+@pytest.fixture(params=["gene", "gene-cell", "gene-batch", "none"])
 def model(request: pytest.FixtureRequest, config: FitConfig, data: CountData) -> CountVAE:
     """Weights at random, library sizes near the data's."""
     built = CountVAE("zinb", Shape(12, 2), replace(config, dispersion=request.param)).eval()

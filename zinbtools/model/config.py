@@ -34,7 +34,8 @@ class FitConfig:
     norm_momentum
         Weight of a minibatch in batch normalisation's running statistics.
     dispersion
-        One inverse dispersion per ``gene``, per gene and batch, or per gene and cell.
+        One inverse dispersion per ``gene``, per gene and batch, or per gene and cell. ``none``: so large that
+        the counts are Poisson.
     library
         ``latent``: inferred, with an empirical prior per batch. ``observed``: the total count.
         ``size_factor``: a given number per cell, with means that need not sum to it.
@@ -70,7 +71,7 @@ class FitConfig:
     n_layers: int = 1
     dropout_rate: float = 0.1
     norm_momentum: float = 0.1
-    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene"
+    dispersion: Literal["gene", "gene-batch", "gene-cell", "none"] = "gene"
     library: Literal["latent", "observed", "size_factor"] = "latent"
     batch_size: int = 128
     max_epochs: int | None = None

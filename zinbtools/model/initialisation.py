@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data import CountData
 from .layers import Linear, Streams
@@ -45,7 +45,7 @@ def _set_library_prior(model: CountVAE, data: CountData, cells: Tensor) -> None:
 def _set_output_moments(model: CountVAE, data: CountData, cells: Tensor) -> None:
     proportion, theta = _moments(data, cells)
     _aim(model.scale, proportion.log())
-    if model.log_theta is not None:
+    if isinstance(model.log_theta, nn.Parameter):
         model.log_theta[:] = theta.log()
     if model.dispersion is not None:
         _aim(model.dispersion, theta.log())

@@ -341,6 +341,15 @@ class _BatchDispersion(_GeneDispersion):
         return group
 
 
+class _NoDispersion(_GeneDispersion):
+    """A constant row; the gradient goes nowhere."""
+
+    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
+        self.log_theta = parameters.running["log_theta"].numpy()
+        self.by_log_theta = np.empty_like(self.log_theta)
+        self._row = np.zeros(len(outputs.values), dtype=np.int64)
+
+
 class _CellDispersion(_GeneDispersion):
     """Log inverse dispersions that the network gives as its last outputs, (B, G): one row per cell."""
 
@@ -364,7 +373,12 @@ class _CellDispersion(_GeneDispersion):
         self._values.copy_(self._single[1])
 
 
-_DISPERSIONS = {"gene": _GeneDispersion, "gene-batch": _BatchDispersion, "gene-cell": _CellDispersion}
+_DISPERSIONS = {
+    "gene": _GeneDispersion,
+    "gene-batch": _BatchDispersion,
+    "gene-cell": _CellDispersion,
+    "none": _NoDispersion,
+}
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

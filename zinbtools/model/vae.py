@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from .layers import Block, Linear, Streams
 from .likelihood import log_likelihood
 
 MIN_VARIANCE = 1e-4  # of q(z|x) and q(l|x)
+_LOG_THETA_OF_POISSON = math.log(1e8)
 
 
 class Gaussian(NamedTuple):
@@ -98,6 +100,7 @@ class CountVAE(nn.Module):
         R.
     """
 
+    log_theta: Tensor | None
     library_mean: Tensor
     library_variance: Tensor
 
@@ -117,7 +120,10 @@ class CountVAE(nn.Module):
         self.dropout = Linear(H, G, R) if likelihood == "zinb" else None
         self.dispersion = Linear(H, G, R) if config.dispersion == "gene-cell" else None
         n_theta = shape.n_groups if config.dispersion == "gene-batch" else 1
-        self.log_theta = None if self.dispersion else nn.Parameter(torch.zeros(R, n_theta, G))
+        if config.dispersion == "none":
+            self.register_buffer("log_theta", torch.full((R, 1, G), _LOG_THETA_OF_POISSON))
+        else:
+            self.log_theta = None if self.dispersion else nn.Parameter(torch.zeros(R, n_theta, G))
         self.register_buffer("library_mean", torch.zeros(shape.n_groups))
         self.register_buffer("library_variance", torch.ones(shape.n_groups))
 
@@ -130,7 +136,7 @@ class CountVAE(nn.Module):
         for layer in self.modules():
             if isinstance(layer, Linear):
                 layer.reset(streams)
-        if self.log_theta is not None:
+        if isinstance(self.log_theta, nn.Parameter):
             self.log_theta.data = streams.normal(*self.log_theta.shape[1:], like=self.log_theta)
 
     def replicate_state(self) -> dict[str, Tensor]:

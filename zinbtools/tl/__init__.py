@@ -3,9 +3,19 @@
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
+from ._model_selection import model_selection
 from ._ppc import ppc
 from ._tune import tune
 from ._zero_test import zero_test
 from ._zi_scores import zi_scores
 
-__all__ = ["fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zero_test", "zi_scores"]
+__all__ = [
+    "fit_nb_zinb",
+    "import_scvi",
+    "marginal_ll",
+    "model_selection",
+    "ppc",
+    "tune",
+    "zero_test",
+    "zi_scores",
+]

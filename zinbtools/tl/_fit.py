@@ -46,7 +46,7 @@ def fit_nb_zinb(
     n_hidden: int = 128,
     n_layers: int = 1,
     dropout_rate: float = 0.1,
-    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene",
+    dispersion: Literal["gene", "gene-batch", "gene-cell", "none"] = "gene",
     library: Literal["latent", "observed"] = "latent",
     n_restarts: int = 1,
     max_epochs: int | None = None,
@@ -97,7 +97,8 @@ def fit_nb_zinb(
     n_latent, n_hidden, n_layers, dropout_rate
         Dimensions of z, units per hidden layer, hidden layers, dropout rate of the encoders.
     dispersion
-        One ``theta`` per gene, per gene and batch, or per gene and cell.
+        One ``theta`` per gene, per gene and batch, or per gene and cell; or ``"none"``: Poisson counts, and
+        zero-inflated Poisson ones.
     library
         ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the
         counts that dropout removes, which biases the comparison.

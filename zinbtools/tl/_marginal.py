@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,12 @@ from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..jobs import DaskClient, check_workers, run
+from ..model.config import Likelihood
 from ..model.marginal import PROPOSALS, MarginalLikelihood, Proposal, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
+
+Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
 _TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
@@ -126,31 +130,70 @@ def marginal_ll(
     where = resolve_device(device)
     check_workers(n_jobs, executor, where.type)
     cells = fit.cells(adata, split)
-    data = fit.data(adata, where)
+    estimates = evaluate_restarts(
+        adata,
+        fit,
+        [(name, restart) for name in fit.models for restart in fit.restarts(name)],
+        cells,
+        where,
+        n_samples=n_samples,
+        proposal=proposal,
+        rng=rng,
+        n_jobs=n_jobs,
+        executor=executor,
+    )
+    target = writable(adata, copy)
+    write_estimates(target, fit, estimates, cells, split if isinstance(split, str) else "subset", debias)
+    for name in fit.models:
+        _warn_of_few_draws(name, estimates[name, fit.best_restart(name)], n_samples, proposal)
+    return target if copy else None
+
+
+def evaluate_restarts(
+    adata: AnnData,
+    fit: Fitted,
+    restarts: Sequence[Restart],
+    cells: np.ndarray,
+    device: torch.device,
+    *,
+    n_samples: int,
+    proposal: Proposal,
+    rng: RNG,
+    n_jobs: int,
+    executor: Executor | DaskClient | None,
+) -> dict[Restart, MarginalLikelihood]:
+    """Log likelihood of the given cells under some restarts, all by the same random numbers."""
     evaluate = partial(
         marginal_log_likelihood,
-        data=data,
-        cells=torch.as_tensor(cells, device=where),
+        data=fit.data(adata, device),
+        cells=torch.as_tensor(cells, device=device),
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
     )
-    label = split if isinstance(split, str) else "subset"
-    restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
-    models = (fit.load(name, where, restart) for name, restart in restarts)
-    results = dict(run(evaluate, models, n_jobs=min(n_jobs, len(restarts)), executor=executor))
-    estimates = {restart: results[place] for place, restart in enumerate(restarts)}
-    target = writable(adata, copy)
+    models = (fit.load(name, device, restart) for name, restart in restarts)
+    found = dict(run(evaluate, models, n_jobs=max(1, min(n_jobs, len(restarts))), executor=executor))
+    return {restart: found[place] for place, restart in enumerate(restarts)}
+
+
+def write_estimates(
+    target: AnnData,
+    fit: Fitted,
+    estimates: Mapping[Restart, MarginalLikelihood],
+    cells: np.ndarray,
+    label: str,
+    debias: bool = False,
+) -> None:
+    """Write what `marginal_ll` does; ``label`` says which cells they are."""
     for name in fit.models:
         best = estimates[name, fit.best_restart(name)]
         for column, values in (
             (fit.keys.marginal_ll(name), _by_cell(best, debias)),
             (fit.keys.pareto_k(name), best.pareto_k[0].numpy(force=True)),
         ):
-            everyone = np.full(adata.n_obs, np.nan)
+            everyone = np.full(target.n_obs, np.nan)
             everyone[cells] = values
             target.obs[column] = everyone
-        _warn_of_few_draws(name, best, n_samples, proposal)
     rows = [
         Metric(name, restart, label, *values)
         for (name, restart), estimate in estimates.items()
@@ -165,7 +208,6 @@ def marginal_ll(
         ],
         columns=["model", "restart", "split", "n_draws", "nll"],
     )
-    return target if copy else None
 
 
 def _by_cell(estimate: MarginalLikelihood, debias: bool) -> np.ndarray:

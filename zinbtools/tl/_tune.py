@@ -40,7 +40,7 @@ def tune(
     size_factor_key: str | None = None,
     models: Sequence[Likelihood] = ("nb", "zinb"),
     protocol: Literal["default", "blog2019"] = "default",
-    dispersion: Literal["gene", "gene-batch", "gene-cell"] = "gene",
+    dispersion: Literal["gene", "gene-batch", "gene-cell", "none"] = "gene",
     library: Literal["latent", "observed"] = "latent",
     max_epochs: int | None = None,
     split: Sequence[float] | str = (0.8, 0.1, 0.1),

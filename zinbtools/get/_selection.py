@@ -1,0 +1,183 @@
+"""The answer of `tl.model_selection`, with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .._text import percent
+from ..stats.equivalence import VERDICTS
+from ._lookup import stored
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["VERDICTS", "Verdict", "model_selection_df", "read_verdict", "verdict"]
+
+VERB = "tl.model_selection"
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Whether the counts should be zero-inflated.
+
+    Attributes
+    ----------
+    verdict
+        One of `VERDICTS`.
+    sentence
+        The same for people, with the numbers that led to it.
+    differences, tests
+        Tables of `zinbtools.tl.model_selection`.
+    groups
+        Likewise; None unless it was asked for.
+    """
+
+    verdict: str
+    sentence: str
+    differences: pd.DataFrame
+    tests: pd.DataFrame
+    groups: pd.DataFrame | None
+
+    def __str__(self) -> str:
+        """The sentence and the tables."""
+        tables = [
+            self.differences[["model", "difference", "se", "low", "high", "rope", "n_cells", "n_restarts"]]
+        ]
+        tables.append(
+            self.tests[["metric", "nb_median", "zinb_median", "pval_nb_better", "pval_zinb_better", "better"]]
+        )
+        if self.groups is not None:
+            tables.append(self.groups[["group", "n_cells", "difference", "low", "high", "rope", "verdict"]])
+        return "\n\n".join(
+            [self.sentence, *(table.to_string(index=False, float_format="%.4g") for table in tables)]
+        )
+
+
+def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
+    """What `zinbtools.tl.model_selection` concluded; print it for sentence and tables.
+
+    Parameters
+    ----------
+    adata
+        Object on which `zinbtools.tl.model_selection` was run.
+    key
+        ``key_added`` of the fit to read.
+
+    Returns
+    -------
+    The verdict with its evidence.
+
+    Raises
+    ------
+    KeyError
+        If the comparison was not run.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=600)
+    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> zt.get.verdict(adata).differences["model"].tolist()
+    ['zinb']
+    """
+    return read_verdict(adata, key)
+
+
+def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+    """Every comparison of restarts, one row per metric, as in the 2019 study's tables.
+
+    Parameters
+    ----------
+    adata, key
+        As for :func:`verdict`.
+
+    Returns
+    -------
+    Columns ``metric``, ``nb_median``, ``zinb_median``, ``nb_runs``, ``zinb_runs``, ``pval_nb_better``,
+    ``pval_zinb_better`` (one-sided rank-sum tests), the same adjusted, and ``better``: the model that is
+    significantly better by the unadjusted p value, printed bold in the study, or an empty word.
+
+    Raises
+    ------
+    KeyError
+        If the comparison was not run.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=600)
+    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> zt.get.model_selection_df(adata)["metric"].tolist()
+    ['nll', 'ks_dropout_ratio', 'ks_zeros_to_expression', 'ks_cv']
+    """
+    return stored(adata, key, "model_selection", VERB)["tests"].copy()
+
+
+def read_verdict(adata: AnnData, key: str | None) -> Verdict:
+    """See `verdict`."""
+    found = stored(adata, key, "model_selection", VERB)
+    return Verdict(
+        str(found["verdict"]), _sentence(found), found["differences"], found["tests"], found.get("groups")
+    )
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    row = found["differences"].set_index("model").loc["zinb"]
+    level = f"{100 * (1 - float(found['params']['alpha'])):g} %"
+    nll = float(row["nll"] + row["difference"])  # of the NB
+    size = (
+        f"{row['difference']:+.3g} nats per cell ({level} interval {row['low']:.3g} to {row['high']:.3g}; "
+        f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g})"
+    )
+    basis = f"{int(row['n_cells']):,} test cells and {int(row['n_restarts'])} restarts"
+    region = f"the ±{row['rope']:.2g} that make no practical difference"
+    said = str(found["verdict"])
+    if said == "zinb":
+        opening = (
+            f"Zero-inflate: on {basis} the ZINB's log likelihood minus the NB's is {size}, beyond {region}"
+        )
+    elif said == "nb":
+        opening = f"Do not zero-inflate: on {basis} the ZINB's log likelihood minus the NB's is {size}, beyond {region}"
+    elif said == "no practical difference":
+        if row["position"] == "inside":
+            opening = f"No practical difference: on {basis} the ZINB's log likelihood minus the NB's is {size}, within {region}"
+        else:
+            opening = (
+                f"No practical difference could be established: on {basis} the ZINB's log likelihood minus the "
+                f"NB's is {size}, and neither within nor beyond {region}"
+            )
+    else:
+        opening = (
+            f"Better fit, not zero inflation: on {basis} the ZINB's log likelihood minus the NB's is {size}, "
+            f"beyond {region}, but the NB does not lack zeros"
+        )
+    return f"{opening}; {_zeros(found)}.{_groups(found, said)}"
+
+
+def _zeros(found: Mapping[str, Any]) -> str:
+    zeros = found["pooled_zeros"]
+    excess = float(zeros["share"]) - float(zeros["null_share"])
+    genes = f"{int(zeros['n_genes']):,} of {int(zeros['n_tested']):,} genes"
+    few = "more" if excess > 0 else "fewer"
+    return (
+        f"there are {percent(abs(excess))} {few} zeros than the NB would expect of its own counts, "
+        f"and significantly more in {genes}"
+    )
+
+
+def _groups(found: Mapping[str, Any], said: str) -> str:
+    groups = found.get("groups")
+    if groups is None:
+        return ""
+    judged = groups[groups["verdict"] != ""]
+    inflated = judged.loc[judged["verdict"] == "zinb", "group"].tolist()
+    if not len(judged):
+        return " No group was large enough to be compared by itself."
+    if said == "zinb" and not inflated:
+        return f" In none of {len(judged)} groups by themselves it is so: it was heterogeneity."
+    names = f" ({', '.join(inflated)})" if inflated else ""
+    return f" Of {len(judged)} groups by themselves {len(inflated)} are zero-inflated{names}."

@@ -1,0 +1,120 @@
+"""The zeros that a model expects, beside those of the data and of counts of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from .data import Batch, CountData
+from .distributions import ZeroInflatedNegativeBinomial
+from .layers import Streams
+from .predictive import BLOCK
+from .vae import CountVAE
+
+
+class ZeroCalibration(NamedTuple):
+    """Numbers of zeros of each gene, float64.
+
+    Attributes
+    ----------
+    observed, expected
+        Zeros of the data, and the mean number that the model expects given the cells, (n_genes,).
+    null_observed, null_expected
+        The same for counts that the model has drawn itself, (n_null, n_genes).
+    """
+
+    observed: np.ndarray
+    expected: np.ndarray
+    null_observed: np.ndarray
+    null_expected: np.ndarray
+
+
+@torch.no_grad()
+def zero_calibration(
+    model: CountVAE, data: CountData, cells: Tensor, *, n_null: int, n_draws: int, seed: int
+) -> ZeroCalibration:
+    """Zeros of some cells against the model's own zero probabilities, and the same for its replicates.
+
+    A replicate takes each cell's latent state from the posterior and its counts from the decoder, and is
+    then treated as the data were: encoded, and its zeros compared with those that are expected given it. So
+    what the encoder gets wrong, and what seeing the counts is worth, is in the null too.
+
+    Parameters
+    ----------
+    model
+        One replicate in evaluation mode.
+    data, cells
+        The cells, by index.
+    n_null
+        Replicates.
+    n_draws
+        Draws from the posterior over which the expected number is averaged.
+    seed
+        Of all draws.
+    """
+    n_genes = data.n_genes
+    observed, expected = np.zeros((2, n_genes))
+    null_observed, null_expected = np.zeros((2, n_null, n_genes))
+    streams = Streams([seed], data.device)
+    generator = torch.Generator(data.device).manual_seed(seed)
+    for batch in data.batches(cells, BLOCK):
+        observed += _n_zeros(batch)
+        expected += _expected_zeros(model, batch, n_draws, streams)
+        posterior = model.encode(batch)
+        for k in range(n_null):
+            counts = model.draw_parameters(posterior, batch, streams).distribution().sample(generator)[0]
+            replicate = replace(batch, log1p=counts.log1p())
+            null_observed[k] += _n_zeros(replicate)
+            null_expected[k] += _expected_zeros(model, replicate, n_draws, streams)
+    return ZeroCalibration(observed, expected, null_observed, null_expected)
+
+
+def _n_zeros(batch: Batch) -> np.ndarray:
+    return (batch.log1p == 0).sum(0).numpy(force=True)
+
+
+def _expected_zeros(model: CountVAE, batch: Batch, n_draws: int, streams: Streams) -> np.ndarray:
+    """Sum over the cells of the probability of a zero, averaged over draws from their posterior."""
+    posterior = model.encode(batch)
+    total = torch.zeros(batch.log1p.shape[1], dtype=torch.float64, device=batch.log1p.device)
+    for _ in range(n_draws):
+        counts = model.draw_parameters(posterior, batch, streams).distribution()
+        total += counts.zero_prob[0].sum(0, dtype=torch.float64)
+    return (total / n_draws).numpy(force=True)
+
+
+@torch.no_grad()
+def dropped_zeros(model: CountVAE, data: CountData, cells: Tensor, *, n_draws: int, seed: int) -> float:
+    """Share of the zeros of some cells that a ZINB makes by dropout where its NB would not.
+
+    ``sum_ng pi_ng (1 - NB(0)_ng) / sum_ng [x_ng = 0]``, averaged over draws from the posterior.
+    """
+    streams = Streams([seed], data.device)
+    dropped = n_zeros = 0.0
+    for batch in data.batches(cells, BLOCK):
+        posterior = model.encode(batch)
+        n_zeros += float((batch.log1p == 0).sum())
+        for _ in range(n_draws):
+            counts = model.draw_parameters(posterior, batch, streams).distribution()
+            assert isinstance(counts, ZeroInflatedNegativeBinomial)
+            dropped += (
+                float((counts.dropout * (1 - counts.base.zero_prob)).sum(dtype=torch.float64)) / n_draws
+            )
+    return dropped / n_zeros if n_zeros else 0.0
+
+
+@torch.no_grad()
+def replicated_counts(model: CountVAE, data: CountData, *, seed: int) -> sparse.csr_matrix:
+    """One draw of the counts of all cells, their latent states from the posterior; (N, G) float32."""
+    streams = Streams([seed], data.device)
+    generator = torch.Generator(data.device).manual_seed(seed)
+    blocks = []
+    for batch in data.batches(torch.arange(data.n_cells, device=data.device), BLOCK):
+        counts = model.draw_parameters(model.encode(batch), batch, streams).distribution().sample(generator)
+        blocks.append(sparse.csr_matrix(counts[0].numpy(force=True)))
+    return sparse.vstack(blocks, format="csr")

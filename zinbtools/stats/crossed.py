@@ -1,0 +1,93 @@
+"""The mean of a table whose rows and columns are both samples, with the error that each of them leaves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+class CrossedMean(NamedTuple):
+    """A mean over rows (restarts) and columns (cells), both drawn at random.
+
+    Attributes
+    ----------
+    mean, se
+        The mean and its standard error; NaN for fewer than two columns.
+    df
+        Satterthwaite's degrees of freedom of the error.
+    sd_columns, sd_rows, sd_rest
+        Standard deviations of the column effects, of the row effects and of what neither explains; 0 where
+        the estimate of the variance is negative. With one row all is put down to the columns, and the error
+        lacks what another row would change.
+    n_rows, n_columns
+        The table's shape.
+    """
+
+    mean: float
+    se: float
+    df: float
+    sd_columns: float
+    sd_rows: float
+    sd_rest: float
+    n_rows: int
+    n_columns: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Where the mean of all rows and columns is, with this confidence, by Student's t."""
+        half = self.se * stats.t.isf((1 - level) / 2, self.df)
+        return self.mean - half, self.mean + half
+
+
+def crossed_mean(table: ArrayLike) -> CrossedMean:
+    r"""Mean of ``y_rn = m + a_r + b_n + e_rn`` with random effects of rows and columns.
+
+    The variance of the mean is ``s_a^2 / R + s_b^2 / N + s_e^2 / (R N)``, which the mean squares of the
+    two-way analysis of variance estimate without bias as ``(MS_a + MS_b - MS_e) / (R N)``; where it comes
+    out smaller than what rows or columns alone make, the larger of those is taken. Degrees of freedom are
+    Satterthwaite's (Searle, Casella and McCulloch 1992, Variance Components, chapter 4).
+
+    Parameters
+    ----------
+    table
+        Shape (n_rows, n_columns), finite.
+
+    Examples
+    --------
+    >>> found = crossed_mean([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])
+    >>> found.mean, round(found.se, 3), found.n_rows
+    (2.5, 0.764, 2)
+    """
+    y = np.asarray(table, dtype=np.float64)
+    R, N = y.shape
+    mean = float(y.mean())
+    if N < 2:
+        return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, np.nan, R, N)
+    columns = y.mean(0) - mean
+    ms_columns = R * float(columns @ columns) / (N - 1)
+    if R == 1:
+        sd = float(np.sqrt(ms_columns))
+        return CrossedMean(mean, sd / np.sqrt(N), N - 1, sd, 0.0, 0.0, R, N)
+    rows = y.mean(1) - mean
+    ms_rows = N * float(rows @ rows) / (R - 1)
+    rest = y - mean - columns - rows[:, None]
+    df_rest = (R - 1) * (N - 1)
+    ms_rest = float((rest**2).sum()) / df_rest
+    both = ms_columns + ms_rows - ms_rest
+    squares = max(both, ms_columns, ms_rows)
+    parts = np.array([(ms_columns, N - 1), (ms_rows, R - 1), (ms_rest, df_rest)])
+    if squares > both:  # one kind of effect seems to be absent
+        parts = parts[[0 if ms_columns >= ms_rows else 1]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = squares**2 / float((parts[:, 0] ** 2 / parts[:, 1]).sum())
+    return CrossedMean(
+        mean,
+        float(np.sqrt(squares / (R * N))),
+        df if squares > 0 else float(N - 1),
+        *(float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))),
+        float(np.sqrt(ms_rest)),
+        R,
+        N,
+    )

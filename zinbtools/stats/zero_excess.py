@@ -1,0 +1,77 @@
+"""Whether there are more zeros than a model expects, given how far it strays from its own counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from .zero_inflation import adjusted_pval
+
+Floats = NDArray[np.float64]
+
+
+class ZeroExcess(NamedTuple):
+    """Zeros beyond what a model expects, one-sided.
+
+    Attributes
+    ----------
+    excess, null_mean, null_sd
+        Zeros minus their expected number, and the mean and standard deviation of this in counts that the
+        model drew itself, (n_genes,).
+    pval, pval_adj
+        Of as many zeros or more, by the normal approximation, (n_genes,), and adjusted by Benjamini and
+        Hochberg.
+    share, null_share, null_share_sd, pval_pooled
+        The same over all genes, as a share of all zeros.
+    """
+
+    excess: Floats
+    null_mean: Floats
+    null_sd: Floats
+    pval: Floats
+    pval_adj: Floats
+    share: float
+    null_share: float
+    null_share_sd: float
+    pval_pooled: float
+
+    def n_genes(self, alpha: float) -> int:
+        """Genes with too many zeros, at this false discovery rate."""
+        return int((self.pval_adj <= alpha).sum())
+
+    def found(self, alpha: float) -> bool:
+        """Whether there are excess zeros: in single genes, or pooled; each at half of ``alpha``."""
+        return self.n_genes(alpha / 2) > 0 or self.pval_pooled <= alpha / 2
+
+
+def zero_excess(
+    observed: Floats, expected: Floats, null_observed: Floats, null_expected: Floats
+) -> ZeroExcess:
+    """Compare the numbers of zeros of each gene, (n_genes,), with those of replicates, (n_null, n_genes).
+
+    A network does not expect exactly the zeros of its own counts either, once it has encoded them: what
+    counts is how much further from the data it is.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> null = rng.binomial(100, 0.5, (50, 3)).astype(float)
+    >>> found = zero_excess(np.array([80.0, 50.0, 49.0]), np.full(3, 50.0), null, np.full((50, 3), 50.0))
+    >>> found.n_genes(0.05), found.found(0.05)
+    (1, True)
+    """
+    excess, null = observed - expected, null_observed - null_expected
+    mean, sd = null.mean(0), null.std(0, ddof=1)
+    # a gene whose replicates never differ cannot be judged
+    z = np.divide(excess - mean, sd, out=np.zeros(len(sd)), where=sd > 0)
+    pval = stats.norm.sf(z)
+    n_zeros = max(float(observed.sum()), 1.0)
+    share, null_shares = excess.sum() / n_zeros, null.sum(1) / n_zeros
+    null_sd = float(null_shares.std(ddof=1))
+    pooled = float(stats.norm.sf((share - null_shares.mean()) / null_sd)) if null_sd > 0 else 1.0
+    return ZeroExcess(
+        excess, mean, sd, pval, adjusted_pval(pval), float(share), float(null_shares.mean()), null_sd, pooled
+    )

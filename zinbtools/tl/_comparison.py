@@ -1,0 +1,236 @@
+"""NB and ZINB on the same test cells: fitted in pairs until it is clear, evaluated, and judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from .._anndata import read_mask, read_matrix
+from .._fitted import Fitted, resolve_device
+from .._keys import Keys
+from ..jobs import DaskClient
+from ..model.config import FitConfig
+from ..model.marginal import MarginalLikelihood, Proposal
+from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
+from ..stats.crossed import CrossedMean, crossed_mean
+from ..stats.equivalence import Position, conclude, default_rope, position
+from ..stats.zero_excess import ZeroExcess, zero_excess
+from ._fit import fit_nb_zinb
+from ._marginal import Restart, evaluate_restarts
+
+AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
+N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
+MOST_CELLS = 2000  # whose zeros are compared
+
+
+@dataclass(frozen=True)
+class Method:
+    """How NB and ZINB are compared; parameters as for `model_selection`.
+
+    ``settings`` are all that `fit_nb_zinb` is to be told.
+    """
+
+    n_restarts: int | Literal["auto"]
+    alpha: float
+    rope: float | None
+    n_samples: int
+    n_null: int
+    proposal: Proposal
+    seed: int
+    device: str
+    n_jobs: int
+    executor: Executor | DaskClient | None
+    settings: Mapping[str, Any]
+
+    @property
+    def rounds(self) -> Sequence[int]:
+        return AUTO_ROUNDS if self.n_restarts == "auto" else (self.n_restarts,)
+
+    def compare(
+        self,
+        adata: AnnData,
+        *,
+        resume: str | os.PathLike[str] | None = None,
+        key_added: str | None = None,
+    ) -> Comparison:
+        """Fit both models to the counts, and compare them; the fit is written into ``adata``."""
+        estimates: dict[Restart, MarginalLikelihood] = {}
+        temporary = len(self.rounds) > 1 and resume is None
+        with TemporaryDirectory() if temporary else nullcontext(resume) as folder:
+            for n_restarts in self.rounds:
+                fit, new = self.fit_and_evaluate(
+                    adata, n_restarts, known=estimates, resume=folder, key_added=key_added
+                )
+                estimates |= new
+                found = Comparison(self, fit, fit.cells(adata, "test"), estimates)
+                if found.position != "open":
+                    break
+        return found
+
+    def fit_and_evaluate(
+        self,
+        adata: AnnData,
+        n_restarts: int,
+        *,
+        known: Mapping[Restart, MarginalLikelihood] = {},
+        resume: str | os.PathLike[str] | None = None,
+        key_added: str | None = None,
+    ) -> tuple[Fitted, dict[Restart, MarginalLikelihood]]:
+        """Fit, and the log likelihood of the test cells under the restarts that are not known yet."""
+        fit_nb_zinb(adata, **self.settings, n_restarts=n_restarts, resume=resume, key_added=key_added)
+        fit = Fitted.read(adata, key_added)
+        restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
+        return fit, evaluate_restarts(
+            adata,
+            fit,
+            [restart for restart in restarts if restart not in known],
+            fit.cells(adata, "test"),
+            resolve_device(self.device),
+            n_samples=self.n_samples,
+            proposal=self.proposal,
+            rng=self.seed,
+            n_jobs=self.n_jobs,
+            executor=self.executor,
+        )
+
+    def with_settings(self, **settings: Any) -> Method:
+        return replace(self, settings={**self.settings, **settings})
+
+    def once(self) -> Method:
+        """With one restart."""
+        return replace(self, n_restarts=1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the test cells say of the two models."""
+
+    method: Method
+    fit: Fitted
+    cells: np.ndarray
+    estimates: Mapping[Restart, MarginalLikelihood]
+
+    @property
+    def restarts(self) -> list[int]:
+        """Those that did not fail for either model."""
+        return sorted(set(self.fit.restarts("nb")) & set(self.fit.restarts("zinb")))
+
+    def log_likelihood(self, restart: Restart) -> np.ndarray:
+        """Of each test cell, nats, (n_cells,)."""
+        return self.estimates[restart].log_likelihood[0].numpy(force=True)
+
+    @cached_property
+    def gains(self) -> np.ndarray:
+        """Log likelihood under the ZINB minus that under the NB, nats, (n_restarts, n_cells)."""
+        pairs = [(self.log_likelihood(("zinb", r)), self.log_likelihood(("nb", r))) for r in self.restarts]
+        if not pairs:
+            raise RuntimeError("no restart succeeded for both models; see uns for the failures.")
+        return np.stack([zinb - nb for zinb, nb in pairs])
+
+    @cached_property
+    def difference(self) -> CrossedMean:
+        return crossed_mean(self.gains)
+
+    @property
+    def nll(self) -> float:
+        """The NB's, averaged over restarts, nats per cell."""
+        return -float(np.mean([self.log_likelihood(("nb", r)).mean() for r in self.restarts]))
+
+    @property
+    def rope(self) -> float:
+        given = self.method.rope
+        return default_rope(self.nll) if given is None else given
+
+    @property
+    def position(self) -> Position:
+        return position(*self.difference.interval(1 - self.method.alpha), self.rope)
+
+    def zeros(self, adata: AnnData) -> tuple[ZeroCalibration, ZeroExcess]:
+        """Zeros of test cells against what the NB's best restart expects."""
+        device = resolve_device(self.method.device)
+        counts = zero_calibration(
+            self.fit.load("nb", device),
+            self.fit.data(adata, device),
+            torch.as_tensor(_some(self.cells, self.method.seed), device=device),
+            n_null=self.method.n_null,
+            n_draws=N_DRAWS,
+            seed=self.method.seed,
+        )
+        return counts, zero_excess(*counts)
+
+    def dropped(self, adata: AnnData) -> dict[int, float]:
+        """Share of the test cells' zeros that each restart of the ZINB makes by dropout."""
+        device = resolve_device(self.method.device)
+        data, cells = self.fit.data(adata, device), torch.as_tensor(self.cells, device=device)
+        return {
+            restart: dropped_zeros(
+                self.fit.load("zinb", device, restart), data, cells, n_draws=N_DRAWS, seed=self.method.seed
+            )
+            for restart in self.fit.restarts("zinb")
+        }
+
+    def verdict(self, zeros: ZeroExcess) -> str:
+        return conclude(self.position, zeros.found(self.method.alpha))
+
+
+def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
+    """The settings of the fit that is there, as `fit_nb_zinb` takes them; none where there is no fit."""
+    if "weights" not in adata.uns.get(keys.uns, {}):
+        return {}
+    fit = Fitted.read(adata, keys.key_added)
+    config, params = fit.config(fit.models[0]), fit.params
+    names = ("layer", "batch_key", "size_factor_key", "protocol")
+    covariates = ("categorical_covariate_keys", "continuous_covariate_keys")
+    of_config = (
+        *("n_latent", "n_hidden", "n_layers", "dropout_rate", "dispersion", "max_epochs"),
+        *("early_stopping", "batch_size", "learning_rate"),
+    )
+    assert set(of_config) <= {field.name for field in fields(FitConfig)}
+    return {
+        **{name: params.get(name) for name in names},
+        **{name: list(params.get(name, [])) for name in covariates},
+        **{name: getattr(config, name) for name in of_config},
+        "library": "latent" if config.library == "size_factor" else config.library,
+        "config": "tuned" if params.get("settings_of") and any(params["settings_of"].values()) else None,
+        "mask_var": fit.genes(adata),
+        "n_draws": int(params["n_draws"]),
+        "split": keys.split,
+        "layers": [
+            what
+            for what, layer in (("mean", keys.mean("nb")), ("dropout", keys.dropout()))
+            if layer in adata.layers
+        ],
+    }
+
+
+def scratch(adata: AnnData, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:
+    """The counts alone, to be fitted without a trace in ``adata``, and the settings for this."""
+    genes = read_mask(adata, settings.get("mask_var"))
+    counts = AnnData(read_matrix(adata, settings.get("layer")), obs=adata.obs.copy())
+    counts.var_names = adata.var_names
+    return counts, {**settings, "layer": None, "mask_var": genes, "layers": ()}
+
+
+def countable(adata: AnnData, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:
+    """Without cells and genes that have no count."""
+    genes = settings["mask_var"]
+    cells = np.asarray(adata.X[:, genes].sum(1)).ravel() > 0
+    adata = adata[cells].copy()
+    return adata, {**settings, "mask_var": genes & (np.asarray(adata.X.sum(0)).ravel() > 0)}
+
+
+def _some(cells: np.ndarray, seed: int) -> np.ndarray:
+    """At most `MOST_CELLS` of them."""
+    if len(cells) <= MOST_CELLS:
+        return cells
+    return np.sort(np.random.default_rng(seed).choice(cells, MOST_CELLS, replace=False))

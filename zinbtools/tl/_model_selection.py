@@ -1,0 +1,413 @@
+"""`model_selection`: should these counts be zero-inflated?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._anndata import check_anndata, checked_column, storable, writable
+from .._fitted import resolve_device
+from .._keys import Keys
+from .._rng import RNG, integer
+from .._threads import single_threaded
+from ..get._selection import read_verdict
+from ..jobs import DaskClient
+from ..model.zeros import ZeroCalibration, replicated_counts
+from ..stats.crossed import CrossedMean, crossed_mean
+from ..stats.discrepancies import CHECKS
+from ..stats.equivalence import conclude, position
+from ..stats.rank_tests import adjusted, rank_test
+from ..stats.zero_excess import ZeroExcess
+from ._comparison import Comparison, Method, countable, scratch, settings_of_fit
+from ._marginal import write_estimates
+from ._metrics import Metric, update_metrics
+from ._ppc import ppc
+from ._setup import check_whole
+
+METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
+RIVALS: dict[str, dict[str, Any]] = {
+    "poisson": {"dispersion": "none"},
+    "nb-gene-cell": {"dispersion": "gene-cell"},
+}
+FEWEST_CELLS = 100  # of a group
+
+
+@single_threaded()
+def model_selection(
+    adata: AnnData,
+    *,
+    n_restarts: int | Literal["auto"] = 20,
+    models: Sequence[str] = ("nb", "zinb"),
+    metrics: Sequence[str] = ("nll", "ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv"),
+    alpha: float = 0.05,
+    rope: float | None = None,
+    groupby: str | None = None,
+    n_bootstrap: int = 0,
+    n_samples: int = 100,
+    n_null: int = 50,
+    device: str = "auto",
+    n_jobs: int = 1,
+    executor: Executor | DaskClient | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    rng: RNG = 0,
+    progress: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+    **settings: Any,
+) -> AnnData | None:
+    r"""Say whether a zero-inflated model accounts better for the counts, by how much and how surely.
+
+    Two questions are kept apart. Does the ZINB PREDICT better? ``d_rn``, the log likelihood of test cell n
+    under restart r of the ZINB minus that under restart r of the NB (same seed, same minibatches), is
+    averaged over cells and restarts. Its standard error has both as random effects,
+    ``s_cells^2 / N + s_restarts^2 / R + s_rest^2 / (N R)``, and the interval is held against a region of
+    practical equivalence. Are there EXCESS ZEROS? The zeros of test cells are compared with what the NB, at
+    its own means and dispersions, expects of them, and this with the same for counts that the NB has drawn
+    itself. They can come apart, as a dropout head takes up whatever else the NB lacks.
+
+    Beside them stands what the 2019 study had: metrics per restart, medians and rank-sum tests over restarts.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes with raw counts. Where it holds a fit, the settings and the split are that fit's, unless
+        others are given.
+    n_restarts
+        Pairs of fits. ``"auto"``: 3, 5, 10 or 20, until the interval lies inside the region of practical
+        equivalence, or has left it.
+    models
+        ``"nb"`` and ``"zinb"``, and rival explanations of the dispersion to be compared with the NB:
+        ``"poisson"`` and ``"nb-gene-cell"``, an NB with an inverse dispersion per gene and cell.
+    metrics
+        What to test over restarts: ``"nll"`` and ``"ks_"`` with a check of `zinbtools.tl.ppc`.
+    alpha
+        Level of the tests; the interval is of level ``1 - alpha``.
+    rope
+        Half-width of the region of practical equivalence, nats per cell. By default a thousandth of the NB's
+        NLL, one bit in a thousand: `zinbtools.stats.equivalence.default_rope`.
+    groupby
+        Column of ``obs`` with cell types or batches: the comparison is repeated within each of at least 100
+        cells, by models of its own. Zero inflation that is nowhere within groups was heterogeneity.
+    n_bootstrap
+        Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart each):
+        how large a difference and how many zeros by dropout the ZINB finds where there are none.
+    n_samples
+        Importance samples per cell, and draws of the predictive checks.
+    n_null
+        Replicates whose zeros the NB is compared on.
+    device, n_jobs, executor, resume, progress, key_added
+        As for `zinbtools.tl.fit_nb_zinb`.
+    rng
+        Seed, numpy Generator or SeedSequence.
+    copy
+        Return a changed copy rather than change ``adata``.
+    **settings
+        Further settings of `zinbtools.tl.fit_nb_zinb`, such as ``layer`` and ``batch_key``. With
+        ``protocol="blog2019"`` the evaluation is the study's too: draws from the encoder's posterior, and
+        predictive checks of training cells.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll` and
+    `zinbtools.tl.ppc` do, for all restarts, and ``uns["zinbtools"]["model_selection"]``, which
+    `zinbtools.get.verdict` and `zinbtools.get.model_selection_df` read:
+
+    ``verdict``
+        ``"zinb"``: the interval lies above the region and there are excess zeros. ``"better fit, not zero
+        inflation"``: the former only. ``"nb"``: it lies below the region. ``"no practical difference"``:
+        neither, be it that the interval lies inside the region or that it is too wide.
+    ``sentence``
+        The same for people.
+    ``differences``
+        A row per model that is compared with the NB: ``difference`` (nats per cell, POSITIVE = better than
+        the NB), ``se``, ``df``, ``low``, ``high``, ``sd_cells``, ``sd_restarts``, ``n_cells``,
+        ``n_restarts``, ``nll``, ``rope``, ``position``.
+    ``by_restart``
+        ``model``, ``restart``, ``difference``.
+    ``tests``
+        A row per metric: medians, numbers of runs, p values of both directions, raw and adjusted by Benjamini
+        and Hochberg over all of them, and ``better``, the model that is significantly so (bold in the study).
+    ``zeros``, ``pooled_zeros``
+        Per gene and over all genes: observed and expected zeros of the NB's best restart, and the null.
+    ``groups``, ``bootstrap``
+        A row per group, or per twin.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        For counts, columns and settings that cannot be used, before any training.
+    RuntimeError
+        If every restart of a model failed, or a worker process died.
+
+    References
+    ----------
+    Kruschke (2018), Rejecting or accepting parameter values in Bayesian estimation, AMPPS 1(2).
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=600)
+    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> adata.uns["zinbtools"]["model_selection"]["verdict"] in zt.get.VERDICTS
+    True
+    """
+    check_anndata(adata, copy)
+    rivals = _checked(n_restarts, models, metrics, alpha, rope, n_bootstrap, n_samples, n_null)
+    labels = None if groupby is None else checked_column(adata.obs, groupby, "groupby", "obs")
+    keys = Keys(key_added)
+    seed = int(rng) if isinstance(rng, int | np.integer) else integer(rng)
+    settings = settings_of_fit(adata, keys) | settings
+    study = settings.get("protocol") == "blog2019"
+    workers: dict[str, Any] = {"device": device, "n_jobs": n_jobs, "executor": executor}
+    method = Method(
+        n_restarts=n_restarts,
+        alpha=alpha,
+        rope=rope,
+        n_samples=n_samples,
+        n_null=n_null,
+        proposal="posterior" if study else "laplace",
+        seed=seed,
+        **workers,
+        settings={**settings, **workers, "rng": seed, "progress": progress},
+    )
+    target = writable(adata, copy)
+    main = method.compare(target, resume=resume, key_added=key_added)
+    fit, dropped = main.fit, main.dropped(target)
+    write_estimates(target, fit, main.estimates, main.cells, "test")
+    update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
+    checks = [name.removeprefix("ks_") for name in metrics if name != "nll"]
+    if checks:
+        cells: Literal["train", "test"] = "train" if study else "test"
+        ppc(target, n_samples=n_samples, checks=checks, split=cells, device=device, rng=seed, key=key_added)
+
+    counts, excess = main.zeros(target)
+    gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
+    again = method.with_settings(split=keys.split)
+    for rival in rivals:
+        gains[rival] = _gains_of_rival(rival, target, again, main)
+    has_excess = excess.found(alpha)
+    result: dict[str, Any] = {
+        "differences": _differences_table(gains, main),
+        "by_restart": pd.DataFrame(
+            [(name, r, float(d.mean())) for name, rows in gains.items() for r, d in rows.items()],
+            columns=["model", "restart", "difference"],
+        ),
+        "tests": _tests_table(target, keys, metrics, alpha),
+        "zeros": _zeros_table(counts, excess, target.var_names[fit.genes(target)]),
+        "pooled_zeros": _pooled_zeros(excess, alpha),
+        "params": storable(
+            {
+                "n_restarts": n_restarts,
+                "alpha": alpha,
+                "n_samples": n_samples,
+                "n_null": n_null,
+                "groupby": groupby,
+                "proposal": method.proposal,
+                "seed": seed,
+            }
+        ),
+    }
+    if n_bootstrap:
+        twins = pd.DataFrame(_twins(target, again, main, n_bootstrap))
+        best = dropped[fit.best_restart("zinb")]
+        pval = (1 + (twins["excess_zeros"] >= best).sum()) / (1 + n_bootstrap)
+        result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
+        has_excess &= pval <= max(alpha, 1 / (1 + n_bootstrap))
+    if labels is not None:
+        result["groups"] = pd.DataFrame(_within_groups(target, labels, again))
+    result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
+    target.uns[keys.uns]["model_selection"] = result
+    result["sentence"] = read_verdict(target, key_added).sentence
+    return target if copy else None
+
+
+def _checked(
+    n_restarts: int | str,
+    models: Sequence[str],
+    metrics: Sequence[str],
+    alpha: float,
+    rope: float | None,
+    n_bootstrap: int,
+    n_samples: int,
+    n_null: int,
+) -> list[str]:
+    """The rivals among the models, once all arguments are known to be good."""
+    if n_restarts != "auto":
+        check_whole(n_restarts=n_restarts)
+    check_whole(n_samples=n_samples)
+    known = ["nb", "zinb", *RIVALS]
+    if isinstance(models, str) or not {"nb", "zinb"} <= set(models) <= set(known):
+        listed = ", ".join(map(repr, known))
+        raise ValueError(f"models must be some of {listed}, 'nb' and 'zinb' among them; found {models!r}.")
+    if isinstance(metrics, str) or not metrics or set(metrics) - set(METRICS):
+        raise ValueError(f"metrics must be some of {', '.join(map(repr, METRICS))}, found {metrics!r}.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, found {alpha!r}.")
+    if rope is not None and not 0 <= rope < np.inf:
+        raise ValueError(f"rope must be 0 or more nats per cell, found {rope!r}.")
+    if n_null < 2:
+        raise ValueError(f"n_null must be at least 2, found {n_null!r}.")
+    if n_bootstrap < 0:
+        raise ValueError(f"n_bootstrap must be 0 or more, found {n_bootstrap!r}.")
+    return [name for name in RIVALS if name in models]
+
+
+def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Comparison) -> dict[int, np.ndarray]:
+    """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
+    counts, settings = scratch(target, method.settings)
+    fitted = method.with_settings(**settings, **RIVALS[rival], models=("nb",))
+    n_restarts = len(main.fit.weights["nb"]["scale.bias"])
+    fit, estimates = fitted.fit_and_evaluate(counts, n_restarts)
+    restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
+    return {
+        r: estimates["nb", r].log_likelihood[0].numpy(force=True) - main.log_likelihood(("nb", r))
+        for r in restarts
+    }
+
+
+def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, float]]:
+    """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
+    device = resolve_device(method.device)
+    nb, data = main.fit.load("nb", device), main.fit.data(target, device)
+    genes = main.fit.genes(target)
+    for k in range(n_twins):
+        drawn = replicated_counts(nb, data, seed=method.seed + k)
+        counts = AnnData(drawn, obs=target.obs.copy())
+        counts.var_names = target.var_names[genes]
+        twin, settings = countable(
+            counts,
+            {**method.settings, "layer": None, "mask_var": np.ones(drawn.shape[1], bool), "layers": ()},
+        )
+        found = method.with_settings(**settings).once().compare(twin)
+        _, excess = found.zeros(twin)
+        yield {
+            "difference": found.difference.mean,
+            "se": found.difference.se,
+            "excess_zeros": found.dropped(twin)[found.fit.best_restart("zinb")],
+            "zero_share": excess.share,
+            "n_genes_with_excess": excess.n_genes(method.alpha / 2),
+            "verdict": found.verdict(excess),
+        }
+
+
+def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterator[dict[str, Any]]:
+    """The comparison within each group; why not, where a group cannot be fitted."""
+    counts, settings = scratch(target, method.settings)
+    for group, members in labels.groupby(labels, observed=True).groups.items():
+        cells, of_group = countable(counts[counts.obs_names.isin(members)].copy(), settings)
+        if settings.get("batch_key") is not None and cells.obs[settings["batch_key"]].nunique() < 2:
+            of_group["batch_key"] = None
+        row: dict[str, Any] = {
+            "group": str(group),
+            "n_cells": cells.n_obs,
+            **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll", "zero_share"), np.nan),
+            **dict.fromkeys(("verdict", "message"), ""),
+        }
+        if cells.n_obs < FEWEST_CELLS:
+            yield row | {"message": f"fewer than {FEWEST_CELLS} cells"}
+            continue
+        try:
+            found = method.with_settings(**of_group).compare(cells)
+        except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
+            yield row | {"message": str(error)}
+            continue
+        _, excess = found.zeros(cells)
+        low, high = found.difference.interval(1 - method.alpha)
+        yield row | {
+            "difference": found.difference.mean,
+            "se": found.difference.se,
+            "low": low,
+            "high": high,
+            "rope": found.rope,
+            "nll": found.nll,
+            "zero_share": excess.share,
+            "verdict": found.verdict(excess),
+        }
+
+
+def _differences_table(gains: Mapping[str, Mapping[int, np.ndarray]], main: Comparison) -> pd.DataFrame:
+    """One row per model that is compared with the NB."""
+    rows = []
+    for name, by_restart in gains.items():
+        found: CrossedMean = crossed_mean(np.stack(list(by_restart.values())))
+        low, high = found.interval(1 - main.method.alpha)
+        rows.append(
+            {
+                "model": name,
+                "difference": found.mean,
+                "se": found.se,
+                "df": found.df,
+                "low": low,
+                "high": high,
+                "sd_cells": found.sd_columns,
+                "sd_restarts": found.sd_rows,
+                "n_cells": found.n_columns,
+                "n_restarts": found.n_rows,
+                "nll": main.nll - found.mean,
+                "rope": main.rope,
+                "position": position(low, high, main.rope),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _tests_table(target: AnnData, keys: Keys, metrics: Sequence[str], alpha: float) -> pd.DataFrame:
+    """The study's comparison over restarts, one row per metric."""
+    table = target.uns[keys.uns]["metrics"]
+    values = {
+        (metric, model): rows["value"].to_numpy()
+        for (metric, model), rows in table.groupby(["metric", "model"], sort=False)
+        if metric in metrics
+    }
+    tests = {metric: rank_test(values[metric, "nb"], values[metric, "zinb"]) for metric in metrics}
+    together = adjusted(tests)
+    rows = []
+    for metric, test in tests.items():
+        better = "nb" if test.pval_first <= alpha else "zinb" if test.pval_second <= alpha else ""
+        rows.append(
+            {
+                "metric": metric,
+                "nb_median": test.first,
+                "zinb_median": test.second,
+                "nb_runs": test.n_first,
+                "zinb_runs": test.n_second,
+                "pval_nb_better": test.pval_first,
+                "pval_zinb_better": test.pval_second,
+                "pval_adj_nb_better": together[metric][0],
+                "pval_adj_zinb_better": together[metric][1],
+                "better": better,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _zeros_table(counts: ZeroCalibration, excess: ZeroExcess, genes: pd.Index) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "gene": genes.to_numpy(),
+            "observed": counts.observed,
+            "expected": counts.expected,
+            "null_mean": excess.null_mean,
+            "null_sd": excess.null_sd,
+            "pval": excess.pval,
+            "pval_adj": excess.pval_adj,
+        }
+    )
+
+
+def _pooled_zeros(excess: ZeroExcess, alpha: float) -> dict[str, Any]:
+    return {
+        "share": excess.share,
+        "null_share": excess.null_share,
+        "null_share_sd": excess.null_share_sd,
+        "pval": excess.pval_pooled,
+        "n_genes": excess.n_genes(alpha / 2),
+        "n_tested": len(excess.pval),
+        "found": excess.found(alpha),
+    }
