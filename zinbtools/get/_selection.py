@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["VERDICTS", "Verdict", "model_selection_df", "read_verdict", "verdict"]
 
 VERB = "tl.model_selection"
+_WORDS = {
+    (VERDICTS[0], ""): ("Zero-inflate", "beyond"),
+    (VERDICTS[1], ""): ("Do not zero-inflate", "beyond"),
+    (VERDICTS[2], ""): ("No practical difference", "within"),
+    (VERDICTS[2], "open"): ("No practical difference could be established", "neither within nor beyond"),
+    (VERDICTS[3], ""): ("Better fit, not zero inflation", "beyond"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +52,16 @@ class Verdict:
     def __str__(self) -> str:
         """The sentence and the tables."""
         tables = [
-            self.differences[["model", "difference", "se", "low", "high", "rope", "n_cells", "n_restarts"]]
+            self.differences[["model", "difference", "se", "low", "high", "rope", "n_cells", "n_restarts"]],
+            self.tests[
+                ["metric", "nb_median", "zinb_median", "pval_nb_better", "pval_zinb_better", "better"]
+            ],
         ]
-        tables.append(
-            self.tests[["metric", "nb_median", "zinb_median", "pval_nb_better", "pval_zinb_better", "better"]]
-        )
         if self.groups is not None:
-            tables.append(self.groups[["group", "n_cells", "difference", "low", "high", "rope", "verdict"]])
-        return "\n\n".join(
-            [self.sentence, *(table.to_string(index=False, float_format="%.4g") for table in tables)]
-        )
+            columns = ["group", "n_cells", "difference", "low", "high", "rope", "verdict"]
+            tables.append(self.groups[columns])
+        written = (table.to_string(index=False, float_format="%.4g") for table in tables)
+        return "\n\n".join([self.sentence, *written])
 
 
 def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
@@ -127,35 +134,16 @@ def read_verdict(adata: AnnData, key: str | None) -> Verdict:
 
 def _sentence(found: Mapping[str, Any]) -> str:
     row = found["differences"].set_index("model").loc["zinb"]
+    opening, relation = _WORDS[str(found["verdict"]), "open" if row["position"] == "open" else ""]
     level = f"{100 * (1 - float(found['params']['alpha'])):g} %"
     nll = float(row["nll"] + row["difference"])  # of the NB
-    size = (
-        f"{row['difference']:+.3g} nats per cell ({level} interval {row['low']:.3g} to {row['high']:.3g}; "
-        f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g})"
+    return (
+        f"{opening}: on {int(row['n_cells']):,} test cells and {int(row['n_restarts'])} restarts the ZINB's "
+        f"log likelihood minus the NB's is {row['difference']:+.3g} nats per cell ({level} interval "
+        f"{row['low']:.3g} to {row['high']:.3g}; {percent(abs(row['difference']) / nll)} of the NB's "
+        f"{nll:,.4g}), {relation} the ±{row['rope']:.2g} that make no practical difference; "
+        f"{_zeros(found)}.{_groups(found)}"
     )
-    basis = f"{int(row['n_cells']):,} test cells and {int(row['n_restarts'])} restarts"
-    region = f"the ±{row['rope']:.2g} that make no practical difference"
-    said = str(found["verdict"])
-    if said == "zinb":
-        opening = (
-            f"Zero-inflate: on {basis} the ZINB's log likelihood minus the NB's is {size}, beyond {region}"
-        )
-    elif said == "nb":
-        opening = f"Do not zero-inflate: on {basis} the ZINB's log likelihood minus the NB's is {size}, beyond {region}"
-    elif said == "no practical difference":
-        if row["position"] == "inside":
-            opening = f"No practical difference: on {basis} the ZINB's log likelihood minus the NB's is {size}, within {region}"
-        else:
-            opening = (
-                f"No practical difference could be established: on {basis} the ZINB's log likelihood minus the "
-                f"NB's is {size}, and neither within nor beyond {region}"
-            )
-    else:
-        opening = (
-            f"Better fit, not zero inflation: on {basis} the ZINB's log likelihood minus the NB's is {size}, "
-            f"beyond {region}, but the NB does not lack zeros"
-        )
-    return f"{opening}; {_zeros(found)}.{_groups(found, said)}"
 
 
 def _zeros(found: Mapping[str, Any]) -> str:
@@ -169,8 +157,8 @@ def _zeros(found: Mapping[str, Any]) -> str:
     )
 
 
-def _groups(found: Mapping[str, Any], said: str) -> str:
-    groups = found.get("groups")
+def _groups(found: Mapping[str, Any]) -> str:
+    said, groups = str(found["verdict"]), found.get("groups")
     if groups is None:
         return ""
     judged = groups[groups["verdict"] != ""]

@@ -82,12 +82,10 @@ def crossed_mean(table: ArrayLike) -> CrossedMean:
         parts = parts[[0 if ms_columns >= ms_rows else 1]]
     with np.errstate(invalid="ignore", divide="ignore"):
         df = squares**2 / float((parts[:, 0] ** 2 / parts[:, 1]).sum())
+    sd_columns, sd_rows = (
+        float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))
+    )
+    se = float(np.sqrt(squares / (R * N)))
     return CrossedMean(
-        mean,
-        float(np.sqrt(squares / (R * N))),
-        df if squares > 0 else float(N - 1),
-        *(float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))),
-        float(np.sqrt(ms_rest)),
-        R,
-        N,
+        mean, se, df if squares > 0 else N - 1, sd_columns, sd_rows, float(np.sqrt(ms_rest)), R, N
     )

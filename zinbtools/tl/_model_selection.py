@@ -1,4 +1,4 @@
-"""`model_selection`: should these counts be zero-inflated?"""
+"""`model_selection`: whether these counts should be zero-inflated."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Compariso
     }
 
 
-def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, float]]:
+def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
     device = resolve_device(method.device)
     nb, data = main.fit.load("nb", device), main.fit.data(target, device)
