@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from scipy import sparse, stats
 from zinbtools import tl
 from zinbtools._keys import Keys
 from zinbtools.stats.calibration import ResidualSums
+from zinbtools.stats.crossed import crossed_mean
+from zinbtools.stats.equivalence import conclude, default_rope, position
+from zinbtools.stats.zero_excess import zero_excess
 
 MODELS = ("nb", "zinb")
 CHECKS = ("dropout_ratio", "zeros_to_expression", "cv")
@@ -97,8 +101,80 @@ def fake_fit(
         },
         "tuning": _tuning(rng),
     }
+    adata.uns[keys.uns]["model_selection"] = _selection(adata, keys, gain.sum(axis=1))
     tl.zero_test(adata, key_added=key)
     return adata
+
+
+def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
+    """The comparison as if both restarts had the gains of the truth."""
+    found, nll = crossed_mean(gain[None]), -float(adata.obs[keys.marginal_ll("nb")].mean())
+    low, high = found.interval()
+    row = {
+        **{
+            "model": "zinb",
+            "difference": found.mean,
+            "se": found.se,
+            "df": found.df,
+            "low": low,
+            "high": high,
+        },
+        **{"sd_cells": found.sd_columns, "sd_restarts": 0.0, "n_cells": found.n_columns, "n_restarts": 2},
+        **{"nll": nll - found.mean, "rope": default_rope(nll)},
+    }
+    row["position"] = position(low, high, row["rope"])
+    test = (adata.obs[keys.split] == "test").to_numpy()
+    observed = (adata.X[test].toarray() == 0).sum(0).astype(float)
+    expected = observed * np.where(np.arange(adata.n_vars) % 2, 1.0, 0.8)
+    null = np.random.default_rng(0).normal(scale=np.sqrt(observed / 2 + 1), size=(50, adata.n_vars))
+    excess = zero_excess(observed, expected, null, np.zeros_like(null))
+    tests = [
+        (
+            check,
+            0.3,
+            0.2,
+            2,
+            2,
+            0.9,
+            0.04 if check == "nll" else 0.12,
+            0.9,
+            0.16,
+            "zinb" if check == "nll" else "",
+        )
+        for check in ("nll", *(f"ks_{name}" for name in CHECKS))
+    ]
+    columns = ["metric", "nb_median", "zinb_median", "nb_runs", "zinb_runs", "pval_nb_better"]
+    columns += ["pval_zinb_better", "pval_adj_nb_better", "pval_adj_zinb_better", "better"]
+    return {
+        "differences": pd.DataFrame([row]),
+        "by_restart": pd.DataFrame(
+            {"model": "zinb", "restart": [0, 1], "difference": [0.98 * found.mean, 1.02 * found.mean]}
+        ),
+        "tests": pd.DataFrame(tests, columns=columns),
+        "zeros": pd.DataFrame(
+            {
+                "gene": adata.var_names.to_numpy(),
+                "observed": observed,
+                "expected": expected,
+                "null_mean": excess.null_mean,
+                "null_sd": excess.null_sd,
+                "pval": excess.pval,
+                "pval_adj": excess.pval_adj,
+            }
+        ),
+        "pooled_zeros": {
+            "share": excess.share,
+            "null_share": excess.null_share,
+            "null_share_sd": excess.null_share_sd,
+            "pval": excess.pval_pooled,
+            "n_genes": excess.n_genes(0.025),
+            "n_tested": adata.n_vars,
+            "found": excess.found(0.05),
+        },
+        "params": {"alpha": 0.05, "n_restarts": 2},
+        "excess_zeros": excess.found(0.05),
+        "verdict": conclude(row["position"], excess.found(0.05)),
+    }
 
 
 def _checks(

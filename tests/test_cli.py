@@ -194,7 +194,7 @@ def test_a_fit_that_fails_is_told_apart_from_wrong_input(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("No fit:\n  the loss was not finite")
 
-    monkeypatch.setattr(tl, "fit_nb_zinb", fail)
+    monkeypatch.setattr(tl, "model_selection", fail)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50") == 1
     assert error_of(capsys) == "zinbtools: the fit failed: No fit: the loss was not finite"
 
@@ -209,12 +209,12 @@ def test_the_number_of_workers_reaches_the_fit(
         found.append(n_jobs)
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(tl, "fit_nb_zinb", stop)
+    monkeypatch.setattr(tl, "model_selection", stop)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", *words) == 1
     assert found == [3 if words else 1]
 
 
-@pytest.mark.parametrize("step", ["fit_nb_zinb", "zi_scores"])
+@pytest.mark.parametrize("step", ["model_selection", "zi_scores"])
 def test_an_interrupt_leaves_nothing_behind(
     step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +267,7 @@ def test_what_is_tuned_goes_into_a_study(tmp_path: Path, capsys: pytest.CaptureF
     assert len(list(kept.glob("*.npz"))) == 6
     words = ["study", str(tuned / "tuned.h5ad"), "--config", "tuned", *QUICK]
     assert cli.main([*words, "--resume", str(tmp_path / "fits"), "--out", str(tmp_path / "study")]) == 0
-    assert len(list((tmp_path / "fits").glob("*.npz"))) == 2
+    assert len(list((tmp_path / "fits").glob("*.npz"))) == 6
     params = anndata.read_h5ad(tmp_path / "study" / "annotated.h5ad").uns["zinbtools"]["params"]
     assert params["n_hidden"] == best["n_hidden"]
 
@@ -316,7 +316,7 @@ def test_a_study_can_run_on_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
         found.append(executor.submit(abs, -3).result() if executor else None)
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(tl, "fit_nb_zinb", stop)
+    monkeypatch.setattr(tl, "model_selection", stop)
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
         words = ["--simulate", "zisynth", "--n-obs", "50"]
         assert run(tmp_path, *words, "--dask", cluster.scheduler_address) == 1

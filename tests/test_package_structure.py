@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 # Room -> the rooms that it may open. Every room may use the private modules beside it (see HELPERS).
 ARROWS: dict[str, set[str]] = {
     "cli": {"study", "tl", "pl", "get", "simulate"},
-    "study": {"tl", "pl", "get", "simulate"},
+    "study": {"tl", "pl", "get", "simulate", "datasets"},
     "tl": {"get", "jobs", "model", "stats"},
     "pl": {"get"},
     "get": {"model", "stats"},
@@ -47,9 +47,19 @@ NEEDED = {"cli", "study", "tl", "pl", "get", "simulate", "datasets", "model", "s
 NO_ANNDATA_DOOR = {"model", "stats", "jobs", "simulate", "pl"}
 
 PUBLIC: dict[str, set[str]] = {
-    "tl": {"fit_nb_zinb", "import_scvi", "marginal_ll", "ppc", "tune", "zero_test", "zi_scores"},
+    "tl": {
+        "fit_nb_zinb",
+        "import_scvi",
+        "marginal_ll",
+        "model_selection",
+        "ppc",
+        "tune",
+        "zero_test",
+        "zi_scores",
+    },
     "pl": {
         "history",
+        "model_selection",
         "tuning",
         "ppc",
         "calibration",
@@ -64,6 +74,8 @@ PUBLIC: dict[str, set[str]] = {
         "expected_counts",
         "posterior_dropout",
         "metrics_df",
+        "model_selection_df",
+        "verdict",
         "ppc_df",
         "ppc_ks_df",
         "calibration_df",

@@ -1,4 +1,4 @@
-"""The command line: ``zinbtools study counts.h5ad --out study``, and ``tune`` in place of ``study``."""
+"""The command line: ``zinbtools study counts.h5ad --out study``; ``tune`` and ``reproduce`` beside it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ TUNE_EPILOG = """examples:
 DIR gets tuned.h5ad (the selected counts with the search in uns), trials.csv, summary.csv and tuning.png."""
 
 
+REPRODUCE_EPILOG = """examples:
+  zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
+  zinbtools reproduce --table 2 --dataset zheng_ercc --file zheng_ercc=droplets.h5ad --out table2
+
+DIR gets table.csv (a row per data set, protocol and metric), data.csv (mean dropout and verdict) and
+table.txt. Data sets that are neither given nor can be fetched are named and left out."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            verb = {"study": study, "tune": tune}[arguments.verb]
+            verb = {"study": study, "tune": tune, "reproduce": reproduce}[arguments.verb]
             verb(arguments, command=shlex.join(["zinbtools", *words]))
     except KeyboardInterrupt:
         kept = f"; the same command goes on from {arguments.resume}" if arguments.resume else ""
@@ -92,7 +100,15 @@ def parser() -> argparse.ArgumentParser:
     _add_data_options(tune_command)
     _add_fit_options(tune_command)
     _add_tune_options(tune_command.add_argument_group("search"))
-    for command in (study_command, tune_command):
+    reproduce_command = commands.add_parser(
+        "reproduce",
+        help="make the tables of the 2019 study again",
+        description="Make Table 1, 2 or 3 of the 2019 study again, beside what it printed.",
+        epilog=REPRODUCE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_reproduce_options(reproduce_command.add_argument_group("table"))
+    for command in (study_command, tune_command, reproduce_command):
         _add_worker_options(command.add_argument_group("where to run"))
         command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
         command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
@@ -136,7 +152,13 @@ def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGrou
 
 
 def _add_study_options(fit: argparse._ArgumentGroup) -> None:
-    fit.add_argument("--restarts", type=_positive, default=1, metavar="N", help="fits per model (default: 1)")
+    fit.add_argument(
+        "--restarts",
+        type=_positive_or_auto,
+        default="auto",
+        metavar="N",
+        help="pairs of fits, or auto: 3 to 20, until the answer is clear (default: auto)",
+    )
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
 
 
@@ -155,6 +177,34 @@ def _add_tune_options(search: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="settings suggested at a time, 2 N trainings side by side (default: 1)",
     )
+
+
+def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
+    table.add_argument("--table", type=int, choices=[1, 2, 3], required=True, help="which table")
+    table.add_argument(
+        "--restarts", type=_positive, default=100, metavar="N", help="fits per model (default: 100)"
+    )
+    table.add_argument(
+        "--protocol", action="append", metavar="NAME", help="blog2019 or default; both, if not given"
+    )
+    table.add_argument(
+        "--dataset", action="append", metavar="NAME", help="a data set, or a lambda; all, if not given"
+    )
+    table.add_argument(
+        "--file", action="append", default=[], type=_named_file, metavar="NAME=PATH", help="where its file is"
+    )
+    table.add_argument(
+        "--params", type=Path, metavar="NPZ", help="mu and sigma of the simulated counts (default: built in)"
+    )
+    table.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
+    table.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, sign, path = text.partition("=")
+    if not (name and sign and path):
+        raise argparse.ArgumentTypeError(f"must be NAME=PATH, found {text!r}")
+    return name, Path(path)
 
 
 def _add_worker_options(where: argparse._ArgumentGroup) -> None:
@@ -179,6 +229,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, found {text!r}")
     return number
+
+
+def _positive_or_auto(text: str) -> int | str:
+    return text if text == "auto" else _positive(text)
 
 
 def study(arguments: argparse.Namespace, *, command: str) -> None:
@@ -245,6 +299,32 @@ def tune(arguments: argparse.Namespace, *, command: str) -> None:
         adata.write_h5ad(folder / "tuned.h5ad")
     print(f"\n{summary.set_index('model').T.to_string(float_format=lambda value: f'{value:.5g}')}")
     _say(arguments, f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned")
+
+
+def reproduce(arguments: argparse.Namespace, *, command: str) -> None:
+    """Run ``zinbtools reproduce``: simulate or read, compare, print, write."""
+    from . import study
+    from .study import staged
+
+    with staged(arguments.out) as folder, _cluster(arguments.dask) as executor:
+        found = study.reproduce(
+            arguments.table,
+            n_restarts=arguments.restarts,
+            protocols=arguments.protocol or ("blog2019", "default"),
+            names=arguments.dataset,
+            params=arguments.params,
+            files=dict(arguments.file),
+            device=arguments.device,
+            n_jobs=arguments.n_jobs,
+            executor=executor,
+            resume=arguments.resume,
+            rng=arguments.seed,
+            progress=not arguments.quiet,
+        )
+        found.table.to_csv(folder / "table.csv", index=False)
+        found.data.to_csv(folder / "data.csv", index=False)
+        (folder / "table.txt").write_text(f"{command}\n\n{found}\n", encoding="utf-8")
+    print(f"\n{found}")
 
 
 def _check_input(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
@@ -9,51 +10,52 @@ from zinbtools.study import conclusion, summary
 from zinbtools.study._table import table_cells, table_text
 
 
-def with_gain(mean: float, se: float) -> AnnData:
-    """Test cells of NLL 200 under the NB whose gains have exactly this mean and standard error."""
+def with_difference(difference: float, half: float, verdict: str, position: str) -> AnnData:
+    """The fake fit, compared on 80 test cells of NLL 200 under the NB, with a region of 0.2 nats."""
     adata = fake_fit()
-    test = adata.obs["nb_marginal_ll"].notna().to_numpy()
-    wave = np.tile([1.0, -1.0], test.sum() // 2)
-    gain = mean + se * np.sqrt(len(wave)) * wave / wave.std(ddof=1)
-    adata.obs["nb_marginal_ll"] = adata.obs["zinb_marginal_ll"] = np.nan
-    adata.obs.loc[test, "nb_marginal_ll"] = -200.0
-    adata.obs.loc[test, "zinb_marginal_ll"] = -200.0 + gain
+    row = {"model": "zinb", "difference": difference, "low": difference - half, "high": difference + half}
+    row |= {"n_cells": 80, "n_restarts": 5, "nll": 200 - difference, "rope": 0.2, "position": position}
+    zeros = {"share": 0.031, "null_share": -0.002, "n_genes": 12, "n_tested": 60}
+    adata.uns["zinbtools"]["model_selection"] = {
+        "verdict": verdict,
+        "differences": pd.DataFrame([row]),
+        "tests": pd.DataFrame(),
+        "pooled_zeros": zeros,
+        "params": {"alpha": 0.05},
+    }
     return adata
 
 
 @pytest.mark.parametrize(
-    ("mean", "se", "sentence"),
+    ("found", "opening", "relation"),
     [
+        ((0.05, 0.1, "no practical difference", "inside"), "No practical difference: on", "within the"),
         (
-            0.19,
-            0.12,
-            "NB and ZINB show no difference that these 80 test cells could establish: ZINB minus NB is "
-            "0.19 ± 0.12 nats per cell of log likelihood (0.095 % of the NB's negative log likelihood), "
-            "within two standard errors of zero.",
+            (0.19, 0.3, "no practical difference", "open"),
+            "No practical difference could be established: on",
+            "neither within nor beyond the",
         ),
+        ((20.0, 1.2, "zinb", "above"), "Zero-inflate: on", "beyond the"),
+        ((-20.0, 1.2, "nb", "below"), "Do not zero-inflate: on", "beyond the"),
         (
-            -0.36,
-            0.12,
-            "The NB seems to account better for these counts: on 80 test cells its log likelihood is higher "
-            "by 0.36 ± 0.12 nats per cell (0.18 % of the NB's negative log likelihood), which is 3.0 "
-            "standard errors; another seed or split could turn it.",
-        ),
-        (
-            20.0,
-            1.2,
-            "The ZINB accounts better for these counts than the NB: on 80 test cells its log likelihood is "
-            "higher by 20.0 ± 1.2 nats per cell (10.0 % of the NB's negative log likelihood).",
-        ),
-        (
-            -20.0,
-            1.2,
-            "The NB accounts better for these counts than the ZINB: on 80 test cells its log likelihood is "
-            "higher by 20.0 ± 1.2 nats per cell (10.0 % of the NB's negative log likelihood).",
+            (20.0, 1.2, "better fit, not zero inflation", "above"),
+            "Better fit, not zero inflation: on",
+            "beyond the",
         ),
     ],
 )
-def test_the_answer_is_as_certain_as_the_numbers(mean: float, se: float, sentence: str) -> None:
-    assert conclusion(with_gain(mean, se)).startswith(f"{sentence} Of all entries ")
+def test_the_answer_is_as_certain_as_the_numbers(
+    found: tuple[float, float, str, str], opening: str, relation: str
+) -> None:
+    difference, half, *_ = found
+    said = conclusion(with_difference(*found))
+    assert said.startswith(
+        f"{opening} 80 test cells and 5 restarts the ZINB's log likelihood minus the NB's is "
+        f"{difference:+.3g} nats per cell (95 % interval {difference - half:.3g} to {difference + half:.3g}; "
+    )
+    assert f"of the NB's 200), {relation} ±0.2 that make no practical difference; " in said
+    assert "there are 3.3 % more zeros than the NB would expect of its own counts, and " in said
+    assert "significantly more in 12 of 60 genes. Of all entries " in said
 
 
 def test_zeros_are_those_of_all_entries() -> None:
@@ -64,15 +66,6 @@ def test_zeros_are_those_of_all_entries() -> None:
     assert conclusion(adata).endswith(
         f"Of all entries {observed:.1f} % are zero; the NB expects {nb:.1f} % and the ZINB {zinb:.1f} %."
     )
-
-
-def test_the_split_that_was_evaluated_last_is_named() -> None:
-    adata = fake_fit()
-    metrics = adata.uns["zinbtools"]["metrics"]
-    last = metrics[metrics["metric"] == "nll"].assign(split="validation", value=1.0)
-    adata.uns["zinbtools"]["metrics"] = type(metrics)(np.vstack([metrics, last]), columns=metrics.columns)
-    assert "80 validation cells" in conclusion(adata)
-    assert summary(adata)["nll"].tolist() == [1.0, 1.0]
 
 
 def test_the_table_is_that_of_the_best_restarts() -> None:

@@ -34,7 +34,9 @@ def test_an_executor_gives_the_same_study() -> None:
 
 
 def test_the_same_seed_gives_the_same_study(capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = (run_study(simulate.zisynth(n_obs=200), max_epochs=1, n_samples=5) for _ in range(2))
+    one, other = (
+        run_study(simulate.zisynth(n_obs=200), n_restarts=1, max_epochs=1, n_samples=5) for _ in range(2)
+    )
     pd.testing.assert_frame_equal(get.metrics_df(one.adata), get.metrics_df(other.adata), check_exact=True)
     assert one.conclusion == other.conclusion
-    assert "fitting NB and ZINB to 200 cells x 50 genes\n" in capsys.readouterr().out
+    assert "fitting and comparing NB and ZINB: 200 cells x 50 genes\n" in capsys.readouterr().out

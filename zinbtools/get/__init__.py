@@ -9,14 +9,13 @@ from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
-from ._selection import VERDICTS, Verdict, model_selection_df, verdict
+from ._selection import Verdict, model_selection_df, verdict
 from ._tuning import tuning_df, tuning_summary_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
 
 __all__ = [
-    "VERDICTS",
     "NLLDifference",
     "Verdict",
     "calibration_df",

@@ -15,8 +15,6 @@ from ._lookup import stored
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["VERDICTS", "Verdict", "model_selection_df", "read_verdict", "verdict"]
-
 VERB = "tl.model_selection"
 _WORDS = {
     (VERDICTS[0], ""): ("Zero-inflate", "beyond"),
@@ -34,7 +32,7 @@ class Verdict:
     Attributes
     ----------
     verdict
-        One of `VERDICTS`.
+        One of `zinbtools.stats.equivalence.VERDICTS`.
     sentence
         The same for people, with the numbers that led to it.
     differences, tests

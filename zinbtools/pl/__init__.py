@@ -6,6 +6,7 @@ from ._calibration import calibration
 from ._dropout import dropout
 from ._gene import gene
 from ._history import history
+from ._model_selection import model_selection
 from ._ppc import ppc
 from ._tuning import tuning
 from ._zero_study import zero_study
@@ -17,6 +18,7 @@ __all__ = [
     "dropout",
     "gene",
     "history",
+    "model_selection",
     "ppc",
     "tuning",
     "zero_study",

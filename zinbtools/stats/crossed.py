@@ -80,12 +80,9 @@ def crossed_mean(table: ArrayLike) -> CrossedMean:
     parts = np.array([(ms_columns, N - 1), (ms_rows, R - 1), (ms_rest, df_rest)])
     if squares > both:  # one kind of effect seems to be absent
         parts = parts[[0 if ms_columns >= ms_rows else 1]]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        df = squares**2 / float((parts[:, 0] ** 2 / parts[:, 1]).sum())
+    df = squares**2 / float((parts[:, 0] ** 2 / parts[:, 1]).sum()) if squares > 0 else N - 1.0
     sd_columns, sd_rows = (
         float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))
     )
     se = float(np.sqrt(squares / (R * N)))
-    return CrossedMean(
-        mean, se, df if squares > 0 else N - 1, sd_columns, sd_rows, float(np.sqrt(ms_rest)), R, N
-    )
+    return CrossedMean(mean, se, df, sd_columns, sd_rows, float(np.sqrt(ms_rest)), R, N)

@@ -6,7 +6,19 @@ from .._selection import select
 from ._conclusion import conclusion
 from ._pipeline import Study, run_study
 from ._report import report_html
+from ._reproduce import Reproduction, reproduce
 from ._table import summary
 from ._write import staged, write_study
 
-__all__ = ["Study", "conclusion", "report_html", "run_study", "select", "staged", "summary", "write_study"]
+__all__ = [
+    "Reproduction",
+    "Study",
+    "conclusion",
+    "report_html",
+    "reproduce",
+    "run_study",
+    "select",
+    "staged",
+    "summary",
+    "write_study",
+]

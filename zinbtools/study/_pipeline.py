@@ -52,7 +52,7 @@ def run_study(
     batch_key: str | None = None,
     protocol: Literal["default", "blog2019"] = "default",
     config: Literal["tuned"] | None = None,
-    n_restarts: int = 1,
+    n_restarts: int | Literal["auto"] = "auto",
     max_epochs: int | None = None,
     n_samples: int = 100,
     device: str = "auto",
@@ -63,13 +63,15 @@ def run_study(
     progress: bool = True,
     key_added: str | None = None,
 ) -> Study:
-    """Fit NB and ZINB, evaluate them on test cells, score the genes and conclude.
+    """Fit NB and ZINB, compare them on test cells, score the genes and conclude.
 
     Parameters
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    layer, batch_key, protocol, config, n_restarts, max_epochs, device, n_jobs, executor, resume, key_added
+    n_restarts
+        As for :func:`zinbtools.tl.model_selection`.
+    layer, batch_key, protocol, config, max_epochs, device, n_jobs, executor, resume, key_added
         As for :func:`zinbtools.tl.fit_nb_zinb`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -92,15 +94,16 @@ def run_study(
         if progress:
             print(step, flush=True)
 
-    announce(f"fitting NB and ZINB to {adata.n_obs:,} cells x {adata.n_vars:,} genes")
-    tl.fit_nb_zinb(
+    announce(f"fitting and comparing NB and ZINB: {adata.n_obs:,} cells x {adata.n_vars:,} genes")
+    tl.model_selection(
         adata,
+        n_restarts=n_restarts,
         layer=layer,
         batch_key=batch_key,
         protocol=protocol,
         config=config,
-        n_restarts=n_restarts,
         max_epochs=max_epochs,
+        n_samples=n_samples,
         device=device,
         n_jobs=n_jobs,
         executor=executor,
@@ -109,18 +112,6 @@ def run_study(
         progress=progress,
         key_added=key_added,
     )
-    announce("held-out log likelihood")
-    tl.marginal_ll(
-        adata,
-        n_samples=n_samples,
-        device=device,
-        n_jobs=n_jobs,
-        executor=executor,
-        rng=rng,
-        key=key_added,
-    )
-    announce("posterior predictive checks")
-    tl.ppc(adata, n_samples=n_samples, device=device, rng=rng, key=key_added)
     announce("gene scores")
     tl.zi_scores(adata, device=device, rng=rng, key=key_added)
     return Study(

@@ -1,0 +1,58 @@
+"""The error of a mean over restarts and cells, by hand and by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zinbtools.stats.crossed import crossed_mean
+
+
+def test_parts_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(4, 1)) + 2 * rng.normal(size=30) + 0.5 * rng.normal(size=(4, 30))
+    found = crossed_mean(y)
+    ms_rows = 30 * y.mean(1).var(ddof=1)
+    ms_columns = 4 * y.mean(0).var(ddof=1)
+    rest = y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
+    ms_rest = (rest**2).sum() / (3 * 29)
+    both = ms_rows + ms_columns - ms_rest
+    assert found.mean == pytest.approx(y.mean())
+    assert found.se == pytest.approx(np.sqrt(both / 120))
+    assert found.sd_columns == pytest.approx(np.sqrt((ms_columns - ms_rest) / 4))
+    assert found.sd_rows == pytest.approx(np.sqrt((ms_rows - ms_rest) / 30))
+    assert found.df == pytest.approx(both**2 / (ms_columns**2 / 29 + ms_rows**2 / 3 + ms_rest**2 / 87))
+    low, high = found.interval(0.9)
+    assert (low + high) / 2 == pytest.approx(found.mean)
+    assert high - low == pytest.approx(2 * found.se * stats.t.isf(0.05, found.df))
+
+
+def test_one_row_is_the_t_interval() -> None:
+    y = np.random.default_rng(1).normal(size=50)
+    found = crossed_mean(y[None])
+    assert found.interval() == pytest.approx(stats.ttest_1samp(y, 0).confidence_interval(0.95))
+
+
+def test_a_single_cell_has_no_error() -> None:
+    assert np.isnan(crossed_mean([[1.0], [2.0]]).se)
+
+
+def test_no_spread_at_all() -> None:
+    found = crossed_mean(np.ones((3, 5)))
+    assert found.se == 0
+    assert found.interval() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "sd"),
+    [(3, 400, (0.3, 2, 1)), (5, 100, (1, 0.5, 0.3)), (5, 400, (0, 2, 1)), (20, 100, (0.2, 0, 1))],
+)
+def test_intervals_hold_the_truth(rows: int, columns: int, sd: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(1000):
+        y = sd[0] * rng.normal(size=(rows, 1)) + sd[1] * rng.normal(size=columns)
+        low, high = crossed_mean(y + sd[2] * rng.normal(size=(rows, columns))).interval()
+        hits += low <= 0 <= high
+    assert 0.90 < hits / 1000 < 0.985  # Satterthwaite's approximation is a little short for three rows

@@ -1,0 +1,89 @@
+"""Rank tests, regions of practical equivalence, and zeros beyond what is expected."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zinbtools.stats.equivalence import VERDICTS, conclude, position
+from zinbtools.stats.rank_tests import adjusted, rank_test
+from zinbtools.stats.zero_excess import zero_excess
+
+
+def test_rank_test_is_the_study_s() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=30).round(1), rng.normal(0.5, size=40).round(1)
+    found = rank_test(first, second)
+    # the study: scipy's test of the other model's values against this model's, alternative "greater"
+    assert found.pval_first == stats.mannwhitneyu(second, first, alternative="greater").pvalue
+    assert found.pval_second == stats.mannwhitneyu(first, second, alternative="greater").pvalue
+    assert (found.n_first, found.n_second) == (30, 40)
+    assert found.first == np.median(first)
+
+
+def test_rank_test_leaves_out_what_is_not_known() -> None:
+    assert rank_test([1.0, np.nan, 3.0], [2.0]).n_first == 2
+    assert np.isnan(rank_test([np.nan], [2.0]).pval_first)
+
+
+def test_both_directions_are_adjusted_together() -> None:
+    tests = {"a": rank_test(range(10), range(20, 30)), "b": rank_test(range(10), range(10))}
+    raw = [tests["a"].pval_first, tests["a"].pval_second, tests["b"].pval_first, tests["b"].pval_second]
+    expected = stats.false_discovery_control(raw)
+    found = adjusted(tests)
+    assert [*found["a"], *found["b"]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("interval", "where"),
+    [
+        ((1.1, 2), "above"),
+        ((-2, -1.1), "below"),
+        ((-1, 1), "inside"),
+        ((-1.1, 0), "open"),
+        ((0.9, 3), "open"),
+    ],
+)
+def test_position(interval: tuple[float, float], where: str) -> None:
+    assert position(*interval, rope=1.0) == where
+
+
+def test_every_verdict_can_be_reached() -> None:
+    cases = [("above", True), ("below", True), ("inside", False), ("above", False)]
+    assert tuple(conclude(*case) for case in cases) == VERDICTS  # type: ignore[arg-type]
+
+
+def counts(rng: np.random.Generator, p: np.ndarray, n: int) -> np.ndarray:
+    return rng.binomial(300, p, (n, len(p))).astype(float)
+
+
+def test_a_true_model_lacks_zeros_as_often_as_it_should() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(0.05, 0.95, 100)
+    expected = 300 * p
+    found = 0
+    for _ in range(400):
+        null = counts(rng, p, 50)
+        found += zero_excess(counts(rng, p, 1)[0], expected, null, np.tile(expected, (50, 1))).found(0.05)
+    assert found / 400 < 0.10  # 5 %, and what 50 replicates leave uncertain of the null's width
+
+
+def test_zeros_in_excess_are_found_and_a_lack_is_not() -> None:
+    rng = np.random.default_rng(2)
+    p = np.full(50, 0.3)
+    null, expected = counts(rng, p, 50), np.full((50, 50), 90.0)
+    more = np.where(np.arange(50) < 5, p + 0.2, p)
+    found = zero_excess(counts(rng, more, 1)[0], expected[0], null, expected)
+    assert found.found(0.05)
+    assert set(np.flatnonzero(found.pval_adj <= 0.025)) >= set(range(5))
+    fewer = zero_excess(counts(rng, p - 0.2, 1)[0], expected[0], null, expected)
+    assert not fewer.found(0.05)
+    assert fewer.share < 0
+
+
+def test_what_the_model_gets_wrong_of_its_own_counts_is_no_excess() -> None:
+    rng = np.random.default_rng(3)
+    p = np.full(50, 0.3)
+    null, said = counts(rng, p, 50), np.full((50, 50), 80.0)  # it expects 80 of its own 90
+    assert not zero_excess(counts(rng, p, 1)[0], said[0], null, said).found(0.01)

@@ -1,0 +1,135 @@
+"""The comparison of the two models over restarts and cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ..get import metrics_df, model_selection_df, verdict
+from ._style import COLORS, HEIGHT, LABELS, WIDTH, finish, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "nll": "NLL (nats per test cell)",
+    "ks_dropout_ratio": "KS, share of zeros",
+    "ks_zeros_to_expression": "KS, zeros to expression",
+    "ks_cv": "KS, variation",
+}
+RIVALS = {"zinb": "ZINB", "poisson": "Poisson", "nb-gene-cell": "NB, dispersion\nper cell"}
+_NARROW = 1.25  # inches, of a panel with two columns of dots
+
+
+def model_selection(
+    adata: AnnData,
+    *,
+    key: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """What `zinbtools.tl.model_selection` found: metrics of all restarts, and the difference in likelihood.
+
+    First the log likelihood of test cells beyond the NB's: the mean with its interval, which has cells and
+    restarts in it, a tick per restart, and in grey the region of practical equivalence. Groups stand below,
+    where they were compared. Then each metric with a dot per restart and a bar at the median; a star marks
+    the model that is significantly better by the study's rank-sum test.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.model_selection` was run.
+    key
+        ``key_added`` of the fit to draw.
+    ax
+        Axes for the difference alone; by default a new figure with all panels.
+    show
+        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
+        notebook and ``ax`` was not given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes (a list of them where ``ax`` was not given), the figure with ``return_fig=True``, or None once it
+    was shown.
+
+    Raises
+    ------
+    KeyError
+        If the comparison was not run.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=600)
+    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> len(zt.pl.model_selection(adata, show=False))
+    5
+    """
+    found, tests = verdict(adata, key=key), model_selection_df(adata, key=key)
+    with style():
+        if ax is not None:
+            _draw_differences(ax, adata, key)
+            return finish(ax, given=True, show=show, return_fig=return_fig)
+        n = len(tests)
+        rows = len(found.differences) + (0 if found.groups is None else len(found.groups))
+        _, axes = plt.subplots(
+            1,
+            n + 1,
+            figsize=(n * _NARROW + WIDTH, max(HEIGHT, 0.9 + 0.22 * rows)),
+            width_ratios=[WIDTH] + [_NARROW] * n,
+            layout="constrained",
+        )
+        table = metrics_df(adata, key=key)
+        _draw_differences(axes[0], adata, key)
+        for panel, (_, test) in zip(axes[1:], tests.iterrows(), strict=True):
+            _draw_metric(panel, table[table["metric"] == test["metric"]], test)
+        return finish(list(axes), given=False, show=show, return_fig=return_fig)
+
+
+def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
+    """Two columns of dots, NB and ZINB."""
+    for place, model in enumerate(LABELS):
+        values = np.sort(runs.loc[runs["model"] == model, "value"].to_numpy(dtype=np.float64))
+        # ranks in a fixed order of offsets: dots of like value stand side by side
+        offsets = 0.22 * np.sin(2.4 * np.arange(len(values)))
+        ax.plot(place + offsets, values, "o", color=COLORS[model], ms=2.5, mew=0, alpha=0.7)
+        median = test[f"{model}_median"]
+        ax.plot([place - 0.33, place + 0.33], [median, median], color=COLORS[model])
+        if test["better"] == model:
+            ax.annotate("*", (place, 1.0), xycoords=("data", "axes fraction"), ha="center", va="top", size=11)
+    ax.margins(y=0.12)
+    ax.set(xticks=[0, 1], xticklabels=LABELS.values(), xlim=(-0.6, 1.6))
+    ax.set_xlabel("model")
+    ax.set_ylabel(NAMES.get(test["metric"], str(test["metric"])))
+
+
+def _draw_differences(ax: Axes, adata: AnnData, key: str | None) -> None:
+    """Intervals against the region of practical equivalence, from above: models, then groups."""
+    found = verdict(adata, key=key)
+    by_restart = adata.uns[key or "zinbtools"]["model_selection"]["by_restart"]
+    rows = [
+        (RIVALS.get(row["model"], row["model"]), row, COLORS.get(row["model"], COLORS["observed"]))
+        for _, row in found.differences.iterrows()
+    ]
+    if found.groups is not None:
+        judged = found.groups[found.groups["verdict"] != ""]
+        rows += [(f"ZINB in {row['group']}", row, COLORS["zinb"]) for _, row in judged.iterrows()]
+    rope = float(found.differences["rope"].iloc[0])
+    ax.axvspan(-rope, rope, color=COLORS["neutral"], alpha=0.35, lw=0, label="no practical difference")
+    ax.axvline(0, color=COLORS["nb"], lw=0.8)
+    for place, (_, row, color) in enumerate(rows):
+        ax.plot([row["low"], row["high"]], [place, place], color=color)
+        ax.plot(row["difference"], place, "o", color=color, ms=4)
+        runs = by_restart.loc[by_restart["model"] == row.get("model"), "difference"]
+        ax.plot(runs, np.full(len(runs), place + 0.22), "|", color=color, ms=4, mew=0.5)
+    ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], ylim=(len(rows) - 0.4, -0.6))
+    ax.set(xlabel="log likelihood beyond the NB's (nats per test cell)", ylabel="model")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
