@@ -299,8 +299,8 @@ def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> I
 def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterator[dict[str, Any]]:
     """The comparison within each group; why not, where a group cannot be fitted."""
     counts, settings = scratch(target, method.settings)
-    for group, members in labels.groupby(labels, observed=True).groups.items():
-        cells, of_group = countable(counts[counts.obs_names.isin(members)].copy(), settings)
+    for group, members in labels.groupby(labels, observed=True).indices.items():
+        cells, of_group = countable(counts[np.sort(members)].copy(), settings)
         if settings.get("batch_key") is not None and cells.obs[settings["batch_key"]].nunique() < 2:
             of_group["batch_key"] = None
         row: dict[str, Any] = {
