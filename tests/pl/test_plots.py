@@ -324,7 +324,7 @@ def test_bars_hold_all_genes_and_the_clear_ones(n_vars: int) -> None:
     assert better > 0
     ax = pl.zi_scores(adata)
     assert [heights(ax, i) for i in range(3)] == [len(genes), worse, better]
-    assert legend_of(ax) == [f"all genes ({n_vars})", f"NB better ({worse})", f"ZINB better ({better})"]
+    assert legend_of(ax) == [f"all ({n_vars})", f"NB better ({worse})", f"ZINB better ({better})"]
     assert ax.get_yscale() == ("linear" if n_vars == 60 else "log")
 
 
@@ -372,7 +372,7 @@ def test_the_histogram_shows_the_calls(calls: AnnData) -> None:
     table = get.zi_genes_df(calls)
     counts = {call: (table["call"] == call).sum() for call in ("not zero-inflated", "zero-inflated")}
     assert legend_of(pl.zi_scores(calls)) == [
-        "all genes (40)",
+        "all (40)",
         *(f"{call} ({n})" for call, n in counts.items()),
     ]
 
