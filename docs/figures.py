@@ -14,7 +14,7 @@ LAMBDAS = (0, 0.001, 0.01, 0.1, 1, 10)
 
 
 def main() -> None:
-    """Fit the study's six synthetic sets, with its parameters where they are at hand, and draw their zeros."""
+    """Fit the study's six synthetic sets, with its parameters where they are at hand, and draw the zeros."""
     mpl.use("Agg")
     theirs = Path(os.environ.get("ZINBTOOLS_DATA", ""), "reference", "pln_params.npz")
     sets = {}
