@@ -18,6 +18,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
+html_static_path = ["_static"]
 html_theme = "furo"
 html_title = f"zinbtools {version}"
 

@@ -288,6 +288,11 @@ def names_parameter(doc: str, name: str) -> bool:
     )
 
 
+def test_every_plot_is_shown_in_the_documentation() -> None:
+    pages = "\n".join(path.read_text("utf-8") for path in DOCS.rglob("*.md"))
+    assert [name for name in opened("pl").__all__ if f"zt.pl.{name}(" not in pages] == []
+
+
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_the_api_pages_list_every_public_function(name: str) -> None:
     listed = {line.strip() for line in (DOCS / "api" / "index.md").read_text("utf-8").splitlines()}

@@ -10,7 +10,7 @@ from anndata import AnnData
 from fake_fit import fake_fit
 from scipy import sparse, stats
 
-from zinbtools import get
+from zinbtools import get, tl
 
 FRAMES = {
     "metrics_df": "tl.fit_nb_zinb",
@@ -178,6 +178,17 @@ def test_each_zero_knows_its_kind(adata: AnnData) -> None:
     expected = adata.layers["zinb_dropout"][(true > 0) & (counts == 0)]
     np.testing.assert_allclose(10.0 ** lost["log10_dropout"], expected, rtol=1e-5)
     assert frame["log10_mean"].dtype == np.float32
+
+
+def test_totals_and_posteriors_are_those_of_the_formula(counts: AnnData) -> None:
+    tl.fit_nb_zinb(counts, max_epochs=2, n_draws=1, progress=False)  # one draw: averages are its values
+    frame = get.zero_study_df(counts, total=True, posterior=True)
+    zero = counts.X.toarray() == 0
+    theta = np.broadcast_to(counts.var["zinb_inverse_dispersion"].to_numpy(), zero.shape)[zero]
+    pi, mean = (counts.layers[f"zinb_{what}"][zero].astype(float) for what in ("dropout", "mean"))
+    total = pi + (1 - pi) * (theta / (theta + mean)) ** theta
+    np.testing.assert_allclose(10.0 ** frame["log10_total"], total, rtol=2e-4)
+    np.testing.assert_allclose(frame["posterior_dropout"], pi / total, rtol=2e-4)
 
 
 def test_without_the_truth_a_zero_is_a_zero(adata: AnnData) -> None:

@@ -16,7 +16,6 @@ from scipy import stats
 
 from zinbtools import get, pl, simulate, tl
 from zinbtools.pl._style import COLORS
-from zinbtools.pl._zero_study import MASSES, levels_of_mass, smoothed_density
 
 
 def legend_of(ax: Axes) -> list[str]:
@@ -208,28 +207,6 @@ def test_genes_without_a_count_do_not_break_the_logarithm(adata: AnnData) -> Non
 # zero_study
 
 
-def test_levels_hold_their_share_of_the_mass() -> None:
-    points = np.random.default_rng(0).normal(size=(200_000, 2)) * [0.3, 2.0] + [-2.0, 1.0]
-    density = smoothed_density(points)
-    assert density.height.sum() == pytest.approx(len(points), rel=5e-3)
-    peak = np.unravel_index(density.height.argmax(), density.height.shape)
-    assert density.x[peak[1]] == pytest.approx(-2.0, abs=0.15)
-    assert density.y[peak[0]] == pytest.approx(1.0, abs=1.0)
-    column = np.searchsorted(density.x, points[:, 0]).clip(max=len(density.x) - 1)
-    row = np.searchsorted(density.y, points[:, 1]).clip(max=len(density.y) - 1)
-    within = [
-        (density.height[row, column] >= level).mean() for level in levels_of_mass(density.height, MASSES)
-    ]
-    np.testing.assert_allclose(within, MASSES, atol=0.03)
-
-
-def test_a_density_does_not_depend_on_the_units() -> None:
-    points = np.random.default_rng(0).normal(size=(5_000, 2))
-    one, other = smoothed_density(points), smoothed_density(points * [10.0, 100.0] + [5.0, -7.0])
-    np.testing.assert_allclose(other.x, one.x * 10 + 5)
-    np.testing.assert_allclose(other.height, one.height, atol=1e-6)
-
-
 @pytest.mark.parametrize("spread", [0.0, 1e-9])
 def test_equal_probabilities_have_a_density(spread: float, adata: AnnData) -> None:
     noise = np.random.default_rng(0).random(adata.shape)
@@ -259,6 +236,68 @@ def test_unknown_kinds_are_one_cloud(adata: AnnData) -> None:
     assert len(ax.collections) == 1
 
 
+def test_without_truth_all_zeros_are_one_cloud(adata: AnnData) -> None:
+    assert legend_of(pl.zero_study(adata, truth=False)) == [f"Zeros ({(adata.X.toarray() == 0).sum():,})"]
+
+
+def test_the_posterior_shares_each_zero_out(fitted: AnnData) -> None:
+    lost = round(float(get.posterior_dropout(fitted).to_numpy().sum(dtype=float)))
+    kept = (fitted.X.toarray() == 0).sum() - lost
+    ax = pl.zero_study(fitted, truth="posterior")
+    assert legend_of(ax) == [f"Limited sensitivity ({kept:,})", f"Dropout ({lost:,})"]
+    assert len(ax.collections) == 2
+
+
+def test_total_probabilities_are_no_lower(fitted: AnnData) -> None:
+    dropout, total = (pl.zero_study(fitted, x=x) for x in ("dropout", "total"))
+    assert total.get_xlabel() == "total zero probability (log10)"
+    assert total.get_xlim()[0] > dropout.get_xlim()[0]
+    assert total.get_xlim()[1] < 0.2
+    assert total.get_ylabel() == dropout.get_ylabel()
+
+
+def test_several_objects_stand_side_by_side(adata: AnnData) -> None:
+    other = fake_fit(300)
+    axes = pl.zero_study({"first": adata, "second": other})
+    assert [ax.get_title() for ax in axes] == ["first", "second"]
+    assert axes[0].get_xlim() == axes[1].get_xlim()
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    for ax, one in zip(axes, (adata, other), strict=True):
+        sizes = get.zero_study_df(one)["kind"].value_counts()
+        counted = [text.get_text() for text in ax.texts]
+        assert counted == [f"{sizes[kind]:,}" for kind in ("limited sensitivity", "dropout")]
+    [legend] = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Limited sensitivity", "Dropout"]
+    assert len(pl.zero_study([adata] * 4)) == 4
+
+
+def test_levels_are_shared_or_each_panels_own(adata: AnnData) -> None:
+    flat = adata.copy()
+    flat.layers["zinb_dropout"] = flat.layers["zinb_dropout"] ** 3  # the same zeros, drawn out
+    shaded = {
+        levels: [
+            [len(path.vertices) > 0 for path in ax.collections[0].get_paths()]
+            for ax in pl.zero_study({"own": adata, "flat": flat}, levels=levels)
+        ]
+        for levels in ("panel", "shared")
+    }
+    assert [sum(shades) for shades in shaded["panel"]] == [5, 5]
+    assert sum(shaded["shared"][1]) < sum(shaded["shared"][0]) == 5
+
+
+def test_what_cannot_be_drawn_of_zeros_is_refused(adata: AnnData) -> None:
+    with pytest.raises(ValueError, match="x must be one of 'dropout', 'total', found 'mean'"):
+        pl.zero_study(adata, x="mean")
+    with pytest.raises(ValueError, match="truth must be one of True, False, 'posterior', found 'all'"):
+        pl.zero_study(adata, truth="all")
+    with pytest.raises(ValueError, match="levels must be one of 'panel', 'shared', found 3"):
+        pl.zero_study(adata, levels=3)
+    with pytest.raises(ValueError, match="one axes for each of the 2 objects, found 1"):
+        pl.zero_study([adata, adata], ax=plt.figure().add_subplot())
+    with pytest.raises(ValueError, match="adata holds no object"):
+        pl.zero_study({})
+
+
 def test_a_handful_of_zeros_are_points(adata: AnnData) -> None:
     true, counts = adata.layers["true_counts"].toarray(), adata.X.toarray()
     lost = np.argwhere((true > 0) & (counts == 0))
@@ -285,7 +324,7 @@ def test_bars_hold_all_genes_and_the_clear_ones(n_vars: int) -> None:
     assert better > 0
     ax = pl.zi_scores(adata)
     assert [heights(ax, i) for i in range(3)] == [len(genes), worse, better]
-    assert legend_of(ax) == [f"all genes ({n_vars})", f"NB better ({worse})", f"ZINB better ({better})"]
+    assert legend_of(ax) == [f"all ({n_vars})", f"NB better ({worse})", f"ZINB better ({better})"]
     assert ax.get_yscale() == ("linear" if n_vars == 60 else "log")
 
 
@@ -333,7 +372,7 @@ def test_the_histogram_shows_the_calls(calls: AnnData) -> None:
     table = get.zi_genes_df(calls)
     counts = {call: (table["call"] == call).sum() for call in ("not zero-inflated", "zero-inflated")}
     assert legend_of(pl.zi_scores(calls)) == [
-        "all genes (40)",
+        "all (40)",
         *(f"{call} ({n})" for call, n in counts.items()),
     ]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import anndata
 import matplotlib.image as mpl_image
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -89,9 +91,11 @@ class Page(HTMLParser):
 def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> None:
     report = write(study, tmp_path)
     page = Page(report)
-    assert len(page.loads) == 7
-    assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.loads)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    pictures = [source for source in page.loads if not source.startswith("#")]
+    assert len(pictures) == 7
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
+    assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert "default-src 'none'" in report
     assert not re.search(r"https?://|@import|url\(", report)
     assert "viewport" in report
     assert all(len(alt) > 20 for alt in page.alts)
@@ -100,7 +104,7 @@ def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> No
 def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: Path) -> None:
     page = Page(write(study, tmp_path, command="zinbtools study x.h5ad"))
     text = " ".join(" ".join(page.words).split())
-    assert text.index(study.conclusion) < text.index("The two models") < text.index("Figures")
+    assert text.index(study.conclusion) < text.index("The two models") < text.index("How to read it")
     assert page.tags.index("p") < page.tags.index("table") < page.tags.index("img")
     for model in ("nb", "zinb"):
         assert f"{study.table.loc[model, 'nll']:.3f} ± 0.020" in text
@@ -111,17 +115,54 @@ def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: P
         "anndata",
     ):
         assert part in text
-    top = get.zi_genes_df(study.adata).index[:10]
-    positions = [text.rindex(f" {gene} ") for gene in top]
+    top = get.zi_genes_df(study.adata).index[:25]
+    table = text[text.index("Gain: by how much") - 4000 :]
+    positions = [table.index(f" {gene} ") for gene in top]
     assert positions == sorted(positions)
+
+
+def test_the_interval_stands_by_the_verdict(study: Study) -> None:
+    gain = get.nll_difference(study.adata)
+    low, high = gain.mean - 1.96 * gain.se, gain.mean + 1.96 * gain.se
+    sentence = f"95 % interval {low:.3g} to {high:.3g} over 80 cells"
+    assert sentence in report_html(study, [], title="counts")
+    study.adata.uns["zinbtools"]["model_selection"] = {"verdict": "NB"}  # which has an interval of its own
+    assert "95 % interval" not in report_html(study, [], title="counts")
+
+
+def test_all_genes_can_be_searched(study: Study) -> None:
+    genes = get.zi_genes_df(study.adata)
+    rows = gene_data(report_html(study, [], title="counts"))
+    assert [row[0] for row in rows] == genes.index.tolist()
+    assert [float(row[1]) for row in rows] == pytest.approx(genes["score"], rel=5e-3, abs=1e-12)
+    assert {len(row) for row in rows} == {7}
+
+
+def gene_data(report: str) -> list[list[str]]:
+    found = re.search(r'<script type="application/json" id="genes-data">(.*?)</script>', report, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
 
 
 def test_names_cannot_break_the_page(study: Study) -> None:
     best = get.zi_genes_df(study.adata).index[0]
-    study.adata.var_names = [f"<b>{name}" if name == best else name for name in study.adata.var_names]
-    page = Page(report_html(study, [], title="<script>alert(1)</script>"))
-    assert not {"script", "b"} & set(page.tags)
-    assert f"<b>{best}" in page.words
+    evil = f"</script><b>{best}"
+    study.adata.var_names = [evil if name == best else name for name in study.adata.var_names]
+    report = report_html(study, [], title="<script>alert(1)</script>")
+    page = Page(report)
+    assert page.tags.count("script") == 2
+    assert "b" not in page.tags
+    assert evil in page.words
+    assert gene_data(report)[0][0] == evil
+
+
+def test_calls_are_counted_and_can_be_chosen(study: Study) -> None:
+    study.adata.var["zi_call"] = pd.Categorical(
+        np.repeat(["zero-inflated", "not zero-inflated", "undecided"], [10, 20, 30])
+    )
+    report = report_html(study, [], title="counts")
+    assert "Of 60 genes: 10 zero-inflated, 30 undecided, 20 not zero-inflated." in report
+    assert Page(report).tags.count("option") == 4
 
 
 def test_a_restart_that_failed_is_not_hidden(study: Study) -> None:

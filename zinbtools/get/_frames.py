@@ -225,7 +225,9 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return frame.sort_values("score", ascending=False, kind="stable")
 
 
-def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
+def zero_study_df(
+    adata: AnnData, *, total: bool = False, posterior: bool = False, key: str | None = None
+) -> pd.DataFrame:
     """Dropout probability and NB mean of every zero, and what kind of zero it is.
 
     Parameters
@@ -233,6 +235,12 @@ def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     adata, key
         As for :func:`metrics_df`. ``layers["true_counts"]``, which the simulators write, tells the kinds
         of zeros apart.
+    total
+        Add ``log10_total``, the probability of a zero for whatever reason, by the NB's formula:
+        ``pi + (1 - pi) (theta / (theta + mu))^theta``, averaged over posterior draws. It is computed from the
+        weights, 5 million entries in some seconds.
+    posterior
+        Add ``posterior_dropout``, the probability that the zero is a dropout, from the weights too.
 
     Returns
     -------
@@ -261,13 +269,21 @@ def zero_study_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
         kinds, code = KINDS_OF_ZERO, ~_is_zero(read_matrix(adata, "true_counts"))[zero]
     else:
         kinds, code = ("zero",), np.zeros(int(zero.sum()), dtype=bool)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "log10_dropout": np.log10(np.maximum(dropout[zero], SMALLEST)),
             "log10_mean": np.log10(np.maximum(mean[zero], SMALLEST)),
             "kind": pd.Categorical.from_codes(code.astype(np.int8), dtype=pd.CategoricalDtype(list(kinds))),
         }
     )
+    if total or posterior:
+        from ._model import expected_counts, posterior_dropout  # they load torch, the rest does not need it
+    if total:
+        probability = expected_counts(adata, kind="zero", key=key).to_numpy()[zero]
+        frame["log10_total"] = np.log10(np.maximum(probability, SMALLEST))
+    if posterior:
+        frame["posterior_dropout"] = posterior_dropout(adata, key=key).to_numpy()[zero]
+    return frame
 
 
 def _genes(adata: AnnData) -> pd.Index:

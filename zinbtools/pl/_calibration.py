@@ -81,7 +81,9 @@ def calibration(
             else:
                 label = f"{LABELS[model]}, p = {found.loc[found['gene'] == gene, 'p_value'].item():.2g}"
             edges = np.linspace(0, 1, n_bins + 1)
-            axes.stairs(counts * n_bins / n, edges, color=COLORS[model], linewidth=1.2, label=label)
+            axes.stairs(
+                counts * n_bins / n, edges, baseline=None, color=COLORS[model], linewidth=1.2, label=label
+            )
         half = 1.96 * np.sqrt((n_bins - 1) / n)
         axes.axhspan(1 - half, 1 + half, color=COLORS["neutral"], alpha=0.4, linewidth=0, zorder=0)
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="randomised quantile residual", ylabel="density")

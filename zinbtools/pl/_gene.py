@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 6
+BARS_TO = 0.72  # share of the height that the bars take, the legend being above them
 
 
 def gene(
@@ -92,6 +93,8 @@ def gene(
                 )
             panel.set(title=f"{gene}, {group}", xlabel=f"count ({max_count} and more)", ylabel="cells")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            tallest = cells[["observed", "nb", "zinb"]].to_numpy(dtype=float).max(initial=1.0)
+            panel.set_ylim(0, tallest / BARS_TO)
         axes[0].legend(loc="upper right")
         if ax is not None:
             return finish(ax, given=True, show=show, return_fig=return_fig)

@@ -59,6 +59,24 @@ def new_axes(n_panels: int = 1) -> list[Axes]:
     return list(axes[0])
 
 
+def new_grid(n_panels: int, n_columns: int = 3) -> list[Axes]:
+    """Panels over two columns of a journal that share their axes, as many rows as are needed."""
+    n_columns = min(n_panels, n_columns)
+    n_rows = -(-n_panels // n_columns)
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(2 * WIDTH, 0.25 + 0.85 * 2 * WIDTH / n_columns * n_rows),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for empty in axes.flat[n_panels:]:
+        figure.delaxes(empty)
+    return list(axes.flat[:n_panels])
+
+
 def plain_numbers(*axes: Axis) -> None:
     """Write 0.1, 1, 10 and not powers of ten on logarithmic axes whose limits are set.
 

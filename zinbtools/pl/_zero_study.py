@@ -1,16 +1,17 @@
-"""The study's Figure 1: what the ZINB makes of each zero."""
+"""The study's Figures 1 and 1bis: what the ZINB makes of each zero."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
-from scipy.ndimage import gaussian_filter
 
 from ..get import zero_study_df
-from ._style import ZERO_CMAPS, finish, legend_above, new_axes, style
+from ._density import Density, levels_of_mass, smoothed_density
+from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,20 +20,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MASSES = (0.95, 0.8, 0.6, 0.4, 0.2)
-N_BINS = 200
 FEW_ZEROS = 50
 # Drawn in this order: limited sensitivity comes to lie over dropout, as in the study.
 NAMES = {"dropout": "Dropout", "limited sensitivity": "Limited sensitivity", "zero": "Zeros"}
+X_LABELS = {
+    "dropout": "dropout probability (log10)",
+    "total": "total zero probability (log10)",
+}
+Y_LABEL = "NB mean (log10)"
 
 
 def zero_study(
-    adata: AnnData,
+    adata: AnnData | Mapping[str, AnnData] | Sequence[AnnData],
     *,
+    x: Literal["dropout", "total"] = "dropout",
+    truth: bool | Literal["posterior"] = True,
+    levels: Literal["panel", "shared"] = "panel",
     key: str | None = None,
-    ax: Axes | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Axes | Figure | None:
+) -> Axes | list[Axes] | Figure | None:
     """Density of the dropout probability and the NB mean over all entries that are zero.
 
     Each shade of a cloud holds a further share of the zeros of its kind: the darkest region the densest
@@ -43,11 +51,24 @@ def zero_study(
     Parameters
     ----------
     adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with its layers.
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with its layers; or several, as a list or as
+        a dict with their titles, which are drawn side by side on the same axes.
+    x
+        What is drawn along x: ``"dropout"``, the probability pi of a dropout (the study's Figure 1); or
+        ``"total"``, that of any zero, ``pi + (1 - pi) (theta / (theta + mu))^theta``, averaged over posterior
+        draws (its Figure 1bis, with the NB's formula in place of the Poisson's).
+    truth
+        ``True``: apart by ``layers["true_counts"]``, one cloud where it is absent. ``False``: one cloud.
+        ``"posterior"``: each zero counts as a dropout by the probability that the model gives it
+        (:func:`zinbtools.get.posterior_dropout`) and as limited sensitivity by the rest; a kind with fewer
+        than 50 expected zeros is not drawn.
+    levels
+        With several objects: ``"panel"``, shades hold shares of the zeros of their own panel; ``"shared"``, a
+        shade is the same density in all panels, with levels that hold these shares of all panels together.
     key
         ``key_added`` of the fit to draw.
     ax
-        Axes to draw on; by default a new figure of one column's width.
+        Axes to draw on, one for each object; by default a new figure.
     show
         Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
         notebook and ``ax`` was not given.
@@ -56,12 +77,15 @@ def zero_study(
 
     Returns
     -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
+    The axes, a list of them for several objects, the figure with ``return_fig=True``, or None once it was
+    shown.
 
     Raises
     ------
     KeyError
         If the fit has no ZINB, or its dense layers were left out.
+    ValueError
+        If ``x``, ``truth`` or ``levels`` is none of the above, or there is not one axes for each object.
 
     Examples
     --------
@@ -71,72 +95,147 @@ def zero_study(
     >>> ax = zt.pl.zero_study(adata, show=False)
     >>> ax.get_xlabel()
     'dropout probability (log10)'
+    >>> axes = zt.pl.zero_study({"one": adata, "other": adata}, x="total", show=False)
+    >>> [ax.get_title() for ax in axes]
+    ['one', 'other']
     """
-    zeros = zero_study_df(adata, key=key)
+    for name, value, known in (
+        ("x", x, ("dropout", "total")),
+        ("truth", truth, (True, False, "posterior")),
+        ("levels", levels, ("panel", "shared")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, found {value!r}.")
+    objects, titles = _several(adata)
+    panels = [_clouds(one, x, truth, key) for one in objects]
+    shared = _shared_levels(panels) if levels == "shared" else {}
     with style():
-        target = ax if ax is not None else new_axes()[0]
-        handles = []
-        for kind, name in NAMES.items():
-            points = zeros.loc[zeros["kind"] == kind, ["log10_dropout", "log10_mean"]].to_numpy()
-            if len(points):
-                shade = plt.get_cmap(ZERO_CMAPS[kind])(0.65)
-                _draw_kind(target, points, ZERO_CMAPS[kind], shade)
-                handles.append(Patch(color=shade, label=f"{name} ({len(points):,})"))
-        target.set(xlabel="dropout probability (log10)", ylabel="NB mean (log10)")
-        legend_above(target, handles=handles[::-1])
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        axes = _axes_for(len(panels), ax)
+        for target, clouds, title in zip(axes, panels, titles or [""], strict=True):
+            for kind, cloud in clouds.items():
+                _draw(target, kind, cloud, shared.get(kind))
+            # the smoothing goes beyond a probability of one, the axis does not
+            right = min(target.get_xlim()[1], 0.0)
+            target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL, xlim=(None, right))
+        if titles is None:
+            legend_above(axes[0], handles=_handles(panels[0], counted=True))
+            return finish(axes[0], given=ax is not None, show=show, return_fig=return_fig)
+        _legend_of_several(axes, panels)
+        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
 
 
-class Density(NamedTuple):
-    """A smoothed histogram; ``height[i, j]`` belongs to ``x[j]``, ``y[i]``."""
+class Cloud(NamedTuple):
+    """Zeros of one kind: log10 of both axes, (n, 2), and for how many each counts; None is one."""
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    height: NDArray[np.float64]
+    points: NDArray[np.floating]
+    weights: NDArray[np.floating] | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.points) if self.weights is None else round(float(self.weights.sum(dtype=float)))
+
+    @property
+    def has_density(self) -> bool:
+        return self.size >= FEW_ZEROS
 
 
-def _draw_kind(ax: Axes, points: NDArray[np.floating], cmap: str, shade: tuple[float, ...]) -> None:
-    if len(points) < FEW_ZEROS:
-        ax.scatter(points[:, 0], points[:, 1], s=6, color=shade, linewidths=0)
+def _several(
+    adata: AnnData | Mapping[str, AnnData] | Sequence[AnnData],
+) -> tuple[list[AnnData], list[str] | None]:
+    """The objects with their titles; None for a single object, which needs no title."""
+    if hasattr(adata, "obs_names"):
+        return [adata], None
+    if isinstance(adata, Mapping):
+        objects, titles = list(adata.values()), [str(title) for title in adata]
+    else:
+        objects = list(adata)
+        titles = [""] * len(objects)
+    if not objects:
+        raise ValueError("adata holds no object; give one AnnData, a list or a dict of them.")
+    return objects, titles
+
+
+def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str | None) -> dict[str, Cloud]:
+    """Kinds of zeros that are there, in the order in which they are drawn."""
+    posterior = truth == "posterior"
+    zeros = zero_study_df(adata, total=x == "total", posterior=posterior, key=key)
+    points = zeros[[f"log10_{x}", "log10_mean"]].to_numpy()
+    if posterior:
+        probability = zeros["posterior_dropout"].to_numpy()
+        return {
+            "dropout": Cloud(points, probability),
+            "limited sensitivity": Cloud(points, 1 - probability),
+        }
+    if not truth:
+        return {"zero": Cloud(points)}
+    kinds = zeros["kind"].cat.categories
+    found = {kind: Cloud(points[(zeros["kind"] == kind).to_numpy()]) for kind in NAMES if kind in kinds}
+    return {kind: cloud for kind, cloud in found.items() if cloud.size}
+
+
+def _draw(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -> None:
+    """Fill the contours of a cloud, at levels of probability density where some are given."""
+    if not cloud.has_density:
+        if cloud.weights is None:
+            ax.scatter(cloud.points[:, 0], cloud.points[:, 1], s=6, color=_shade(kind), linewidths=0)
         return
-    density = smoothed_density(points)
-    levels = levels_of_mass(density.height, MASSES)
-    colors = plt.get_cmap(cmap)(np.linspace(0.3, 0.9, len(levels)))
+    density = smoothed_density(*cloud)
+    if levels is None:
+        levels = levels_of_mass(density.height, MASSES)
+    else:
+        density = density.per_area
+    colors = plt.get_cmap(ZERO_CMAPS[kind])(np.linspace(0.3, 0.9, len(levels)))
     upper = max(float(density.height.max()), levels[-1] * (1 + 1e-6))
-    ax.contourf(*density, levels=[*levels, upper], colors=colors, alpha=0.75)
+    ax.contourf(*density.cropped(levels[0]), levels=[*levels, upper], colors=colors, alpha=0.75)
 
 
-def smoothed_density(points: NDArray[np.floating]) -> Density:
-    """Histogram smoothed by a Gaussian of Scott's bandwidth: a kernel density at the cost of one pass.
-
-    Parameters
-    ----------
-    points
-        Shape (n, 2), finite.
-    """
-    values = points.astype(np.float64)
-    # The width of the middle, and not the standard deviation, which a long tail would blow up.
-    middle = np.quantile(values, [0.16, 0.84], axis=0)
-    bandwidth = np.maximum((middle[1] - middle[0]) / 2, 1e-2) * len(values) ** (-1 / 6)
-    low, high = np.quantile(values, [0.001, 0.999], axis=0)
-    low, high = low - 4 * bandwidth, high + 4 * bandwidth
-    counts, x, y = np.histogram2d(
-        values[:, 0], values[:, 1], bins=N_BINS, range=list(zip(low, high, strict=True))
-    )
-    bins = np.maximum(bandwidth / ((high - low) / N_BINS), 1.0)
-    height = gaussian_filter(counts, bins, mode="constant")
-    return Density((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2, height.T)
+def _shared_levels(panels: Sequence[Mapping[str, Cloud]]) -> dict[str, list[float]]:
+    """Levels of probability density for each kind that hold MASSES of all panels together."""
+    levels = {}
+    for kind in NAMES:
+        masses = [smoothed_density(*p[kind]) for p in panels if kind in p and p[kind].has_density]
+        if masses:
+            height, mass = _joined([m.per_area for m in masses]), _joined(masses)
+            levels[kind] = levels_of_mass(height, MASSES, mass)
+    return levels
 
 
-def levels_of_mass(height: NDArray[np.float64], masses: tuple[float, ...]) -> list[float]:
-    """Heights above which the given shares of the mass lie (highest-density regions), ascending.
+def _joined(densities: Sequence[Density]) -> NDArray[np.float64]:
+    return np.concatenate([density.height.ravel() for density in densities])
 
-    Examples
-    --------
-    >>> levels_of_mass(np.array([[4.0, 3.0], [2.0, 1.0]]), (0.9, 0.4))
-    [2.0, 4.0]
-    """
-    falling = np.sort(height, axis=None)[::-1]
-    share = np.cumsum(falling) / falling.sum()
-    levels = {float(falling[np.searchsorted(share, mass)]) for mass in masses}
-    return sorted(levels)
+
+def _axes_for(n_panels: int, ax: Axes | Sequence[Axes] | None) -> list[Axes]:
+    if ax is None:
+        return new_axes() if n_panels == 1 else new_grid(n_panels)
+    axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != n_panels:
+        raise ValueError(f"ax must hold one axes for each of the {n_panels} objects, found {len(axes)}.")
+    return axes
+
+
+def _shade(kind: str, depth: float = 0.65) -> tuple[float, float, float, float]:
+    return plt.get_cmap(ZERO_CMAPS[kind])(depth)
+
+
+def _handles(clouds: Mapping[str, Cloud], *, counted: bool) -> list[Patch]:
+    """What the colours mean, limited sensitivity first."""
+    kinds = list(clouds.items())
+    return [
+        Patch(color=_shade(kind), label=f"{NAMES[kind]} ({cloud.size:,})" if counted else NAMES[kind])
+        for kind, cloud in kinds[::-1]
+    ]
+
+
+def _legend_of_several(axes: Sequence[Axes], panels: Sequence[Mapping[str, Cloud]]) -> None:
+    """One legend for all panels, and how many zeros of each kind in each."""
+    everywhere = {kind: cloud for clouds in panels for kind, cloud in clouds.items()}
+    ordered = {kind: everywhere[kind] for kind in NAMES if kind in everywhere}
+    figure = axes[0].get_figure(root=True)
+    assert figure is not None
+    figure.legend(handles=_handles(ordered, counted=False), loc="outside upper right", ncols=len(ordered))
+    for ax, clouds in zip(axes, panels, strict=True):
+        for line, (kind, cloud) in enumerate(list(clouds.items())[::-1]):
+            number = ax.text(0.98, 0.98 - 0.08 * line, f"{cloud.size:,}", transform=ax.transAxes)
+            number.set(color=_shade(kind, 0.9), ha="right", va="top", fontsize=7)
+        if ax.get_subplotspec() is not None:
+            ax.label_outer()

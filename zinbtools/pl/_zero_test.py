@@ -36,7 +36,7 @@ def zero_test(
     """Share of zeros of each gene against its mean, coloured by the simplest family that suffices.
 
     The line is the share of zeros that Poisson counts would have, as fitted; the dotted one that of NB counts
-    of the median inverse dispersion.
+    of the median inverse dispersion, all cells being alike.
 
     Parameters
     ----------
@@ -74,26 +74,32 @@ def zero_test(
     with style():
         target = ax if ax is not None else new_axes()[0]
         target.set_xscale("log")
-        for family, color in FAMILY_COLORS.items():
-            some = genes[genes["family"] == family]
-            if len(some):
-                target.scatter(
-                    some["mean_count"],
-                    some["observed_zero_fraction"],
-                    s=5,
-                    c=color,
-                    alpha=0.6,
-                    linewidths=0,
-                    rasterized=True,
-                    label=f"{FAMILY_LABELS[family]} ({len(some):,})",
-                )
-        target.plot(genes["mean_count"], genes["poisson_zero_fraction"], color="k", lw=0.8)
+        families = [
+            target.scatter(
+                some["mean_count"],
+                some["observed_zero_fraction"],
+                s=5,
+                c=color,
+                alpha=0.6,
+                linewidths=0,
+                rasterized=True,
+                label=f"{FAMILY_LABELS[family]} ({len(some):,})",
+            )
+            for family, color in FAMILY_COLORS.items()
+            if len(some := genes[genes["family"] == family])
+        ]
+        curves = target.plot(
+            genes["mean_count"], genes["poisson_zero_fraction"], "k-", lw=0.8, label="Poisson expects"
+        )
         if "nb_inverse_dispersion" in genes:
             theta = float(np.median(genes["nb_inverse_dispersion"].clip(upper=1e8)))
             grid = np.geomspace(genes["mean_count"].min(), genes["mean_count"].max(), 100)
-            target.plot(grid, (1 + grid / theta) ** -theta, color="k", lw=0.8, ls=":")
+            label = "NB of median dispersion"
+            curves += target.plot(grid, (1 + grid / theta) ** -theta, "k:", lw=0.8, label=label)
         target.yaxis.set_major_formatter(PercentFormatter(1.0))
         target.set(xlabel="mean count per cell", ylabel="cells without a count")
         plain_numbers(target.xaxis)
-        legend_above(target, n_columns=4)
+        # Hardly a gene of low mean has few zeros, so that this corner is free.
+        target.add_artist(target.legend(handles=curves, loc="lower left"))
+        legend_above(target, n_columns=4, handles=families)
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
 CALLED = {"not zero-inflated": COLORS["nb"], "zero-inflated": COLORS["zinb"]}
 SMALLEST_PVAL, SMALLEST_GAIN = 1e-300, 1e-6  # drawn there where they are smaller
+NAME_SIZE = 6.0  # points
 BARS_TO = 0.63  # share of the height that the bars take
 
 
@@ -105,7 +106,7 @@ def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
     tallest = float(np.histogram(score, bins=edges)[0].max(initial=1))
     logarithmic = tallest > TALL
     # In front of all genes, and not stacked on others: heights stay readable on a logarithmic axis.
-    classes = {"all genes": (np.ones(len(score), dtype=bool), COLORS["neutral"])}
+    classes = {"all": (np.ones(len(score), dtype=bool), COLORS["neutral"])}
     if "call" in genes:
         classes |= {call: ((genes["call"] == call).to_numpy(), color) for call, color in CALLED.items()}
     else:
@@ -132,15 +133,39 @@ def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> Non
         members = calls == call
         if members.any():
             ax.scatter(x[members], y[members], s=6, c=color, alpha=0.7, linewidths=0, label=call)
-    for i in range(min(n_labels, int((genes["score"] > 0).sum()))):
-        ax.annotate(str(genes.index[i]), (x[i], y[i]), xytext=(2, 2), textcoords="offset points", fontsize=6)
+    if kind == "mean":
+        plain_numbers(ax.xaxis)
+    named = min(n_labels, int((genes["score"] > 0).sum()))
+    _name_points(ax, genes.index[:named].astype(str).tolist(), np.c_[x, y][:named])
+
+
+def _name_points(ax: Axes, names: list[str], points: NDArray[np.float64]) -> None:
+    """Write names beside points, a line lower where another name is in the way, and within the axes."""
+    ax.autoscale_view()
+    box, pixel = ax.get_window_extent(), ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    taken: list[tuple[float, float, float]] = []
+    for name, at in zip(names, points, strict=True):
+        x, y = ax.transData.transform(at)
+        width = 0.65 * NAME_SIZE * len(name) * pixel
+        to_left = x + width > box.x1
+        left, line = x - width if to_left else x, NAME_SIZE * pixel
+        while any(abs(y - other) < line and left < b and a < left + width for a, b, other in taken):
+            y -= line
+        taken.append((left, left + width, y))
+        place_x, place_y = ax.transData.inverted().transform((x, y))
+        align = "right" if to_left else "left"
+        offset = (-2 if to_left else 2, 2)
+        ax.annotate(
+            name, (place_x, place_y), xytext=offset, textcoords="offset points", fontsize=NAME_SIZE, ha=align
+        )
 
 
 def _edges_with_zero(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bins of equal width none of which holds scores of both signs."""
     n_bins = int(np.clip(2 * len(score) ** 0.5, 15, 50))
     width = max(float(np.ptp(score)) / n_bins, 1e-12)
-    first, last = np.floor(score.min() / width), np.floor(score.max() / width) + 1
+    # what lies below zero by rounding gets no bin of its own
+    first, last = np.floor(score.min() / width + 1e-9), np.floor(score.max() / width) + 1
     return np.arange(first, last + 1) * width
 
 

@@ -11,8 +11,10 @@ import matplotlib.pyplot as plt
 
 from .. import get, pl
 from .._keys import Keys
+from .._text import percent
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 DPI = 240
@@ -37,49 +39,56 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG with its title, one line on how to read it, and its alternative text."""
+    """One PNG with its title, how to read it, its alternative text, and its width and height in pixels."""
 
     name: str
     title: str
     reading: str
     alt: str
     png: bytes
+    size: tuple[int, int]
 
 
 def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     """Draw every plot for which the results are there, one at a time."""
+    if "model_selection" in adata.uns[Keys(key).uns]:
+        yield _picture(
+            "model_selection",
+            "The difference, and every restart",
+            "Left: log likelihood beyond the NB's, with its interval and a tick per restart; within the grey "
+            "it makes no practical difference. Right: a dot per restart, a bar at the median, a star over the "
+            "model that is significantly better over restarts.",
+            f"Interval of the ZINB's log likelihood beyond the NB's. {get.verdict(adata, key=key).sentence}",
+            pl.model_selection(adata, key=key, show=False, return_fig=True),
+        )
     yield _picture(
         "dropout",
         "Zeros against the mean",
         "Grey: the genes as they are. A model whose marks or line lie below them expects too few zeros at "
         "that mean.",
-        "Share of cells without a count of each gene against its mean count, with what NB and ZINB expect.",
+        "Scatter of the genes: share of cells without a count against mean count, with what NB and ZINB "
+        f"expect. {_shares(adata, key)}",
         pl.dropout(adata, key=key, show=False, return_fig=True),
     )
+    distances = get.ppc_ks_df(adata, key=key)
     for check in get.ppc_df(adata, key=key)["check"].unique():
         title, reading = CHECKS.get(check, (check, "The closer to the dotted line, the better."))
         yield _picture(
             f"ppc_{check}",
             title,
             reading,
-            f"Observed against predicted {check.replace('_', ' ')} of each gene under NB and ZINB.",
+            f"Scatter of the genes: predicted against observed {check.replace('_', ' ')} under NB and ZINB. "
+            f"{_distances(distances, check)}",
             pl.ppc(adata, checks=check, key=key, show=False, return_fig=True),
         )
-    yield _picture(
-        "zi_scores",
-        "Genes that zero inflation helps",
-        "To the right of zero the ZINB accounts better for a gene. Coloured are genes more than two standard "
-        "errors from no difference; among many genes some are so by chance.",
-        "Histogram of the gain of the ZINB over the NB per gene, in nats per cell.",
-        pl.zi_scores(adata, key=key, show=False, return_fig=True),
-    )
+    yield _scores(adata, key)
     if {Keys(key).dropout(), Keys(key).mean("zinb")} <= set(adata.layers):
         yield _picture(
             "zero_study",
             "What the ZINB makes of each zero",
             "Every zero by the NB mean and the dropout probability that the ZINB gives it; the darkest shade "
             "holds the densest 20 %, the palest 95 %. High up, an NB would not have made a zero.",
-            "Density of log10 NB mean against log10 dropout probability over all zero entries.",
+            "Contours: density of log10 NB mean against log10 dropout probability over all zero entries.",
             pl.zero_study(adata, key=key, show=False, return_fig=True),
         )
     yield _picture(
@@ -91,8 +100,50 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     )
 
 
+def _shares(adata: AnnData, key: str | None) -> str:
+    table = get.dropout_df(adata, key=key)
+    zeros = {who: table[f"{who}_zero_fraction"].mean() for who in ("observed", "nb", "zinb")}
+    return (
+        f"Over all genes {percent(zeros['observed'])} are zero, the NB expects {percent(zeros['nb'])} and "
+        f"the ZINB {percent(zeros['zinb'])}."
+    )
+
+
+def _distances(distances: pd.DataFrame, check: str) -> str:
+    rows = distances[distances["check"] == check]
+    found = (f"{row['model'].upper()} {row['ks']:.3f}" for _, row in rows.iterrows())
+    return f"Distance over genes: {', '.join(found)}."
+
+
+def _scores(adata: AnnData, key: str | None) -> Picture:
+    """Gains by mean and call where there are calls, their histogram where there are not."""
+    genes = get.zi_genes_df(adata, key=key)
+    best = ", ".join(genes.index[genes["score"] > 0][:5].astype(str))
+    if "call" in genes:
+        return _picture(
+            "zi_scores",
+            "Genes that zero inflation helps",
+            "Each gene by its mean count and by how much zero inflation explains it better. Orange genes are "
+            "called zero-inflated given the state of the cells, blue ones have no more dropout than is of "
+            "interest; grey ones have too few counts to tell.",
+            "Scatter of the genes: gain of zero inflation, in nats per cell, against mean count, coloured by "
+            f"call. The largest gains: {best or 'none'}.",
+            pl.zi_scores(adata, kind="mean", key=key, show=False, return_fig=True),
+        )
+    return _picture(
+        "zi_scores",
+        "Genes that zero inflation helps",
+        "To the right of zero the ZINB accounts better for a gene. Coloured are genes more than two standard "
+        "errors from no difference; among many genes some are so by chance.",
+        "Histogram of the gain of the ZINB over the NB per gene, in nats per cell. "
+        f"The largest gains: {best or 'none'}.",
+        pl.zi_scores(adata, key=key, show=False, return_fig=True),
+    )
+
+
 def _picture(name: str, title: str, reading: str, alt: str, figure: Any) -> Picture:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
+    width, height = figure.get_size_inches() * DPI
     plt.close(figure)
-    return Picture(name, title, reading, alt, buffer.getvalue())
+    return Picture(name, title, reading, alt, buffer.getvalue(), (int(width), int(height)))

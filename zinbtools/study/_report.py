@@ -1,9 +1,12 @@
-"""One page that holds a whole study: no script, no font, no picture from elsewhere."""
+"""One page that holds a whole study: no script, no font, no picture from elsewhere, and no request."""
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from platform import python_version
@@ -15,7 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from .. import get
 from .._keys import Keys
 from .._text import with_error
-from ._table import COLUMNS, table_cells
+from ._diagnostics import Light, diagnostics
+from ._evidence import Table, evidence, gene_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,10 +27,23 @@ if TYPE_CHECKING:
     from ._figures import Picture
     from ._pipeline import Study
 
-N_TOP_GENES = 10
+N_GENES_SHOWN = 25
 # What makes a fit readable for machines says little to people.
-NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes"}
+NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes", "var_names"}
 PACKAGES = ("zinbtools", "anndata", "scanpy", "torch", "numpy", "scipy", "pandas")
+# A level is told by its sign and its word, and not by its colour alone.
+LAMPS = {"good": "● Good", "look": "▲ Look", "bad": "■ Bad"}
+SECTIONS = [(name.lower(), name) for name in ("Evidence", "Diagnostics", "Figures", "Genes", "Settings")] + [
+    ("cite", "How to cite")
+]
+REFERENCES = (
+    "Clivio, Boyeau, Lopez, Regier and Yosef (2019), Should we zero-inflate scVI? The question, the checks "
+    "and the picture of the zeros.",
+    "Lopez, Regier, Cole, Jordan and Yosef (2018), Deep generative modeling for single-cell "
+    "transcriptomics, Nature Methods 15. The models.",
+    "Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, Journal of Machine "
+    "Learning Research 25. The diagnostic of the likelihoods.",
+)
 
 
 def report_html(study: Study, pictures: Sequence[Picture], *, title: str, command: str | None = None) -> str:
@@ -51,6 +68,7 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         lstrip_blocks=True,
     )
     adata, key = study.adata, study.key
+    genes, lights = gene_table(adata, key), diagnostics(adata, key)
     return environment.get_template("report.html.j2").render(
         title=title,
         date=date.today().isoformat(),
@@ -58,15 +76,64 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         n_genes=f"{adata.n_vars:,}",
         splits=_splits(adata, key),
         conclusion=study.conclusion,
+        interval=_interval(adata, key),
+        health=_health(lights),
         failures=_failures(adata, key),
-        columns=list(COLUMNS.values()),
-        rows=table_cells(study.table),
+        sections=SECTIONS,
+        tables=evidence(study),
+        lights=lights,
+        lamps=LAMPS,
         pictures=[(p, b64encode(p.png).decode("ascii")) for p in pictures],
-        genes=_top_genes(adata, key),
+        calls=_calls(genes),
+        call_names=_call_names(genes),
+        genes=replace(genes, rows=genes.rows[:N_GENES_SHOWN]),
+        gene_data=_json(genes.rows),
         command=command,
         settings=_settings(adata, key),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
+        references=[f"zinbtools {version('zinbtools')} ({date.today().year}).", *REFERENCES],
     )
+
+
+def _interval(adata: AnnData, key: str | None) -> str:
+    """The difference with its 95 % interval; left to the verdict where one was reached over restarts."""
+    if "model_selection" in adata.uns[Keys(key).uns]:
+        return ""
+    gain = get.nll_difference(adata, key=key)
+    low, high = gain.mean - 1.96 * gain.se, gain.mean + 1.96 * gain.se
+    return (
+        f"Log likelihood of the ZINB minus that of the NB: {with_error(gain.mean, gain.se)} nats per cell, "
+        f"95 % interval {low:.3g} to {high:.3g} over {gain.n_cells:,} cells. Another seed or another split "
+        "would add to it."
+    )
+
+
+def _health(lights: Sequence[Light]) -> str:
+    """One line on the diagnostics, beside the verdict that rests on them."""
+    raised = [light for light in lights if light.level != "good"]
+    if not raised:
+        return f"Diagnostics: all {len(lights)} good."
+    worst = sum(light.level == "bad" for light in raised)
+    return (
+        f"Diagnostics: {len(lights) - len(raised)} of {len(lights)} good, {len(raised) - worst} to look at, "
+        f"{worst} bad; see below."
+    )
+
+
+def _call_names(genes: Table) -> list[str]:
+    """The calls that were made: zero-inflated, undecided, not zero-inflated."""
+    return sorted({row[-1] for row in genes.rows}, reverse=True) if genes.columns[-1] == "call" else []
+
+
+def _calls(genes: Table) -> str:
+    found = Counter(row[-1] for row in genes.rows)
+    words = ", ".join(f"{found[call]:,} {call}" for call in _call_names(genes))
+    return f"Of {len(genes.rows):,} genes: {words}." if words else ""
+
+
+def _json(rows: Sequence[Sequence[str]]) -> str:
+    """Cells for the page's script; no name can end the element that holds them."""
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
 
 
 def _splits(adata: AnnData, key: str | None) -> str:
@@ -78,19 +145,6 @@ def _failures(adata: AnnData, key: str | None) -> list[str]:
     """One sentence for each restart whose training broke off."""
     table = adata.uns[Keys(key).uns].get("failures")
     return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
-
-
-def _top_genes(adata: AnnData, key: str | None) -> list[list[str]]:
-    genes = get.zi_genes_df(adata, key=key).head(N_TOP_GENES)
-    return [
-        [
-            str(gene),
-            with_error(row["score"], row["score_se"]),
-            f"{row['mean_count']:.3g}",
-            *(f"{100 * row[f'{who}_zero_fraction']:.1f}" for who in ("observed", "nb", "zinb")),
-        ]
-        for gene, row in genes.iterrows()
-    ]
 
 
 def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:

@@ -1,0 +1,202 @@
+"""The report in a real browser: nothing is fetched, search and sorting work, and axe finds no barrier."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from fake_fit import fake_fit
+
+from zinbtools import get
+from zinbtools.study import Study, conclusion, summary, write_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is on the PATH, and CHROMIUM is not set")
+    with playwright.sync_playwright() as driver:
+        # a sandbox of its own needs rights that containers do not give
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox", *QUIET])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def called() -> Study:
+    """A study whose genes have calls, more of them than there are rows to show at first."""
+    adata, rng = fake_fit(), np.random.default_rng(0)
+    adata.var["zi_call"] = pd.Categorical(rng.choice(["zero-inflated", "undecided"], adata.n_vars))
+    adata.var["zi_pval_adj"] = rng.random(adata.n_vars)
+    adata.var["zi_dropout"] = np.where(rng.random(adata.n_vars) < 0.1, np.nan, rng.random(adata.n_vars))
+    return Study(adata, None, summary(adata), conclusion(adata))
+
+
+@pytest.fixture(scope="module")
+def address(called: Study, tmp_path_factory: pytest.TempPathFactory) -> str:
+    mpl.use("Agg")
+    folder = tmp_path_factory.mktemp("study")
+    write_study(called, folder, title="some counts", command="zinbtools study x.h5ad")
+    return (folder / "report.html").as_uri()
+
+
+class Opened:
+    """A page with all that it asked for and complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.set_default_timeout(5000)
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def names(self) -> list[str]:
+        return self.page.locator("#genes-table tbody th").all_inner_texts()
+
+    def column(self, heading: str) -> list[str]:
+        heads = self.page.locator("#genes-table thead th").all_inner_texts()
+        place = heads.index(heading) + 1
+        return self.page.locator(f"#genes-table tbody tr :nth-child({place})").all_inner_texts()
+
+    def sort(self, heading: str, table: str = "#genes-table") -> None:
+        self.page.locator(f"{table} thead").get_by_role("button", name=heading, exact=True).click()
+
+
+@pytest.fixture
+def report(browser: Browser, address: str) -> Iterator[Opened]:
+    page = browser.new_page()
+    opened = Opened(page)
+    page.goto(address)
+    yield opened
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
+    page.close()
+
+
+def test_genes_are_searched(report: Opened, called: Study) -> None:
+    everyone = get.zi_genes_df(called.adata).index
+    assert report.names() == list(everyone[:25])
+    report.page.get_by_label("Name contains").fill("GENE1")
+    expected = [name for name in everyone if "gene1" in name]
+    assert report.names() == expected
+    assert (
+        report.page.locator("#genes-count").inner_text() == f"{len(expected)} of {len(expected)} genes shown"
+    )
+    report.page.get_by_label("Name contains").fill("no such gene")
+    assert report.names() == []
+
+
+def test_genes_of_a_call_are_chosen_and_more_are_shown(report: Opened, called: Study) -> None:
+    calls = get.zi_genes_df(called.adata)["call"]
+    report.page.get_by_label("Call").select_option("undecided")
+    report.page.get_by_role("button", name="100 more").click()
+    assert report.names() == list(calls.index[calls == "undecided"])
+    assert not report.page.get_by_role("button", name="100 more").is_visible()
+    report.page.get_by_label("Call").select_option("")
+    assert len(report.names()) == 25
+
+
+def test_genes_are_sorted_by_number_and_by_word(report: Opened, called: Study) -> None:
+    genes = get.zi_genes_df(called.adata)
+    shown = sorted((f"{value:.3g}" for value in genes["mean_count"]), key=float)
+    report.sort("mean count")
+    assert report.column("mean count") == shown[::-1][:25]
+    report.sort("mean count")
+    assert report.column("mean count") == shown[:25]
+    head = report.page.locator("#genes-table th[aria-sort]")
+    assert [head.inner_text(), head.get_attribute("aria-sort")] == ["mean count", "ascending"]
+    report.sort("gene")
+    assert report.names() == sorted(genes.index, key=lambda name: int(name.removeprefix("gene")))[:25]
+
+
+def test_what_is_not_known_comes_last(report: Opened, called: Study) -> None:
+    unknown = called.adata.var["zi_dropout"].isna().sum()
+    assert unknown > 0
+    report.page.get_by_role("button", name="100 more").click()
+    for _ in range(2):
+        report.sort("dropout probability")
+        assert report.column("dropout probability")[-unknown:] == ["–"] * unknown
+        assert "–" not in report.column("dropout probability")[:-unknown]
+
+
+def test_the_other_tables_are_sorted(report: Opened) -> None:
+    table = "table.static >> nth=1"
+    rows = report.page.locator(f"{table} >> tbody td:nth-child(2)")
+    before = [float(text) for text in rows.all_inner_texts()]
+    report.page.locator(table).get_by_role("button", name="KS distance of the data").click()
+    after = [float(text) for text in rows.all_inner_texts()]
+    assert after == sorted(before, reverse=True)
+    assert after != before
+
+
+def test_the_keyboard_is_enough(report: Opened, called: Study) -> None:
+    page = report.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the verdict"
+    page.locator("#genes-table thead button").nth(3).focus()
+    page.keyboard.press("Enter")
+    most = called.adata.X.mean(axis=0).max()
+    assert float(report.column("mean count")[0]) == pytest.approx(most, rel=5e-3)
+
+
+def test_a_phone_scrolls_tables_and_not_the_page(report: Opened) -> None:
+    report.page.set_viewport_size({"width": 360, "height": 700})
+    width, scrolled = report.page.evaluate(
+        "[document.documentElement.scrollWidth, document.querySelector('#genes .scroll').scrollWidth]"
+    )
+    assert width <= 360
+    assert scrolled > 360
+
+
+def test_all_that_counts_is_printed(report: Opened) -> None:
+    report.page.emulate_media(media="print")
+    assert not report.page.get_by_label("Name contains").is_visible()
+    assert report.page.locator("#verdict").is_visible()
+    report.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert report.page.get_by_text("Every number, by restart").first.is_visible()
+    assert report.page.locator("details table").is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_axe_finds_no_barrier(report: Opened, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    report.page.set_viewport_size({"width": width, "height": 800})
+    for fold in report.page.locator("details summary").all():
+        fold.click()
+    found: dict[str, Any] = axe.run(report.page).response
+    # Enough was looked at to say so: contrast, names, headings and tables among it.
+    looked_at = {"color-contrast", "image-alt", "label", "heading-order", "select-name", "td-headers-attr"}
+    looked_at |= {"scrollable-region-focusable"} if width < 400 else set()
+    assert looked_at <= {rule["id"] for rule in found["passes"]}
+    assert [(rule["id"], rule["impact"], len(rule["nodes"])) for rule in found["violations"]] == []
+
+
+def test_axe_would_find_one(report: Opened) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    report.page.evaluate("document.querySelector('img').removeAttribute('alt')")
+    assert "image-alt" in {rule["id"] for rule in axe.run(report.page).response["violations"]}
+
+
+def test_without_scripts_the_page_still_tells_all(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("#genes-table tbody tr").count() == 25
+    assert not page.get_by_label("Name contains").is_visible()
+    context.close()

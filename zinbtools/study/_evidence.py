@@ -1,0 +1,200 @@
+"""The tables of a report: what they are called, their columns, their cells as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import get
+from .._keys import Keys
+from ._diagnostics import CHECKS
+from ._table import COLUMNS, MODELS, table_cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from ._pipeline import Study
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to read and to sort.
+
+    Attributes
+    ----------
+    caption
+        What it shows.
+    columns
+        Headings.
+    rows
+        Text of each cell; the first of a row names it.
+    note
+        How to read it.
+    words
+        Columns that sort by letters and not by the number at their start.
+    folded
+        Shown on demand only.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    words: frozenset[int] = field(default=frozenset({0}))
+    folded: bool = False
+
+
+def evidence(study: Study) -> list[Table]:
+    """Every table of a study for which the results are there, the most important first."""
+    adata, key = study.adata, study.key
+    tables = [_models(study.table)]
+    if "model_selection" in adata.uns[Keys(key).uns]:
+        tables.append(_restarts(get.model_selection_df(adata, key=key)))
+    if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
+        tables.append(_distances(get.ppc_ks_df(adata, key=key)))
+    return [*tables, _metrics(get.metrics_df(adata, key=key))]
+
+
+def _restarts(tests: pd.DataFrame) -> Table:
+    return Table(
+        "The two models over restarts",
+        ["metric", "NB, median", "ZINB, median", "restarts", "p, NB better", "p, ZINB better"],
+        [
+            [
+                COLUMNS.get(row["metric"], row["metric"]),
+                f"{row['nb_median']:.4g}",
+                f"{row['zinb_median']:.4g}",
+                f"{row['nb_runs']}, {row['zinb_runs']}",
+                f"{row['pval_nb_better']:.2g}",
+                f"{row['pval_zinb_better']:.2g}",
+            ]
+            for _, row in tests.iterrows()
+        ],
+        "The 2019 study's comparison: one-sided rank-sum tests between the runs. They say whether another seed "
+        "would favour the same model, not whether other cells would, nor whether the difference matters.",
+    )
+
+
+def _models(table: pd.DataFrame) -> Table:
+    return Table(
+        "The two models",
+        ["model", *COLUMNS.values()],
+        table_cells(table),
+        "NLL: negative log likelihood of held-out cells by importance sampling, ± its Monte Carlo error; "
+        "lower is better. The error of the difference in the verdict is another one: that of having these "
+        "cells rather than others. KS: distance between the observed and the predicted values over genes, "
+        "0 to 1; lower is better, but not even a perfect model reaches 0 (next table). Mean dropout: the "
+        "ZINB's dropout probability over all entries; by itself it is no evidence, because at low means an "
+        "NB makes the same zeros.",
+    )
+
+
+def _distances(distances: pd.DataFrame) -> Table:
+    rows = [
+        [
+            f"{CHECKS.get(row['check'], row['check'].replace('_', ' '))}, {MODELS[row['model']]}",
+            f"{row['ks']:.3f}",
+            f"{row['null_low']:.3f} to {row['null_high']:.3f}" if _known(row) else ABSENT,
+            f"{100 * row['position']:.0f} %" if _known(row) else ABSENT,
+        ]
+        for _, row in distances.iterrows()
+    ]
+    return Table(
+        "Would the models make such data?",
+        [
+            "check, model",
+            "KS distance of the data",
+            "of the model's own draws (95 %)",
+            "draws that are closer",
+        ],
+        rows,
+        "For each check, the distance between the data and what a model predicts, beside the distances of "
+        "draws of the model itself. Where nearly all draws are closer than the data, the model does not make "
+        "data like these.",
+    )
+
+
+def _metrics(metrics: pd.DataFrame) -> Table:
+    rows = [
+        [
+            str(row["metric"]).replace("_", " "),
+            MODELS[row["model"]],
+            str(row["restart"]),
+            str(row["split"]),
+            number(row["value"]),
+            number(row["se"]),
+        ]
+        for _, row in metrics.iterrows()
+    ]
+    return Table(
+        "Every number, by restart",
+        ["metric", "model", "restart", "cells", "value", "standard error"],
+        rows,
+        "ELBO and NLL in nats per cell. The same as metrics.csv.",
+        words=frozenset({0, 1, 3}),
+        folded=True,
+    )
+
+
+def number(value: float) -> str:
+    """Four digits, or a dash for what is not known."""
+    return f"{value:.4g}" if np.isfinite(value) else ABSENT
+
+
+def _known(row: pd.Series) -> bool:
+    return bool(np.isfinite(row["position"]))
+
+
+GENE_COLUMNS = {
+    "score": "gain, nats per cell",
+    "score_se": "standard error",
+    "mean_count": "mean count",
+    "observed_zero_fraction": "zeros, %",
+    "nb_zero_fraction": "NB expects, %",
+    "zinb_zero_fraction": "ZINB expects, %",
+    "dropout": "dropout probability",
+    "pval_adj": "adjusted p",
+    "call": "call",
+}
+PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}
+
+
+def gene_table(adata: AnnData, key: str | None) -> Table:
+    """All genes, the largest gain first, with their calls where the method makes any."""
+    genes = get.zi_genes_df(adata, key=key)
+    there = [name for name in GENE_COLUMNS if name in genes]
+    cells = [genes.index.astype(str).tolist()]
+    for name in there:
+        values = genes[name].tolist()
+        cells.append([_cell(name, value) for value in values])
+    called = "call" in there
+    return Table(
+        "Genes",
+        ["gene", *(GENE_COLUMNS[name] for name in there)],
+        [list(row) for row in zip(*cells, strict=True)],
+        "Gain: by how much zero inflation explains the gene better. "
+        + (
+            "A gene is called zero-inflated if it has more zeros than an NB given the state of each cell, "
+            "at a false discovery rate (5 % unless asked for another); undecided: its counts are too few "
+            "to tell."
+            if called
+            else "The largest of many gains is partly chance."
+        )
+        + " Everything that is known of the genes is in genes.csv.",
+        words=frozenset({0, len(there)}) if called else frozenset({0}),
+    )
+
+
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    shown = float(value)  # type: ignore[arg-type]
+    if not np.isfinite(shown):
+        return ABSENT
+    return f"{100 * shown:.1f}" if name in PERCENTAGES else f"{shown:.3g}"
