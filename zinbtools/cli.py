@@ -20,7 +20,8 @@ EPILOG = """examples:
   zinbtools study --simulate zisynth --lam 0 --out study
 
 DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
-metrics.csv, genes.csv, ppc.csv, history.csv and figures/*.png, all of them once everything is done."""
+differences.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and figures/*.png, all of
+them once everything is done."""
 
 TUNE_EPILOG = """examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --n-jobs 4 --resume kept --out tuned

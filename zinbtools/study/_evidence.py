@@ -54,10 +54,10 @@ def evidence(study: Study) -> list[Table]:
     """Every table of a study for which the results are there, the most important first."""
     adata, key = study.adata, study.key
     tables = [_models(study.table)]
-    if "model_selection" in adata.uns[Keys(key).uns]:
-        tables.append(_restarts(get.model_selection_df(adata, key=key)))
     if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
         tables.append(_distances(get.ppc_ks_df(adata, key=key)))
+    if "model_selection" in adata.uns[Keys(key).uns]:
+        tables.append(_restarts(get.model_selection_df(adata, key=key)))
     return [*tables, _metrics(get.metrics_df(adata, key=key))]
 
 
@@ -76,8 +76,8 @@ def _restarts(tests: pd.DataFrame) -> Table:
             ]
             for _, row in tests.iterrows()
         ],
-        "The 2019 study's comparison: one-sided rank-sum tests between the runs. They say whether another seed "
-        "would favour the same model, not whether other cells would, nor whether the difference matters.",
+        "The 2019 study's comparison: one-sided rank-sum tests between the runs. They say whether another "
+        "seed would favour the same model; not whether other cells would, or whether the difference matters.",
     )
 
 

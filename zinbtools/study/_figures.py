@@ -56,8 +56,8 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "model_selection",
             "The difference, and every restart",
             "Left: log likelihood beyond the NB's, with its interval and a tick per restart; within the grey "
-            "it makes no practical difference. Right: a dot per restart, a bar at the median, a star over the "
-            "model that is significantly better over restarts.",
+            "it makes no practical difference. Right: a dot per restart, a bar at the median, a star over "
+            "the model that is significantly better over restarts.",
             f"Interval of the ZINB's log likelihood beyond the NB's. {get.verdict(adata, key=key).sentence}",
             pl.model_selection(adata, key=key, show=False, return_fig=True),
         )

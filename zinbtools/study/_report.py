@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .. import get
 from .._keys import Keys
-from .._text import with_error
 from ._diagnostics import Light, diagnostics
 from ._evidence import Table, evidence, gene_table
 
@@ -76,7 +74,6 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         n_genes=f"{adata.n_vars:,}",
         splits=_splits(adata, key),
         conclusion=study.conclusion,
-        interval=_interval(adata, key),
         health=_health(lights),
         failures=_failures(adata, key),
         sections=SECTIONS,
@@ -92,19 +89,6 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         settings=_settings(adata, key),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
         references=[f"zinbtools {version('zinbtools')} ({date.today().year}).", *REFERENCES],
-    )
-
-
-def _interval(adata: AnnData, key: str | None) -> str:
-    """The difference with its 95 % interval; left to the verdict where one was reached over restarts."""
-    if "model_selection" in adata.uns[Keys(key).uns]:
-        return ""
-    gain = get.nll_difference(adata, key=key)
-    low, high = gain.mean - 1.96 * gain.se, gain.mean + 1.96 * gain.se
-    return (
-        f"Log likelihood of the ZINB minus that of the NB: {with_error(gain.mean, gain.se)} nats per cell, "
-        f"95 % interval {low:.3g} to {high:.3g} over {gain.n_cells:,} cells. Another seed or another split "
-        "would add to it."
     )
 
 

@@ -80,6 +80,8 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
     get.metrics_df(adata, key=key).to_csv(folder / "metrics.csv", index=False)
     get.zi_genes_df(adata, key=key).to_csv(folder / "genes.csv")
     get.ppc_df(adata, key=key).to_csv(folder / "ppc.csv", index=False)
+    get.verdict(adata, key=key).differences.to_csv(folder / "differences.csv", index=False)
+    get.model_selection_df(adata, key=key).to_csv(folder / "model_selection.csv", index=False)
     get.history_df(adata, key=key).to_csv(folder / "history.csv", index=False)
     page = report_html(study, drawn, title=title, command=command)
     (folder / "report.html").write_text(page, encoding="utf-8")
