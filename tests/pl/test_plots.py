@@ -258,7 +258,9 @@ def test_total_probabilities_are_no_lower(fitted: AnnData) -> None:
 
 def test_several_objects_stand_side_by_side(adata: AnnData) -> None:
     other = fake_fit(300)
+    other.layers["zinb_dropout"] = other.layers["zinb_dropout"] ** 2  # further to the left
     axes = pl.zero_study({"first": adata, "second": other})
+    assert axes[0].get_xlim()[0] == pytest.approx(pl.zero_study(other).get_xlim()[0], abs=0.05)
     assert [ax.get_title() for ax in axes] == ["first", "second"]
     assert axes[0].get_xlim() == axes[1].get_xlim()
     assert axes[0].get_ylim() == axes[1].get_ylim()

@@ -114,9 +114,9 @@ def zero_study(
         for target, clouds, title in zip(axes, panels, titles or [""], strict=True):
             for kind, cloud in clouds.items():
                 _draw(target, kind, cloud, shared.get(kind))
-            # the smoothing goes beyond a probability of one, the axis does not
-            right = min(target.get_xlim()[1], 0.0)
-            target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL, xlim=(None, right))
+            target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL)
+        for target in axes:  # the smoothing goes beyond a probability of one, the axis does not
+            target.set_xlim(right=min(target.get_xlim()[1], 0.0))
         if titles is None:
             legend_above(axes[0], handles=_handles(panels[0], counted=True))
             return finish(axes[0], given=ax is not None, show=show, return_fig=return_fig)
@@ -235,7 +235,7 @@ def _legend_of_several(axes: Sequence[Axes], panels: Sequence[Mapping[str, Cloud
     figure.legend(handles=_handles(ordered, counted=False), loc="outside upper right", ncols=len(ordered))
     for ax, clouds in zip(axes, panels, strict=True):
         for line, (kind, cloud) in enumerate(list(clouds.items())[::-1]):
-            number = ax.text(0.98, 0.98 - 0.08 * line, f"{cloud.size:,}", transform=ax.transAxes)
-            number.set(color=_shade(kind, 0.9), ha="right", va="top", fontsize=7)
+            number = ax.text(0.03, 0.98 - 0.08 * line, f"{cloud.size:,}", transform=ax.transAxes)
+            number.set(color=_shade(kind, 0.9), ha="left", va="top", fontsize=7)
         if ax.get_subplotspec() is not None:
             ax.label_outer()
