@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from anndata import AnnData
+from scipy import sparse
 
 from ._anndata import read_counts
 from ._covariates import Covariates, restore_covariates
 from ._keys import Keys
 from .model.config import FitConfig, Likelihood
 from .model.data import CountData
+from .model.streaming import StreamedCountData
 from .model.vae import CountVAE, Shape
 
 
@@ -145,7 +147,8 @@ def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
 
 def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torch.device) -> CountData:
     """Counts and covariates as the models take them."""
-    return CountData(
+    kind = CountData if sparse.issparse(matrix) else StreamedCountData
+    return kind(
         matrix,
         group=covariates.group(adata.obs),
         covariates=covariates.matrix(adata.obs),

@@ -142,13 +142,13 @@ class Stack(Protocol):
         ...
 
 
-def minibatches(cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def minibatches(data: CountData, cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The cells in random order, ``size`` at a time; one last cell alone is left out.
 
     (Batch normalisation cannot train on a single cell.)
     """
-    order = cells[torch.randperm(len(cells), generator=generator).to(cells.device)]
-    return (chunk for chunk in order.split(size) if len(chunk) > 1)
+    order = data.shuffled(cells, generator)
+    return data.ahead(chunk for chunk in order.split(size) if len(chunk) > 1)
 
 
 class _Loop:
@@ -208,7 +208,7 @@ class _Loop:
         started, n_seen = list(self.active), 0
         total = dict.fromkeys(started, 0.0)
         orders = [
-            minibatches(self.cells.train, self.config.batch_size, self.orders[replicate])
+            minibatches(self.data, self.cells.train, self.config.batch_size, self.orders[replicate])
             for replicate in started
         ]
         for chunks in zip(*orders, strict=True):
