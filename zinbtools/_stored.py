@@ -113,9 +113,20 @@ def bounds_of(matrix: Any) -> np.ndarray | None:
 
 def as_rows(matrix: Any) -> sparse.csr_array:
     """A matrix in memory as compressed rows; float16, which scipy has no sparse matrices of, as float32."""
-    if not sparse.issparse(matrix):
+    if sparse.issparse(matrix):
+        refuse_broken(matrix)
+    else:
         matrix = np.asarray(matrix)
     return sparse.csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+
+
+def refuse_broken(matrix: Any) -> None:
+    """ValueError for a sparse matrix whose indices point beyond it: scipy would read and write there."""
+    if hasattr(matrix, "check_format"):
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"a sparse matrix is broken ({error}); write the file anew.") from error
 
 
 def tidy(rows: sparse.csr_array) -> sparse.csr_array:
