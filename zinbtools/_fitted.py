@@ -43,6 +43,8 @@ class Fitted:
     @classmethod
     def read(cls, adata: AnnData, key: str | None = None) -> Fitted:
         """Find the fit in an AnnData; KeyError if there is none."""
+        if not isinstance(adata, AnnData):
+            raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
         keys = Keys(key)
         if keys.uns not in adata.uns or "weights" not in adata.uns[keys.uns]:
             arguments = "adata" if key is None else f"adata, key_added={key!r}"

@@ -120,8 +120,10 @@ def _sums(counts: sparse.csr_array) -> tuple[np.ndarray, GeneStatistics]:
 
 def _covariates(adata: AnnData, batch_key: str | None, groupby: str | None) -> np.ndarray | None:
     """One column for each batch, and for each group; but for the first of them where there are both."""
-    if groupby is not None and checked_column(adata.obs, groupby, "groupby", "obs").isna().any():
-        raise ValueError(f"groupby {groupby!r} is missing for some cells; fill or drop them.")
+    for argument, key in (("batch_key", batch_key), ("groupby", groupby)):
+        n_missing = 0 if key is None else int(checked_column(adata.obs, key, argument, "obs").isna().sum())
+        if n_missing:
+            raise ValueError(f"{argument}: {key!r} is missing for {n_missing} cells; fill or drop them.")
     columns: list[np.ndarray] = []
     for key in (batch_key, groupby):
         if key is not None:
