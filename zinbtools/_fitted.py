@@ -122,7 +122,7 @@ class Fitted:
     def restarts(self, model: str) -> list[int]:
         """Restarts of a model whose training did not fail."""
         bias = self.weights[model].get("scale.bias")
-        if np.ndim(bias) == 0:
+        if bias is None or np.ndim(bias) == 0:
             raise ValueError(f"{self._place}['weights'][{model!r}] lacks 'scale.bias'; {_REMEDY}")
         n = len(np.asarray(bias))
         return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
