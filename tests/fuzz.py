@@ -12,9 +12,10 @@ import faulthandler
 import io
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import warnings
 from collections import Counter
@@ -269,29 +270,45 @@ def complaint(path: Path, words: list[str]) -> str:
 WORDS: list[list[str]] = [[], ["--layer", "counts"], ["--batch-key", "batch", "--n-top-genes", "5"]]
 
 
+def survey(seeds: range) -> None:
+    """One line for every file; a file that takes 20 seconds of computation ends the process."""
+    faulthandler.enable()
+    with tempfile.TemporaryDirectory() as home:
+        originals = {kind: original(kind, Path(home)) for kind in CHANGES}
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                path, names = fuzzed(seed, originals, Path(folder))
+                print(json.dumps([seed, names]), end=" ", flush=True)
+                signal.setitimer(signal.ITIMER_PROF, 20)
+                found = complaint(path, WORDS[seed % len(WORDS)])
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                print(json.dumps(found), flush=True)
+
+
 def main() -> None:
-    """Many files, and how they fared."""
+    """Many files, each process going on where one before it died, and how they fared."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    faulthandler.enable()
+    seed, end = arguments.first, arguments.first + arguments.number
+    if arguments.here:
+        survey(range(seed, end))
+        return
     counted: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as home:
-        originals = {kind: original(kind, Path(home)) for kind in CHANGES}
-        for seed in range(arguments.first, arguments.first + arguments.number):
-            with tempfile.TemporaryDirectory() as folder:
-                path, names = fuzzed(seed, originals, Path(folder))
-                print(f"\r{seed} {names}", end=" ", file=sys.stderr, flush=True)
-                start = time.perf_counter()
-                found = complaint(path, WORDS[seed % len(WORDS)])
-                took = time.perf_counter() - start
-            if took > 20:
-                found += f"took {took:.0f} s"
-            counted["bad" if found else "well"] += 1
-            if found:
-                print(f"seed {seed} {names}: {found}", flush=True)
-    print(dict(counted))
+    while seed < end:
+        words = ["--here", "--first", str(seed), "--number", str(end - seed)]
+        command = [sys.executable, __file__, *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                seed += 1
+                fate = "well" if line.endswith('""\n') else "bad" if line.endswith("\n") else "died"
+                counted[fate] += 1
+                if fate != "well":
+                    print(f"{fate}: {line.rstrip()}", flush=True)
+        print(dict(counted), f"the process ended with {process.returncode}", flush=True)
 
 
 if __name__ == "__main__":
