@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from ._keys import Keys
+from ._stored import StoredCounts, as_rows, bounds_of, is_outside, tidy
 
 SPLITS = ("train", "validation", "test")
 _LARGEST_COUNT = 2**31 - 1
@@ -25,13 +26,17 @@ class Counts:
     Attributes
     ----------
     matrix
-        (n_obs, n_fitted) integers as float32.
+        (n_obs, n_fitted) integers as float32, in memory or where they are stored.
     genes
         Which of the AnnData's genes they are, boolean, (n_vars,).
     """
 
-    matrix: sparse.csr_array
+    matrix: sparse.csr_array | StoredCounts
     genes: np.ndarray
+
+    def blocks(self) -> Iterator[sparse.csr_array]:
+        """The counts of all cells in order, in blocks that fit into memory."""
+        return iter(self.matrix if isinstance(self.matrix, StoredCounts) else (self.matrix,))
 
 
 def check_anndata(adata: Any, copy: bool) -> None:
@@ -53,7 +58,17 @@ def check_anndata(adata: Any, copy: bool) -> None:
 
 
 def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
-    """``X`` or a layer as compressed rows, whatever it is stored in; the AnnData is left as it is."""
+    """``X`` or a layer in memory as compressed rows, whatever it is stored in; the AnnData is left alone."""
+    matrix = _stored_matrix(adata, layer)
+    if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
+        matrix = matrix.to_memory()
+    if hasattr(matrix, "compute"):  # a dask array
+        matrix = matrix.compute()
+    return as_rows(matrix)
+
+
+def _stored_matrix(adata: AnnData, layer: str | None) -> Any:
+    """``X`` or a layer as it is, if it can hold counts."""
     if layer is not None and layer not in adata.layers:
         raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(adata.layers)}.")
     matrix: Any = adata.X if layer is None else adata.layers[layer]
@@ -61,22 +76,14 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
         raise ValueError(
             f"adata.X is empty; name the layer with the raw counts: there are {listing(adata.layers)}."
         )
-    if hasattr(matrix, "to_memory"):  # a sparse matrix in a backed file
-        matrix = matrix.to_memory()
-    if type(matrix).__module__.startswith("dask."):
-        if matrix.numblocks[1] > 1:
-            raise ValueError(
-                f"the dask array is chunked along genes ({matrix.numblocks[1]} chunks); "
-                "rechunk it to whole rows with .rechunk({1: -1})."
-            )
-        matrix = matrix.compute()
-    if not sparse.issparse(matrix):
-        matrix = np.asarray(matrix)
+    if hasattr(matrix, "numblocks") and matrix.numblocks[1] > 1:
+        raise ValueError(
+            f"the dask array is chunked along genes ({matrix.numblocks[1]} chunks); "
+            "rechunk it to whole rows with .rechunk({1: -1})."
+        )
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"counts must be numbers, found dtype {matrix.dtype}.")
-    if matrix.dtype == np.float16:  # scipy has no sparse matrices of it
-        matrix = matrix.astype(np.float32)
-    return sparse.csr_array(matrix)
+    return matrix
 
 
 def read_counts(
@@ -107,33 +114,104 @@ def read_counts(
         For a missing layer or column, and for what is not numbers.
     """
     genes = read_mask(adata, mask_var)
-    matrix = read_matrix(adata, layer)
+    stored = _stored_matrix(adata, layer)
+    bounds = bounds_of(stored) if is_outside(stored) else None
+    found = _Findings(genes)
+    matrix: sparse.csr_array | StoredCounts
+    if bounds is None:
+        matrix = found.add(read_matrix(adata, layer))
+    else:
+        matrix = StoredCounts(stored, bounds, genes)
+        for rows in matrix.all_rows():
+            found.add(rows)
     place = "adata.X" if layer is None else f"layer {layer!r}"
-    _check_numbers(adata, matrix.data, place, layer)
-    if not genes.all():
-        matrix = matrix[:, genes]
-    if not (matrix.has_canonical_format and matrix.data.all()):
-        matrix = matrix.copy()  # these arrays may be the AnnData's
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-    if not all(np.array_equal(values, np.rint(values)) for values in _chunks(matrix.data)):
-        message = f"{place} holds numbers that are not whole{_kind_of_values(matrix.data)}"
+    found.refuse_numbers(adata, place, layer)
+    if not found.are_whole:
+        message = f"{place} holds numbers that are not whole{_kind_of_values(found.largest_fitted)}"
         if check:
             raise ValueError(f"{message}; give raw counts: {_raw_places(adata, layer)}.")
         warnings.warn(f"{message}; they are rounded.", UserWarning, stacklevel=3)
-        matrix = matrix.copy()
-        matrix.data = np.rint(matrix.data)
-        matrix.eliminate_zeros()
+        matrix, found = _rounded(matrix)
     within = "" if genes.all() else " within mask_var"
-    _refuse_empty(
-        "cells", adata.obs_names, np.diff(matrix.indptr), within, "sc.pp.filter_cells(min_counts=1)"
-    )
+    _refuse_empty("cells", adata.obs_names, found.of_cells, within, "sc.pp.filter_cells(min_counts=1)")
     if not empty_genes:
-        n_cells = np.zeros(matrix.shape[1], dtype=np.int64)
-        for part in _chunks(matrix.indices):
-            n_cells += np.bincount(part, minlength=len(n_cells))
-        _refuse_empty("genes", adata.var_names[genes], n_cells, within, "sc.pp.filter_genes(min_counts=1)")
-    return Counts(matrix.astype(np.float32, copy=False), genes)
+        names = adata.var_names[genes]
+        _refuse_empty("genes", names, found.of_genes, within, "sc.pp.filter_genes(min_counts=1)")
+    if isinstance(matrix, sparse.csr_array):
+        matrix = matrix.astype(np.float32, copy=False)
+    return Counts(matrix, genes)
+
+
+class _Findings:
+    """What is learned of a matrix as its rows go by.
+
+    Attributes
+    ----------
+    n_bad, smallest, largest
+        Of all numbers: how many are not finite, and the range.
+    largest_fitted, are_whole
+        Of the numbers of the fitted genes.
+    of_genes
+        Cells with a count of each fitted gene.
+    """
+
+    def __init__(self, genes: np.ndarray) -> None:
+        self._genes = genes
+        self.n_bad, self.smallest, self.largest, self.largest_fitted = 0, 0.0, 0.0, 0.0
+        self.are_whole = True
+        self.of_genes = np.zeros(int(genes.sum()), dtype=np.int64)
+        self._of_cells: list[np.ndarray] = []
+
+    @property
+    def of_cells(self) -> np.ndarray:
+        """Fitted genes with a count in each cell."""
+        return np.concatenate(self._of_cells)
+
+    def add(self, rows: sparse.csr_array) -> sparse.csr_array:
+        """Look at rows of all genes; they come back tidy, with the fitted genes only."""
+        if rows.data.size:
+            finite = np.isfinite(rows.data)
+            self.n_bad += int(finite.size - np.count_nonzero(finite))
+            self.smallest = min(self.smallest, rows.data.min())
+            self.largest = max(self.largest, rows.data.max())
+        rows = tidy(rows if self._genes.all() else rows[:, self._genes])
+        for part in _chunks(rows.data):
+            self.are_whole = self.are_whole and np.array_equal(part, np.rint(part))
+        if rows.data.size:
+            self.largest_fitted = max(self.largest_fitted, rows.data.max())
+        self._of_cells.append(np.diff(rows.indptr))
+        for part in _chunks(rows.indices):
+            self.of_genes += np.bincount(part, minlength=len(self.of_genes))
+        return rows
+
+    def refuse_numbers(self, adata: AnnData, place: str, layer: str | None) -> None:
+        """ValueError for what counts cannot be."""
+        if self.n_bad:
+            raise ValueError(f"{place} holds {self.n_bad} numbers that are NaN or infinite.")
+        if self.smallest < 0:
+            raise ValueError(
+                f"{place} holds negative numbers (smallest {self.smallest:g}), as scaled data do; "
+                f"give raw counts: {_raw_places(adata, layer)}."
+            )
+        if self.largest > _LARGEST_COUNT:
+            raise ValueError(
+                f"{place} holds {self.largest:g}, more than the largest count allowed, 2^31 - 1."
+            )
+
+
+def _rounded(
+    matrix: sparse.csr_array | StoredCounts,
+) -> tuple[sparse.csr_array | StoredCounts, _Findings]:
+    """Whole numbers, and what is to be found in them."""
+    found = _Findings(np.ones(matrix.shape[1], dtype=bool))
+    if isinstance(matrix, StoredCounts):
+        matrix = replace(matrix, rounded=True)
+        for rows in matrix:
+            found.add(rows)
+        return matrix, found
+    matrix = matrix.copy()
+    matrix.data = np.rint(matrix.data)
+    return found.add(matrix), found
 
 
 def _chunks(values: np.ndarray, size: int = 2**20) -> Iterator[np.ndarray]:
@@ -252,23 +330,9 @@ def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_numbers(adata: AnnData, values: np.ndarray, place: str, layer: str | None) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"{place} holds {int((~np.isfinite(values)).sum())} numbers that are NaN or infinite."
-        )
-    if values.size and values.min() < 0:
-        raise ValueError(
-            f"{place} holds negative numbers (smallest {values.min():g}), as scaled data do; "
-            f"give raw counts: {_raw_places(adata, layer)}."
-        )
-    if values.size and values.max() > _LARGEST_COUNT:
-        raise ValueError(f"{place} holds {values.max():g}, more than the largest count allowed, 2^31 - 1.")
-
-
-def _kind_of_values(values: np.ndarray) -> str:
+def _kind_of_values(largest: float) -> str:
     """A guess at what numbers that are not whole might be."""
-    return ", as log-transformed data do" if values.max() < 20 else ", as normalised data do"
+    return ", as log-transformed data do" if largest < 20 else ", as normalised data do"
 
 
 def _raw_places(adata: AnnData, layer: str | None) -> str:

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from anndata import AnnData
+from scipy import sparse
 
 from ._anndata import read_counts
 from ._covariates import Covariates, restore_covariates
 from ._keys import Keys
 from .model.config import FitConfig, Likelihood
 from .model.data import CountData
+from .model.streaming import StreamedCountData
 from .model.vae import CountVAE, Shape
+
+_REMEDY = "take the file as zinbtools wrote it, or fit again."
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Fitted:
     @classmethod
     def read(cls, adata: AnnData, key: str | None = None) -> Fitted:
         """Find the fit in an AnnData; KeyError if there is none."""
+        if not isinstance(adata, AnnData):
+            raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
         keys = Keys(key)
         if keys.uns not in adata.uns or "weights" not in adata.uns[keys.uns]:
             arguments = "adata" if key is None else f"adata, key_added={key!r}"
@@ -53,11 +59,18 @@ class Fitted:
 
     def config(self, model: str) -> FitConfig:
         """How a model was built and trained."""
+        lacking = [field.name for field in fields(FitConfig) if field.name not in self.params]
+        if lacking:
+            raise ValueError(f"{self._place}['params'] lacks {lacking[0]!r}; {_REMEDY}")
         values = {field.name: self.params[field.name] for field in fields(FitConfig)}
         values |= self.params.get("settings_of", {}).get(model, {})
         return FitConfig(  # a file gives numpy's scalars back
             **{name: getattr(value, "item", lambda v=value: v)() for name, value in values.items()}
         )
+
+    @property
+    def _place(self) -> str:
+        return f"adata.uns[{self.keys.uns!r}]"
 
     @property
     def covariates(self) -> Covariates:
@@ -108,7 +121,10 @@ class Fitted:
 
     def restarts(self, model: str) -> list[int]:
         """Restarts of a model whose training did not fail."""
-        n = len(self.weights[model]["scale.bias"])
+        bias = self.weights[model].get("scale.bias")
+        if bias is None or np.ndim(bias) == 0:
+            raise ValueError(f"{self._place}['weights'][{model!r}] lacks 'scale.bias'; {_REMEDY}")
+        n = len(np.asarray(bias))
         return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
 
     def best_restart(self, model: str) -> int:
@@ -125,17 +141,45 @@ class Fitted:
             raise ValueError(f"restart must be one of those that did not fail ({good}), found {chosen!r}.")
         shared = ("library_mean", "library_variance")
         arrays = {
-            name: torch.tensor(np.asarray(value)[... if name in shared else [chosen]])
+            name: np.asarray(value)[... if name in shared or np.ndim(value) == 0 else [chosen]]
             for name, value in self.weights[model].items()
         }
-        shape = Shape(
-            n_genes=arrays["scale.bias"].shape[-1],
-            n_groups=self.covariates.n_groups,
-            n_covariates=self.covariates.n_columns,
-        )
-        rebuilt = CountVAE(model, shape, self.config(model))
-        rebuilt.load_state_dict(arrays)
+        shape = Shape(self._n_genes, self.covariates.n_groups, self.covariates.n_columns)
+        config = self.config(model)
+        self._check_weights(model, arrays, shape, config)
+        rebuilt = CountVAE(model, shape, config)
+        rebuilt.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
         return rebuilt.to(device).eval()
+
+    @property
+    def _n_genes(self) -> int:
+        fitted = self.params.get("fitted_genes")
+        return len(self.params["var_names"]) if fitted is None else int(np.sum(fitted))
+
+    def _check_weights(
+        self, model: Likelihood, arrays: Mapping[str, np.ndarray], shape: Shape, config: FitConfig
+    ) -> None:
+        """ValueError if arrays, which may come from anybody's file, are not the weights of such a model."""
+        place = f"{self._place}['weights'][{model!r}]"
+        if config.n_layers > len(arrays):
+            raise ValueError(f"{place} holds too few arrays for n_layers={config.n_layers}; {_REMEDY}")
+        with torch.device("meta"):  # shapes without memory
+            expected = CountVAE(model, shape, config).state_dict()
+        for name in expected.keys() ^ arrays.keys():
+            raise ValueError(
+                f"{place} {'lacks' if name in expected else 'has no use for'} {name!r}; {_REMEDY}"
+            )
+        for name, like in expected.items():
+            found = arrays[name]
+            if found.shape != like.shape or found.dtype.kind != "f":
+                raise ValueError(
+                    f"{place}[{name!r}] must be floats of shape {tuple(like.shape)}, found {found.dtype} "
+                    f"{found.shape}; {_REMEDY}"
+                )
+            positive = name == "library_variance" or name.endswith("running_var")
+            if not np.isfinite(found).all() or (positive and (found < 0).any()):
+                what = "negative or not finite" if positive else "not finite"
+                raise ValueError(f"{place}[{name!r}] holds numbers that are {what}; {_REMEDY}")
 
 
 def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
@@ -145,7 +189,8 @@ def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
 
 def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torch.device) -> CountData:
     """Counts and covariates as the models take them."""
-    return CountData(
+    kind = CountData if sparse.issparse(matrix) else StreamedCountData
+    return kind(
         matrix,
         group=covariates.group(adata.obs),
         covariates=covariates.matrix(adata.obs),

@@ -37,6 +37,8 @@ REPRODUCE_EPILOG = """examples:
 DIR gets table.csv (a row per data set, protocol and metric), data.csv (mean dropout and verdict) and
 table.txt. Data sets that are neither given nor can be fetched are named and left out."""
 
+_ZARR_METADATA = {".zarray", ".zmetadata", "zarr.json"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -393,9 +395,7 @@ def read(path: Path) -> AnnData:
     Raises
     ------
     ValueError
-        If it ends otherwise.
-    OSError
-        If it cannot be read.
+        If it ends otherwise or cannot be read.
     """
     import anndata
 
@@ -405,15 +405,38 @@ def read(path: Path) -> AnnData:
             f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first."
         )
     try:
-        return readers[path.suffix](path)
-    except OSError as error:
-        raise OSError(f"cannot read {path} as {path.suffix[1:]}: {_sentence(error)}") from error
+        _refuse_pickles(path)
+        adata = readers[path.suffix](path)
+        _refuse_broken_matrices(adata)
+    except Exception as error:  # readers fail in all manners over a damaged file
+        raise ValueError(f"cannot read {path} as {path.suffix[1:]}: {_sentence(error)}") from error
+    return adata
+
+
+def _refuse_pickles(path: Path) -> None:
+    """ValueError for a zarr store that asks for a codec which runs what the store holds."""
+    for file in path.rglob("*") if path.is_dir() else ():
+        if file.name in _ZARR_METADATA and b"pickle" in file.read_bytes():
+            raise ValueError(f"{file} asks for pickle, which can run any program; store the data without it.")
+
+
+def _refuse_broken_matrices(adata: AnnData) -> None:
+    """ValueError for sparse matrices that no one may index, wherever they are."""
+    from ._stored import refuse_broken
+
+    places: list[Any] = [adata.layers, adata.obsm, adata.varm, adata.obsp, adata.varp]
+    matrices = [adata.X, *(matrix for place in places for matrix in place.values())]
+    if adata.raw is not None:
+        matrices += [adata.raw.X, *adata.raw.varm.values()]
+    for matrix in matrices:
+        refuse_broken(matrix)
 
 
 def _sentence(error: Exception) -> str:
     """Return the message on one line; ``str`` would put that of a KeyError in quotes."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return (line if len(line) <= 500 else f"{line[:499]}…") or type(error).__name__
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

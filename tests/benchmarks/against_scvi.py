@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import report
+import scale
 from tables import Record
 
 HERE = Path(__file__).parent
@@ -206,7 +207,7 @@ def main() -> None:
     for name, measure in MEASUREMENTS.items():
         if name in options.only:
             measure(bench, options)
-            options.out.write_text(report.page(bench.records))
+            options.out.write_text(scale.with_section(report.page(bench.records), options.out))
     print(options.out.read_text())
 
 

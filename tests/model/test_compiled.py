@@ -186,12 +186,13 @@ def test_reference_rows(shared_data, zero_inflated):
         np.hstack([log_mean, logit] if zero_inflated else [log_mean]),
         np.empty_like(log_theta),
     )
+    stored, _ = data.of(np.arange(n))
     values = []
     for i in range(n):  # one by one, as the likelihood returns a sum
         one = slice(i, i + 1)
         values.append(
             log_likelihood(
-                *(data.starts, data.genes, data.counts, data.constant),
+                *stored,
                 *(outputs[one], *np.zeros((2, 2), np.float32)),
                 *(log_theta[one], by_log_theta[one], zero_inflated, False),
                 *scratch(1, 1),

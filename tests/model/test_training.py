@@ -138,17 +138,17 @@ def test_the_gene_that_breaks_the_loss_is_named(fit, data, cells, monkeypatch):
     assert (failure.step, failure.gene) == (0, 7)
 
 
-def test_an_epoch_has_every_cell_once_in_an_order_of_its_seed():
+def test_an_epoch_has_every_cell_once_in_an_order_of_its_seed(data):
     orders = [
-        torch.cat(list(minibatches(torch.arange(10), 4, torch.Generator().manual_seed(seed)))).tolist()
+        torch.cat(list(minibatches(data, torch.arange(10), 4, torch.Generator().manual_seed(seed)))).tolist()
         for seed in (0, 0, 1)
     ]
     assert sorted(orders[0]) == list(range(10))
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_a_last_cell_alone_is_left_out_of_an_epoch():
-    assert [len(cells) for cells in minibatches(torch.arange(9), 4, torch.Generator())] == [4, 4]
+def test_a_last_cell_alone_is_left_out_of_an_epoch(data):
+    assert [len(cells) for cells in minibatches(data, torch.arange(9), 4, torch.Generator())] == [4, 4]
 
 
 def test_the_schedule_rises_and_falls(config):

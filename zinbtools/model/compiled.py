@@ -40,7 +40,7 @@ class CompiledStack:
 
     @torch.inference_mode()
     def elbo(self, cells: Tensor) -> list[float]:
-        return [replicate.elbo(cells.numpy()) for replicate in self._replicates]
+        return [replicate.elbo(cells) for replicate in self._replicates]
 
     def take(self, places: Sequence[int]) -> None:
         self._replicates = [self._replicates[place] for place in places]
@@ -130,13 +130,12 @@ class _Replicate:
                 bank.descend(self._n_steps, rate, self._config)
         return elbo
 
-    def elbo(self, cells: np.ndarray) -> float:
+    def elbo(self, cells: Tensor) -> float:
         """Mean ELBO by one draw per cell, the same in every call."""
-        noise, size = self._validation_noise, self._config.batch_size
+        noise = self._validation_noise
         noise.bit_generator.state = self._validation_start
         total = 0.0
-        for start in range(0, len(cells), size):
-            chunk = cells[start : start + size]
+        for chunk in self._rows.chunks(cells, self._config.batch_size):
             total += len(chunk) * self.program(len(chunk)).forward(chunk, noise, training=False)
         return total / len(cells)
 

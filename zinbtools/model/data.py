@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,6 +56,32 @@ class Batch:
         return matrix
 
 
+@dataclass(frozen=True)
+class StoredRows:
+    """Counts of M cells in compressed rows.
+
+    Attributes
+    ----------
+    starts
+        Where each row starts among the P positive counts, (M + 1,).
+    genes, counts
+        The positive counts and their genes, (P,).
+    constant
+        The share of each cell's log likelihood that depends on the data alone, (M,).
+    """
+
+    starts: Tensor
+    genes: Tensor
+    counts: Tensor
+    constant: Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The same as the kernels of single precision read them."""
+        parts = (self.starts, self.genes, self.counts, self.constant.float())
+        return tuple(part.numpy() for part in parts)
+
+
 class CountData:
     """Counts of N cells x G genes in compressed rows, with what the models need to know of each cell.
 
@@ -92,42 +119,77 @@ class CountData:
             csr = csr.copy()  # the arrays may be somebody's
             csr.sum_duplicates()
             csr.eliminate_zeros()
-        self.n_cells, self.n_genes = csr.shape
-        library, constant = _row_sums(csr)
-        if size_factor is not None:
-            library = size_factor
+        library, constant = row_sums(csr)
+        self._describe_cells(
+            csr.shape,
+            library,
+            constant,
+            group=group,
+            covariates=covariates,
+            size_factor=size_factor,
+            device=device,
+        )
+        self.starts = torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64)
+        self.genes = torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32)
+        self.counts = torch.as_tensor(csr.data).to(device=device, dtype=torch.float32)
+        self._everything = StoredRows(self.starts, self.genes, self.counts, self.constant)
+
+    def _describe_cells(
+        self,
+        shape: tuple[int, int],
+        library: np.ndarray,
+        constant: np.ndarray,
+        device: torch.device | str,
+        *,
+        group: np.ndarray | None,
+        covariates: np.ndarray | None,
+        size_factor: np.ndarray | None,
+    ) -> None:
+        """Keep what is known of each cell beside its counts."""
+        self.n_cells, self.n_genes = shape
+        self.device = torch.device(device)
 
         def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(values).to(device=device, dtype=dtype)
 
-        self.starts = tensor(csr.indptr, torch.int64)
-        self.genes = tensor(csr.indices, torch.int32)
-        self.counts = tensor(csr.data, torch.float32)
         self.constant = tensor(constant, torch.float64)
-        self.log_library = tensor(np.log(library), torch.float64)
+        self.log_library = tensor(np.log(library if size_factor is None else size_factor), torch.float64)
         self.group = tensor(np.zeros(self.n_cells) if group is None else group, torch.int64)
         self.covariates = tensor(
             np.zeros((self.n_cells, 0)) if covariates is None else covariates, torch.float32
         )
 
-    @property
-    def device(self) -> torch.device:
-        return self.counts.device
+    def rows(self, cells: Tensor) -> tuple[StoredRows, Tensor]:
+        """Compressed rows with the given cells among them, and the places of the cells there."""
+        return self._everything, cells
+
+    def ahead(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The chunks of cells as they are; their rows are at hand while each is looked at."""
+        return iter(chunks)
+
+    def shuffled(self, cells: Tensor, generator: torch.Generator) -> Tensor:
+        """The cells in random order."""
+        return cells[torch.randperm(len(cells), generator=generator).to(cells.device)]
+
+    def stored(self) -> Iterator[Tensor]:
+        """All arrays of the compressed rows."""
+        yield from (self.starts, self.genes, self.counts)
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
         """The given cells, in the given order."""
         # index_select and index_copy_ do what indexing does, four times faster
-        starts = self.starts[cells]
-        lengths = self.starts[cells + 1] - starts
+        rows, places = self.rows(cells)
+        starts = rows.starts[places]
+        lengths = rows.starts[places + 1] - starts
         ends = lengths.cumsum(0)
         n_positive = int(ends[-1])
         row = torch.repeat_interleave(lengths, output_size=n_positive)
         stored = (starts - ends + lengths).index_select(0, row)
         stored += torch.arange(n_positive, device=self.device)
-        genes = self.genes.index_select(0, stored).long()
+        genes = rows.genes.index_select(0, stored).long()
         positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
-        counts = self.counts.index_select(0, stored).to(dtype)
+        counts = rows.counts.index_select(0, stored).to(dtype)
         log1p.view(-1).index_copy_(0, positions, counts.log1p())
         return Batch(
             counts=counts,
@@ -140,6 +202,16 @@ class CountData:
             log_library=self.log_library[cells].to(dtype),
         )
 
+    def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
+        """Counts of the cells in order, in blocks of compressed rows."""
+        yield self._compressed(cells)
+
+    def _compressed(self, cells: Tensor) -> sparse.csr_array:
+        rows, places = self.rows(cells)
+        arrays = (part.numpy(force=True) for part in (rows.counts, rows.genes, rows.starts))
+        shape = (len(rows.starts) - 1, self.n_genes)
+        return sparse.csr_array(tuple(arrays), shape=shape)[places.numpy(force=True)]
+
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sums per gene over the given cells."""
         total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
@@ -149,11 +221,11 @@ class CountData:
 
     def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
         """The given cells in order, ``size`` at a time; the last batch may be smaller."""
-        for chunk in cells.split(size):
+        for chunk in self.ahead(cells.split(size)):
             yield self.batch(chunk, dtype)
 
 
-def _row_sums(csr: sparse.csr_array, size: int = 512) -> tuple[np.ndarray, np.ndarray]:
+def row_sums(csr: sparse.csr_array, size: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Total count of each cell, and the share of its log likelihood that depends on the data alone, (N,)."""
     sums = np.empty((2, csr.shape[0]))
     for start in range(0, csr.shape[0], size):

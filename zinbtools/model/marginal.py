@@ -108,7 +108,7 @@ def _of_replicate(
     streams = Streams([seed], data.device)
     estimates = []
     curve = dict.fromkeys([*(2**k for k in range((n_samples - 1).bit_length())), n_samples], 0.0)
-    for chunk in cells.split(batch_size):
+    for chunk in data.ahead(cells.split(batch_size)):
         target = _Target(precise, data, chunk)
         draws = _proposal(target, model, data) if proposal == "laplace" else target.encoded
         weights = np.stack([target.log_weight(draws, streams) for _ in range(n_samples)])
@@ -186,7 +186,8 @@ class _Target:
 
     def _compiled(self, z: Tensor, library: Tensor) -> Tensor:
         """Log likelihood of each cell by the compiled kernel."""
-        model, data, group = self._model, self._data, self._batch.group
+        model, group = self._model, self._batch.group
+        rows, places = self._data.rows(self.cells)
         hidden = model.decode_hidden(z, self._batch)
         log_scale = model.scale(hidden)[0]
         logit = log_scale[:0] if model.dropout is None else model.dropout(hidden)[0]
@@ -198,7 +199,7 @@ class _Target:
             log_theta, theta_row = model.log_theta[0], group if per_batch else torch.zeros_like(group)
         values = torch.empty(len(group), dtype=torch.float64)
         arguments = (
-            *(data.starts, data.genes, data.counts, data.constant, self.cells),
+            *(rows.starts, rows.genes, rows.counts, rows.constant, places),
             *(log_scale, logit, log_theta, theta_row, library[0, :, 0]),
         )
         log_likelihoods(

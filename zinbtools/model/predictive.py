@@ -79,8 +79,12 @@ def expectations(
 ) -> Iterator[Expectation]:
     """Posterior expectations block by block, of all cells or of the blocks that hold the given ``cells``."""
     wanted = np.arange(data.n_cells) if cells is None else np.asarray(cells)
-    for number in np.unique(wanted // BLOCK).tolist():
-        block = torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells), device=data.device)
+    numbers = np.unique(wanted // BLOCK).tolist()
+    blocks = (
+        torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells), device=data.device)
+        for number in numbers
+    )
+    for number, block in zip(numbers, data.ahead(blocks), strict=True):
         batch = data.batch(block)
         streams = Streams([_block_seed(seed, number)], data.device)
         posterior = model.encode(batch)

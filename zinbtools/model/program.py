@@ -6,7 +6,7 @@ Between the matrix products, which are torch's, stand the compiled passes of `ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -74,14 +74,20 @@ class Rows:
     """The data as the kernels read them."""
 
     def __init__(self, data: CountData) -> None:
-        self.starts, self.genes, self.counts = (
-            rows.numpy() for rows in (data.starts, data.genes, data.counts)
-        )
-        self.constant = data.constant.float().numpy()
+        self._data = data
         self.log_library = data.log_library.float().numpy()
         self.group = data.group.numpy()
         self.covariates = data.covariates
         self.n_genes = data.n_genes
+
+    def of(self, cells: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Starts, genes, counts and constants of rows with these cells among them, and their places there."""
+        stored, places = self._data.rows(torch.from_numpy(cells))
+        return stored.arrays, places.numpy()
+
+    def chunks(self, cells: Tensor, size: int) -> Iterator[np.ndarray]:
+        """The cells in order, ``size`` at a time."""
+        return (chunk.numpy() for chunk in self._data.ahead(cells.split(size)))
 
 
 class Program:
@@ -131,7 +137,6 @@ class Program:
             np.empty(n_cells, dtype=f32) if self._library is None else self._library.by_draw.numpy()[:, 0]
         )
         self._likelihood = (
-            *(rows.starts, rows.genes, rows.counts, rows.constant),
             *self._outputs.arrays,
             *(self._dispersion.log_theta, self._dispersion.by_log_theta),
             *(zero_inflated, config.library != "size_factor"),
@@ -143,7 +148,8 @@ class Program:
         """The mean ELBO by one draw per cell; after a pass in training mode, `backward` may follow."""
         rows = self._rows
         group = rows.group[cells]
-        kernels.gather(rows.starts, rows.genes, rows.counts, cells, self._input_array)
+        stored, places = rows.of(cells)
+        kernels.gather(*stored[:3], places, self._input_array)
         if rows.covariates.shape[1]:
             self._covariates.copy_(rows.covariates[cells])
         self._first.forward(noise, training=training)
@@ -160,7 +166,7 @@ class Program:
             self._hidden.copy_(self._top)
         self._outputs.forward()
         self._dispersion.forward()
-        value = log_likelihood(*self._likelihood, cells, self._dispersion.row(group), library)
+        value = log_likelihood(*stored, *self._likelihood, places, self._dispersion.row(group), library)
         return (value - divergence) / len(cells)
 
     def backward(self) -> None:

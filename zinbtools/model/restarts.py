@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -153,9 +153,8 @@ def merge(groups: Sequence[Training]) -> Training:
 
 def data_fingerprint(data: CountData, cells: Cells) -> str:
     """A digest of all that a fit takes from the data."""
-    arrays = (data.starts, data.genes, data.counts, data.group, data.covariates, data.log_library)
-    members = (cells.train, cells.stop, cells.prior)
-    return fingerprint(array.numpy(force=True) for array in (*arrays, *members))
+    of_cells = (data.group, data.covariates, data.log_library, cells.train, cells.stop, cells.prior)
+    return fingerprint(array.numpy(force=True) for array in chain(data.stored(), of_cells))
 
 
 def _train_group(group: Group, **settings: Any) -> Training:

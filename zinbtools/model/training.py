@@ -142,13 +142,13 @@ class Stack(Protocol):
         ...
 
 
-def minibatches(cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def minibatches(data: CountData, cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The cells in random order, ``size`` at a time; one last cell alone is left out.
 
     (Batch normalisation cannot train on a single cell.)
     """
-    order = cells[torch.randperm(len(cells), generator=generator).to(cells.device)]
-    return (chunk for chunk in order.split(size) if len(chunk) > 1)
+    order = data.shuffled(cells, generator)
+    return data.ahead(chunk for chunk in order.split(size) if len(chunk) > 1)
 
 
 class _Loop:
@@ -191,8 +191,9 @@ class _Loop:
                     break
                 validation_elbo = self.stack.elbo(self.cells.stop)
                 self._record(epoch, train_elbo, validation_elbo)
-                # after the last step of an epoch only the validation cells can tell; -inf may recover
-                failed = [place for place, elbo in enumerate(validation_elbo) if math.isnan(elbo)]
+                # after the last step of an epoch only the validation cells can tell; -inf may recover, but
+                # no likelihood of counts is above 1
+                failed = [place for place, elbo in enumerate(validation_elbo) if not elbo < math.inf]
                 self._record_failures(epoch, failed)
                 bar.update()
                 bar.set_postfix(validation_elbo=f"{max(self.best):.2f}", refresh=False)
@@ -208,7 +209,7 @@ class _Loop:
         started, n_seen = list(self.active), 0
         total = dict.fromkeys(started, 0.0)
         orders = [
-            minibatches(self.cells.train, self.config.batch_size, self.orders[replicate])
+            minibatches(self.data, self.cells.train, self.config.batch_size, self.orders[replicate])
             for replicate in started
         ]
         for chunks in zip(*orders, strict=True):
@@ -237,7 +238,7 @@ class _Loop:
         """Keep the weights of those that did better; the places in the stack of those that may stop."""
         finished = []
         for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo, strict=True)):
-            if math.isnan(elbo):
+            if not elbo < math.inf:
                 continue
             gain = elbo - self.best[replicate]
             if gain > 0 or not self.config.restore_best:

@@ -97,7 +97,7 @@ def rising(value: np.ndarray, alpha: float) -> np.ndarray:
             s2 += t / (1.0 + t) ** 2
             at += 1
         sums[0, k], sums[1, k], sums[2, k] = s0, s1, s2
-        if value[k] > FROM_SERIES:
+        if value[k] > FROM_SERIES and alpha > 0.0:  # for the Poisson all logarithms are 0
             e0, e1, e2 = _beyond(value[k], alpha)
             sums[0, k] += e0
             sums[1, k] += e1

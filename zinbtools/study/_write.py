@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import get
 from ._figures import pictures
+from ._publish import publish
 from ._report import report_html
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 def staged(out: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder beside ``out`` whose files move into ``out`` when the block ends well.
 
-    Each file is moved by one rename. If the block fails or is interrupted, the folder is removed and
-    ``out`` is as it was.
+    On Linux they all come in one step, so that ``out`` is the old or the new one at any moment; on other
+    systems each file is moved by one rename. If the block fails or is interrupted, the folder is removed
+    and ``out`` is as it was.
 
     Parameters
     ----------
@@ -50,12 +52,9 @@ def staged(out: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield folder
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            place = target / file.relative_to(folder)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
+        publish(folder, target)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
 
 
 def write_study(study: Study, folder: Path, *, title: str, command: str | None = None) -> None:

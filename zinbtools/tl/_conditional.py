@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,37 +11,54 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._fitted import Fitted
+from ..model.data import CountData
 from ..model.predictive import expectations
 from ..stats import zero_inflation as zi
-from ..stats.count_models import CountFits, fit_counts
+from ..stats.count_models import CountFits
+from ._columns import Means, fit_columns, gene_groups
 
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 
 
-def conditional_fits(adata: AnnData, fit: Fitted, cells: np.ndarray, device: torch.device) -> CountFits:
-    """NB and ZINB of each fitted gene around the NB network's means in the given cells."""
-    data = fit.data(adata, device)
-    genes = fit.genes(adata)
+def conditional_fits(
+    adata: AnnData, fit: Fitted, data: CountData, cells: np.ndarray, n_zeros: np.ndarray
+) -> CountFits:
+    """NB and ZINB of each fitted gene around the NB network's means in the given cells.
+
+    Parameters
+    ----------
+    n_zeros
+        Cells among them without a count of each fitted gene, (n_fitted,).
+    """
+    everyone, n_counts = torch.as_tensor(cells, device=data.device), len(cells) - n_zeros
+
+    def counts() -> Iterator[sparse.csr_array]:
+        return data.compressed(everyone)
+
     layer = fit.keys.mean("nb")
     if layer in adata.layers:
-        means = np.asarray(adata.layers[layer])[:, genes]
+        means = np.asarray(adata.layers[layer])[:, fit.genes(adata)]
         if not np.isfinite(means).all():
             raise ValueError(f"layer {layer!r} holds numbers that are not finite; fit again.")
-    else:
-        means = np.empty((data.n_cells, data.n_genes), dtype=np.float32)
-        blocks = expectations(
-            fit.load("nb", device),
-            data,
-            n_draws=int(fit.params["n_draws"]),
-            seed=int(fit.params["draw_seed"]),
-        )
-        for block in blocks:
-            means[block.cells.numpy(force=True)] = block.mean.numpy(force=True)
-    shape = (data.n_cells, data.n_genes)
-    counts = sparse.csr_array(
-        tuple(part.numpy(force=True) for part in (data.counts, data.genes, data.starts)), shape=shape
+        means = np.maximum(means[cells], SMALLEST_MEAN)
+        groups = ((group, means[:, group]) for group in gene_groups(n_counts))
+        return fit_columns(counts, n_counts, groups, families=("zinb",))
+    with Means((len(cells), data.n_genes), SMALLEST_MEAN) as kept:
+        kept.write(_expected(fit, data, cells))
+        return fit_columns(counts, n_counts, kept.groups(), families=("zinb",))
+
+
+def _expected(fit: Fitted, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
+    """Means of the cells in order, block by block."""
+    blocks = expectations(
+        fit.load("nb", data.device),
+        data,
+        n_draws=int(fit.params["n_draws"]),
+        seed=int(fit.params["draw_seed"]),
+        cells=cells,
     )
-    return fit_counts(counts[cells], np.maximum(means[cells], SMALLEST_MEAN), families=("zinb",))
+    for block in blocks:
+        yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 
 def conditional_columns(

@@ -239,6 +239,11 @@ def fit_nb_zinb(
         resume=resume,
         progress=progress,
     )
+    metrics = metrics_table(
+        row
+        for name, training in trainings.items()
+        for row in fit_metrics(name, training, setup.data, setup.members, seeds.restarts, seeds.draws)
+    )
     failed_restarts = failures_table(trainings, adata.var_names[setup.genes])
 
     results = Results(
@@ -269,11 +274,7 @@ def fit_nb_zinb(
                 }
             ),
             "history": history_table(trainings),
-            "metrics": metrics_table(
-                row
-                for name, training in trainings.items()
-                for row in fit_metrics(name, training, setup.data, setup.members, seeds.restarts, seeds.draws)
-            ),
+            "metrics": metrics,
             "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -17,7 +18,7 @@ from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams
 from ..model.predictive import expectations, mean_dropout
-from ..model.training import Training
+from ..model.training import Failure, Training
 from ..model.vae import mean_elbo
 from ._metrics import Metric
 
@@ -36,10 +37,14 @@ def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) ->
     for name, training in trainings.items():
         for failure in training.failures:
             gene = "no single gene" if failure.gene < 0 else str(genes[failure.gene])
+            when = (
+                f"was not finite at step {failure.step} of epoch {failure.epoch} ({gene})"
+                if failure.step >= 0
+                else f"is not finite on validation cells with the weights of epoch {failure.epoch}"
+            )
             message = (
-                f"the loss of the {name.upper()} model, restart {failure.replicate}, was not finite at step "
-                f"{failure.step} of epoch {failure.epoch} ({gene}): try a smaller learning_rate, "
-                "or look for extreme counts or size factors."
+                f"the loss of the {name.upper()} model, restart {failure.replicate}, {when}: try a smaller "
+                "learning_rate, or look for extreme counts or size factors."
             )
             rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
         if len(training.failed) == len(training.best_epoch):
@@ -64,13 +69,20 @@ def fit_metrics(
     elbo_seeds: Sequence[int],
     dropout_seed: int,
 ) -> Iterator[Metric]:
-    """ELBO of every split and mean dropout of every restart that did not fail."""
+    """ELBO of every split and mean dropout of every restart that did not fail.
+
+    One whose ELBO is not finite on the cells that decided when to stop is added to the failures.
+    """
     model = training.model
     values = {
         ("elbo", split): mean_elbo(model, data, cells, Streams(elbo_seeds, data.device))
         for split, cells in members.items()
         if len(cells)
     }
+    decisive = values.get(("elbo", model.config.stop_on), torch.zeros(0))
+    for restart, value in enumerate(decisive.tolist()):
+        if restart not in training.failed and not math.isfinite(value):
+            training.failures.append(Failure(restart, training.best_epoch[restart], -1, -1))
     if name == "zinb":
         values["mean_dropout", "all"] = mean_dropout(model, data, seed=dropout_seed)
     for (metric, split), by_restart in values.items():

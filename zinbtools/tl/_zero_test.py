@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from .._anndata import check_anndata, checked_column, read_counts, storable, writable
 from .._covariates import read_covariates
 from .._keys import Keys
 from ..stats import zero_inflation as zi
-from ..stats.count_models import FAMILIES, CountFits, Family, fit_counts
+from ..stats.count_models import FAMILIES, CountFits, Family
 from ..stats.discrepancies import GeneStatistics
+from ._columns import fit_columns, gene_groups
 
 
 def zero_test(
@@ -83,10 +87,18 @@ def zero_test(
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, found {alpha}.")
     counts = read_counts(adata, layer, mask_var, check_counts, empty_genes=True)
-    library = np.asarray(counts.matrix.sum(axis=1, dtype=np.float64)).ravel()
+    libraries, sums = zip(*map(_sums, counts.blocks()), strict=True)
+    library, sums = np.concatenate(libraries), reduce(add, sums)
+    depth, n_counts = library / library.mean(), sums.n_cells - sums.n_zeros
     covariates = _covariates(adata, batch_key, groupby)
-    fits = fit_counts(counts.matrix, library / library.mean(), covariates=covariates, families=families)
-    table = _table(fits, GeneStatistics.from_counts(counts.matrix), alpha)
+    fits = fit_columns(
+        counts.blocks,
+        n_counts,
+        ((group, depth) for group in gene_groups(n_counts)),
+        covariates=covariates,
+        families=families,
+    )
+    table = _table(fits, sums, alpha)
     table.insert(0, "gene", adata.var_names[counts.genes].astype(str))
     settings = {
         "layer": layer,
@@ -101,10 +113,17 @@ def zero_test(
     return target if copy else None
 
 
+def _sums(counts: sparse.csr_array) -> tuple[np.ndarray, GeneStatistics]:
+    """Total count of each cell, and sums per gene."""
+    return np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel(), GeneStatistics.from_counts(counts)
+
+
 def _covariates(adata: AnnData, batch_key: str | None, groupby: str | None) -> np.ndarray | None:
     """One column for each batch, and for each group; but for the first of them where there are both."""
-    if groupby is not None and checked_column(adata.obs, groupby, "groupby", "obs").isna().any():
-        raise ValueError(f"groupby {groupby!r} is missing for some cells; fill or drop them.")
+    for argument, key in (("batch_key", batch_key), ("groupby", groupby)):
+        n_missing = 0 if key is None else int(checked_column(adata.obs, key, argument, "obs").isna().sum())
+        if n_missing:
+            raise ValueError(f"{argument}: {key!r} is missing for {n_missing} cells; fill or drop them.")
     columns: list[np.ndarray] = []
     for key in (batch_key, groupby):
         if key is not None:

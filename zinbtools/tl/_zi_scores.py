@@ -123,8 +123,9 @@ def zi_scores(
             raise ValueError(
                 "method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too."
             )
-        fits = conditional_fits(adata, fit, cells, where)
-        n_zeros = fit.data(adata, where).statistics(cells).n_zeros
+        data = fit.data(adata, where)
+        n_zeros = data.statistics(cells).n_zeros
+        fits = conditional_fits(adata, fit, data, cells, n_zeros)
         columns = conditional_columns(fits, n_zeros, alpha, smallest_dropout)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))

@@ -1,0 +1,167 @@
+"""Counts that are too many for memory: rows of a file or of a dask array, read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from anndata.abc import CSRDataset
+from anndata.io import sparse_dataset
+from scipy import sparse
+
+MEMORY_BYTES = 2**27  # counts that take no more are read at once
+_BLOCK_BYTES = 2**22
+_BYTES_PER_COUNT = 8  # the count and its gene
+_DENSITY = 0.1  # of dense matrices and dask arrays, which do not tell
+
+
+@dataclass(frozen=True)
+class StoredCounts:
+    """Counts of N cells x G genes outside of memory, of which blocks of consecutive cells can be read.
+
+    A pickle of it opens the file anew.
+
+    Attributes
+    ----------
+    matrix
+        Compressed rows or a dense matrix in an h5ad or zarr file, or a dask array.
+    bounds
+        The first cell of each block, and N at the end.
+    genes
+        Which of the columns are read, boolean.
+    rounded
+        Whether numbers are rounded.
+    """
+
+    matrix: Any
+    bounds: np.ndarray
+    genes: np.ndarray
+    rounded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], int(self.genes.sum())
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return len(self.bounds) - 1
+
+    def __iter__(self) -> Iterator[sparse.csr_array]:
+        """Every block in turn."""
+        return map(self.read, range(len(self)))
+
+    def all_rows(self) -> Iterator[sparse.csr_array]:
+        """What is stored, of all genes and as it is, block by block."""
+        return map(self._rows, range(len(self)))
+
+    def read(self, block: int) -> sparse.csr_array:
+        """Counts of the selected genes without zeros, float32, (n_cells, G)."""
+        rows = self._rows(block)
+        rows = tidy(rows if self.genes.all() else rows[:, self.genes])
+        if self.rounded:
+            rows.data = np.rint(rows.data)
+            rows.eliminate_zeros()
+        return rows.astype(np.float32, copy=False)
+
+    def _rows(self, block: int) -> sparse.csr_array:
+        return as_rows(_read(self.matrix, *self.bounds[block : block + 2].tolist()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredCounts, (_portable(self.matrix), self.bounds, self.genes, self.rounded)
+
+
+@dataclass(frozen=True)
+class _InFile:
+    """A matrix in an HDF5 file, which cannot be pickled itself."""
+
+    file: Path
+    name: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (self.file, self.name)
+
+
+def is_outside(matrix: Any) -> bool:
+    """Whether rows of a matrix can be read while the rest stays where it is."""
+    return isinstance(matrix, CSRDataset | h5py.Dataset) or _is_of("zarr", matrix) or _is_of("dask", matrix)
+
+
+def bounds_of(matrix: Any) -> np.ndarray | None:
+    """Blocks in which to read a matrix that `is_outside`; None if it is small enough to be read at once."""
+    n_cells, n_genes = matrix.shape
+    if isinstance(matrix, CSRDataset):
+        n_counts = matrix.group["data"].shape[0]
+    else:
+        n_counts = int(n_cells * n_genes * _DENSITY)
+    if n_counts * _BYTES_PER_COUNT <= MEMORY_BYTES:
+        return None
+    size = max(1, _BLOCK_BYTES * n_cells // (n_counts * _BYTES_PER_COUNT))
+    if not _is_of("dask", matrix):
+        return np.append(np.arange(0, n_cells, size), n_cells)
+    bounds = [0]
+    ends = np.cumsum(matrix.chunks[0]).tolist()  # part of a chunk costs as much as all of it
+    for end, following in pairwise([*ends, n_cells + size]):
+        if end > bounds[-1] and following - bounds[-1] > size:
+            bounds.append(end)
+    return np.array(bounds)
+
+
+def as_rows(matrix: Any) -> sparse.csr_array:
+    """A matrix in memory as compressed rows; float16, which scipy has no sparse matrices of, as float32."""
+    if sparse.issparse(matrix):
+        refuse_broken(matrix)
+    else:
+        matrix = np.asarray(matrix)
+    return sparse.csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+
+
+def refuse_broken(matrix: Any) -> None:
+    """ValueError for a sparse matrix whose indices point beyond it: scipy would read and write there."""
+    if hasattr(matrix, "check_format"):
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"a sparse matrix is broken ({error}); write the file anew.") from error
+
+
+def tidy(rows: sparse.csr_array) -> sparse.csr_array:
+    """Without zeros and duplicates, genes in order; a copy if anything has to be done."""
+    if rows.has_canonical_format and rows.data.all():
+        return rows
+    rows = rows.copy()  # these arrays may be somebody's
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return rows
+
+
+def _is_of(package: str, matrix: Any) -> bool:
+    return type(matrix).__module__.partition(".")[0] == package
+
+
+def _read(matrix: Any, start: int, stop: int) -> Any:
+    if not _is_of("dask", matrix):
+        return matrix[start:stop]
+    import dask
+
+    ends = np.cumsum(matrix.chunks[0])
+    first, last = ends.searchsorted([start, stop - 1], side="right")
+    parts = dask.compute(*(matrix.partitions[k] for k in range(first, last + 1)))
+    return sparse.vstack([as_rows(part) for part in parts], format="csr")
+
+
+def _portable(matrix: Any) -> Any:
+    group = matrix.group if isinstance(matrix, CSRDataset) else matrix
+    if isinstance(group, h5py.Group | h5py.Dataset):
+        return _InFile(Path(group.file.filename).absolute(), group.name)
+    return matrix
+
+
+def _open(file: Path, name: str) -> Any:
+    # whoever has the file open for writing does not write while we read
+    found = h5py.File(file, "r", locking=False)[name]
+    return found if isinstance(found, h5py.Dataset) else sparse_dataset(found)

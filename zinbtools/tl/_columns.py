@@ -1,0 +1,123 @@
+"""Regressions of genes whose counts or means do not fit into memory: some genes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from tempfile import SpooledTemporaryFile
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from ..stats.count_models import CountFits, fit_counts
+
+COUNTS_BYTES = 2**28  # of the genes whose counts, or means, are in memory at a time
+MEMORY_BYTES = 2**28  # of means; more of them go through a file
+_BYTES_PER_COUNT = 16  # as they are read, and as columns
+_BYTES_PER_MEAN = 16  # as they are read, and in double precision
+_CELLS_AT_ONCE = 4096
+
+Blocks = Callable[[], Iterable[sparse.csr_array]]
+
+
+def fit_columns(
+    blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]], **options: Any
+) -> CountFits:
+    """What `fit_counts` gives for all genes, fitted group by group.
+
+    Parameters
+    ----------
+    blocks
+        Gives the counts of all cells, in blocks of cells; asked as often as the genes need it.
+    n_counts
+        In how many cells each gene has a count, (G,).
+    means
+        Groups of consecutive genes, and the means for each: of cells, (N,), or entries, (N, n).
+    options
+        As for `fit_counts`.
+    """
+    columns, start, parts = sparse.csc_array((0, 0)), 0, []
+    for group, of_group in means:
+        if group.stop > start + columns.shape[1]:
+            start, stop = group.start, max(group.stop, _end(n_counts, group.start))
+            rows = [block[:, start:stop] for block in blocks()]
+            columns = sparse.csc_array(sparse.vstack(rows, format="csr"))
+        parts.append(fit_counts(columns[:, group.start - start : group.stop - start], of_group, **options))
+    return _joined(parts)
+
+
+def gene_groups(n_counts: np.ndarray) -> Iterator[slice]:
+    """Consecutive genes whose counts fit into memory."""
+    start = 0
+    while start < len(n_counts):
+        stop = _end(n_counts, start)
+        yield slice(start, stop)
+        start = stop
+
+
+def _end(n_counts: np.ndarray, start: int) -> int:
+    """The gene up to which counts fit into memory; at least one does."""
+    return start + max(1, int((n_counts[start:].cumsum() * _BYTES_PER_COUNT <= COUNTS_BYTES).sum()))
+
+
+def _joined(parts: Sequence[CountFits]) -> CountFits:
+    """The fits of all genes."""
+    by_gene = (field.name for field in fields(CountFits) if field.name != "n_cells")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in by_gene}
+    return CountFits(n_cells=parts[0].n_cells, **arrays)
+
+
+class Means:
+    """Means of N cells x G genes, written by cells and read by genes; many of them in a temporary file.
+
+    Parameters
+    ----------
+    shape
+        ``(N, G)``.
+    smallest
+        Means below it are raised to it.
+    """
+
+    def __init__(self, shape: tuple[int, int], smallest: float) -> None:
+        self._n_cells, n_genes = shape
+        width = max(1, COUNTS_BYTES // (_BYTES_PER_MEAN * max(self._n_cells, 1)))
+        self._groups = [slice(g, min(g + width, n_genes)) for g in range(0, n_genes, width)]
+        self._smallest = np.float32(smallest)
+        self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="zinbtools-means-")  # noqa: SIM115 - `__exit__`
+
+    def write(self, blocks: Iterable[np.ndarray]) -> None:
+        """Means of the cells in order, block by block, (n, G)."""
+        start, waiting = 0, []
+        for block in blocks:
+            waiting.append(block)
+            if sum(map(len, waiting)) >= _CELLS_AT_ONCE:
+                start += self._put(start, np.concatenate(waiting))
+                waiting = []
+        if waiting:
+            start += self._put(start, np.concatenate(waiting))
+        assert start == self._n_cells
+
+    def _put(self, start: int, means: np.ndarray) -> int:
+        means = np.maximum(means, self._smallest, dtype=np.float32)
+        for group in self._groups:
+            self._file.seek(self._place(group) + 4 * start * (group.stop - group.start))
+            self._file.write(np.ascontiguousarray(means[:, group]).data)
+        return len(means)
+
+    def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """A few genes at a time, and their means in all cells, (N, n)."""
+        for group in self._groups:
+            means = np.empty((self._n_cells, group.stop - group.start), dtype=np.float32)
+            self._file.seek(self._place(group))
+            self._file.readinto(means.data)
+            yield group, means
+
+    def _place(self, group: slice) -> int:
+        return 4 * self._n_cells * group.start
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
