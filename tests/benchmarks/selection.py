@@ -121,11 +121,11 @@ def tables(records: pd.DataFrame) -> Iterator[str]:
         judged["excess zeros found"] = rows.groupby("family")["excess_zeros"].sum()
         judged["median difference"] = rows.groupby("family")["difference"].median().round(2)
         judged["median region"] = rows.groupby("family")["rope"].median().round(2)
-        judged["interval covers"] = rows.groupby("family")["covered"].agg(lambda c: f"{c.sum()}/{len(c)}")
+        judged["interval covers"] = rows.groupby("family")["covered"].agg(lambda c: f"{c.sum()}/{c.count()}")
         judged["median restarts"] = rows.groupby("family")["n_restarts"].median()
         yield f"## {title}\n"
         yield markdown(judged.reset_index())
-    covered = records["covered"]
+    covered = records["covered"].dropna()
     yield f"All intervals: {covered.sum()} of {len(covered)} cover what the large test set gives.\n"
 
 
