@@ -7,24 +7,26 @@ import pytest
 import torch
 
 from zinbtools.model.data import CountData
+from zinbtools.model.initialisation import initialise
 from zinbtools.model.layers import Streams
 from zinbtools.model.predictive import expectations
-from zinbtools.model.vae import CountVAE
+from zinbtools.model.vae import CountVAE, Shape
 from zinbtools.model.zeros import dropped_zeros, replicated_counts, zero_calibration
 from zinbtools.stats.zero_excess import zero_excess
 
 from .conftest import SMALL
 
 
-@pytest.fixture(params=["nb", "zinb"])
-def model(request, data) -> CountVAE:
-    from zinbtools.model.initialisation import initialise
-    from zinbtools.model.vae import Shape
-
-    built = CountVAE(request.param, Shape(data.n_genes), SMALL)
+def initialised(likelihood, data) -> CountVAE:
+    built = CountVAE(likelihood, Shape(data.n_genes), SMALL)
     cells = torch.arange(data.n_cells)
     initialise(built, data, cells, cells, Streams([3]))
     return built.eval()
+
+
+@pytest.fixture(params=["nb", "zinb"])
+def model(request, data) -> CountVAE:
+    return initialised(request.param, data)
 
 
 def test_observed_and_expected_are_sums_over_cells(model, data):
@@ -53,9 +55,7 @@ def test_replicated_counts_have_the_expected_mean(model, data):
 
 
 def test_dropped_zeros(data):
-    from zinbtools.model.vae import Shape
-
-    model = CountVAE("zinb", Shape(data.n_genes), SMALL).eval()
+    model = initialised("zinb", data)
     with torch.no_grad():
         model.dropout.bias[:] = 0.0  # one half for every entry
         model.dropout.weight[:] = 0.0

@@ -22,8 +22,7 @@ class ZeroExcess(NamedTuple):
         Zeros minus their expected number, and the mean and standard deviation of this in counts that the
         model drew itself, (n_genes,).
     pval, pval_adj
-        Of as many zeros or more, by the normal approximation, (n_genes,), and adjusted by Benjamini and
-        Hochberg.
+        Of as many zeros or more, (n_genes,), and adjusted by Benjamini and Hochberg.
     share, null_share, null_share_sd, pval_pooled
         The same over all genes, as a share of all zeros.
     """
@@ -52,6 +51,10 @@ def zero_excess(
 ) -> ZeroExcess:
     """Compare the numbers of zeros of each gene, (n_genes,), with those of replicates, (n_null, n_genes).
 
+    Sums over many cells are close to normal, so that one more of them, less the mean of the replicates' and
+    over their standard deviation times ``sqrt(1 + 1 / n_null)``, is Student's t with ``n_null - 1`` degrees
+    of freedom.
+
     A network does not expect exactly the zeros of its own counts either, once it has encoded them: what
     counts is how much further from the data it is.
 
@@ -64,14 +67,24 @@ def zero_excess(
     (1, True)
     """
     excess, null = observed - expected, null_observed - null_expected
-    mean, sd = null.mean(0), null.std(0, ddof=1)
-    # a gene whose replicates never differ cannot be judged
-    z = np.divide(excess - mean, sd, out=np.zeros(len(sd)), where=sd > 0)
-    pval = stats.norm.sf(z)
     n_zeros = max(float(observed.sum()), 1.0)
     share, null_shares = excess.sum() / n_zeros, null.sum(1) / n_zeros
-    null_sd = float(null_shares.std(ddof=1))
-    pooled = float(stats.norm.sf((share - null_shares.mean()) / null_sd)) if null_sd > 0 else 1.0
+    pval = _pval(excess, null)
     return ZeroExcess(
-        excess, mean, sd, pval, adjusted_pval(pval), float(share), float(null_shares.mean()), null_sd, pooled
+        excess,
+        null.mean(0),
+        null.std(0, ddof=1),
+        pval,
+        adjusted_pval(pval),
+        float(share),
+        float(null_shares.mean()),
+        float(null_shares.std(ddof=1)),
+        float(_pval(share, null_shares)),
     )
+
+
+def _pval(value: Floats | float, null: Floats) -> Floats:
+    """One-sided p value of one more draw beside those along the first axis; 1 where these never differ."""
+    n, sd = len(null), null.std(0, ddof=1)
+    t = (value - null.mean(0)) / np.where(sd > 0, sd * np.sqrt(1 + 1 / n), 1.0)
+    return np.where(sd > 0, stats.t.sf(t, n - 1), 1.0)
