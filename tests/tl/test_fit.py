@@ -117,7 +117,7 @@ def test_params_history_and_metrics(fitted: AnnData) -> None:
             (metric, "test") for metric in ("nll", "ess", "bad_pareto_k")
         }
         expected |= {(f"ks_{check}", "test") for check in ("dropout_ratio", "zeros_to_expression", "cv")}
-        expected |= {("mean_dropout", "all")} if model == "zinb" else set()
+        expected |= {("mean_dropout", "all"), ("excess_zeros", "test")} if model == "zinb" else set()
         assert found.to_dict() == dict.fromkeys(expected, [0, 1])
     assert "failures" not in results
 
