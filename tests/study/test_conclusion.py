@@ -19,6 +19,7 @@ def with_difference(difference: float, half: float, verdict: str, position: str)
     adata.uns["zinbtools"]["model_selection"] = {
         "verdict": verdict,
         "differences": pd.DataFrame([row]),
+        "by_restart": pd.DataFrame(),
         "tests": pd.DataFrame(),
         "pooled_zeros": zeros,
         "params": {"alpha": 0.05},

@@ -35,7 +35,7 @@ class Verdict:
         One of `zinbtools.stats.equivalence.VERDICTS`.
     sentence
         The same for people, with the numbers that led to it.
-    differences, tests
+    differences, by_restart, tests
         Tables of `zinbtools.tl.model_selection`.
     groups
         Likewise; None unless it was asked for.
@@ -44,6 +44,7 @@ class Verdict:
     verdict: str
     sentence: str
     differences: pd.DataFrame
+    by_restart: pd.DataFrame
     tests: pd.DataFrame
     groups: pd.DataFrame | None
 
@@ -89,7 +90,15 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     >>> zt.get.verdict(adata).differences["model"].tolist()
     ['zinb']
     """
-    return read_verdict(adata, key)
+    found = stored(adata, key, "model_selection", VERB)
+    return Verdict(
+        str(found["verdict"]),
+        _sentence(found),
+        found["differences"],
+        found["by_restart"],
+        found["tests"],
+        found.get("groups"),
+    )
 
 
 def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
@@ -120,14 +129,6 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
     ['nll', 'ks_dropout_ratio', 'ks_zeros_to_expression', 'ks_cv']
     """
     return stored(adata, key, "model_selection", VERB)["tests"].copy()
-
-
-def read_verdict(adata: AnnData, key: str | None) -> Verdict:
-    """See `verdict`."""
-    found = stored(adata, key, "model_selection", VERB)
-    return Verdict(
-        str(found["verdict"]), _sentence(found), found["differences"], found["tests"], found.get("groups")
-    )
 
 
 def _sentence(found: Mapping[str, Any]) -> str:

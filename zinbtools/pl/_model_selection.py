@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ..get import metrics_df, model_selection_df, verdict
+from ..get import metrics_df, verdict
 from ._style import COLORS, HEIGHT, LABELS, WIDTH, finish, style
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..get import Verdict
 
 NAMES = {
     "nll": "NLL (nats per test cell)",
@@ -73,12 +75,12 @@ def model_selection(
     >>> len(zt.pl.model_selection(adata, show=False))
     5
     """
-    found, tests = verdict(adata, key=key), model_selection_df(adata, key=key)
+    found = verdict(adata, key=key)
     with style():
         if ax is not None:
-            _draw_differences(ax, adata, key)
+            _draw_differences(ax, found)
             return finish(ax, given=True, show=show, return_fig=return_fig)
-        n = len(tests)
+        n = len(found.tests)
         rows = len(found.differences) + (0 if found.groups is None else len(found.groups))
         _, axes = plt.subplots(
             1,
@@ -88,8 +90,8 @@ def model_selection(
             layout="constrained",
         )
         table = metrics_df(adata, key=key)
-        _draw_differences(axes[0], adata, key)
-        for panel, (_, test) in zip(axes[1:], tests.iterrows(), strict=True):
+        _draw_differences(axes[0], found)
+        for panel, (_, test) in zip(axes[1:], found.tests.iterrows(), strict=True):
             _draw_metric(panel, table[table["metric"] == test["metric"]], test)
         return finish(list(axes), given=False, show=show, return_fig=return_fig)
 
@@ -111,10 +113,8 @@ def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
     ax.set_ylabel(NAMES.get(test["metric"], str(test["metric"])))
 
 
-def _draw_differences(ax: Axes, adata: AnnData, key: str | None) -> None:
+def _draw_differences(ax: Axes, found: Verdict) -> None:
     """Intervals against the region of practical equivalence, from above: models, then groups."""
-    found = verdict(adata, key=key)
-    by_restart = adata.uns[key or "zinbtools"]["model_selection"]["by_restart"]
     rows = [
         (RIVALS.get(row["model"], row["model"]), row, COLORS.get(row["model"], COLORS["observed"]))
         for _, row in found.differences.iterrows()
@@ -128,7 +128,7 @@ def _draw_differences(ax: Axes, adata: AnnData, key: str | None) -> None:
     for place, (_, row, color) in enumerate(rows):
         ax.plot([row["low"], row["high"]], [place, place], color=color)
         ax.plot(row["difference"], place, "o", color=color, ms=4)
-        runs = by_restart.loc[by_restart["model"] == row.get("model"), "difference"]
+        runs = found.by_restart.loc[found.by_restart["model"] == row.get("model"), "difference"]
         ax.plot(runs, np.full(len(runs), place + 0.22), "|", color=color, ms=4, mew=0.5)
     ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], ylim=(len(rows) - 0.4, -0.6))
     ax.set(xlabel="log likelihood beyond the NB's (nats per test cell)", ylabel="model")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from .._anndata import read_mask, read_matrix
 from .._fitted import Fitted, resolve_device
 from .._keys import Keys
 from ..jobs import DaskClient
-from ..model.config import FitConfig
+from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, Proposal
 from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
@@ -72,7 +72,7 @@ class Method:
                     adata, n_restarts, known=estimates, resume=folder, key_added=key_added
                 )
                 estimates |= new
-                found = Comparison(self, fit, fit.cells(adata, "test"), estimates)
+                found = Comparison(self, adata, fit, fit.cells(adata, "test"), estimates)
                 if found.position != "open":
                     break
         return found
@@ -116,9 +116,19 @@ class Comparison:
     """What the test cells say of the two models."""
 
     method: Method
+    adata: AnnData
     fit: Fitted
     cells: np.ndarray
     estimates: Mapping[Restart, MarginalLikelihood]
+
+    @property
+    def device(self) -> torch.device:
+        return resolve_device(self.method.device)
+
+    @cached_property
+    def data(self) -> CountData:
+        """The counts that were fitted."""
+        return self.fit.data(self.adata, self.device)
 
     @property
     def restarts(self) -> list[int]:
@@ -155,27 +165,24 @@ class Comparison:
     def position(self) -> Position:
         return position(*self.difference.interval(1 - self.method.alpha), self.rope)
 
-    def zeros(self, adata: AnnData) -> tuple[ZeroCalibration, ZeroExcess]:
+    def zeros(self) -> tuple[ZeroCalibration, ZeroExcess]:
         """Zeros of test cells against what the NB's best restart expects."""
-        device = resolve_device(self.method.device)
         counts = zero_calibration(
-            self.fit.load("nb", device),
-            self.fit.data(adata, device),
-            torch.as_tensor(_some(self.cells, self.method.seed), device=device),
+            self.fit.load("nb", self.device),
+            self.data,
+            torch.as_tensor(_some(self.cells, self.method.seed), device=self.device),
             n_null=self.method.n_null,
             n_draws=N_DRAWS,
             seed=self.method.seed,
         )
         return counts, zero_excess(*counts)
 
-    def dropped(self, adata: AnnData) -> dict[int, float]:
+    def dropped(self) -> dict[int, float]:
         """Share of the test cells' zeros that each restart of the ZINB makes by dropout."""
-        device = resolve_device(self.method.device)
-        data, cells = self.fit.data(adata, device), torch.as_tensor(self.cells, device=device)
+        cells = torch.as_tensor(self.cells, device=self.device)
+        settings = {"n_draws": N_DRAWS, "seed": self.method.seed}
         return {
-            restart: dropped_zeros(
-                self.fit.load("zinb", device, restart), data, cells, n_draws=N_DRAWS, seed=self.method.seed
-            )
+            restart: dropped_zeros(self.fit.load("zinb", self.device, restart), self.data, cells, **settings)
             for restart in self.fit.restarts("zinb")
         }
 
@@ -195,7 +202,6 @@ def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
         *("n_latent", "n_hidden", "n_layers", "dropout_rate", "dispersion", "max_epochs"),
         *("early_stopping", "batch_size", "learning_rate"),
     )
-    assert set(of_config) <= {field.name for field in fields(FitConfig)}
     return {
         **{name: params.get(name) for name in names},
         **{name: list(params.get(name, [])) for name in covariates},

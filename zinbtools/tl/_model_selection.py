@@ -12,11 +12,10 @@ import pandas as pd
 from anndata import AnnData
 
 from .._anndata import check_anndata, checked_column, storable, writable
-from .._fitted import resolve_device
 from .._keys import Keys
 from .._rng import RNG, integer
 from .._threads import single_threaded
-from ..get._selection import read_verdict
+from ..get import verdict
 from ..jobs import DaskClient
 from ..model.zeros import ZeroCalibration, replicated_counts
 from ..stats.crossed import CrossedMean, crossed_mean
@@ -178,7 +177,7 @@ def model_selection(
     )
     target = writable(adata, copy)
     main = method.compare(target, resume=resume, key_added=key_added)
-    fit, dropped = main.fit, main.dropped(target)
+    fit, dropped = main.fit, main.dropped()
     write_estimates(target, fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
     checks = [name.removeprefix("ks_") for name in metrics if name != "nll"]
@@ -186,7 +185,7 @@ def model_selection(
         cells: Literal["train", "test"] = "train" if study else "test"
         ppc(target, n_samples=n_samples, checks=checks, split=cells, device=device, rng=seed, key=key_added)
 
-    counts, excess = main.zeros(target)
+    counts, excess = main.zeros()
     gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
     again = method.with_settings(split=keys.split)
     for rival in rivals:
@@ -223,7 +222,7 @@ def model_selection(
         result["groups"] = pd.DataFrame(_within_groups(target, labels, again))
     result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
     target.uns[keys.uns]["model_selection"] = result
-    result["sentence"] = read_verdict(target, key_added).sentence
+    result["sentence"] = verdict(target, key=key_added).sentence
     return target if copy else None
 
 
@@ -273,11 +272,9 @@ def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Compariso
 
 def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
-    device = resolve_device(method.device)
-    nb, data = main.fit.load("nb", device), main.fit.data(target, device)
-    genes = main.fit.genes(target)
+    nb, genes = main.fit.load("nb", main.device), main.fit.genes(target)
     for k in range(n_twins):
-        drawn = replicated_counts(nb, data, seed=method.seed + k)
+        drawn = replicated_counts(nb, main.data, seed=method.seed + k)
         counts = AnnData(drawn, obs=target.obs.copy())
         counts.var_names = target.var_names[genes]
         twin, settings = countable(
@@ -285,11 +282,11 @@ def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> I
             {**method.settings, "layer": None, "mask_var": np.ones(drawn.shape[1], bool), "layers": ()},
         )
         found = method.with_settings(**settings).once().compare(twin)
-        _, excess = found.zeros(twin)
+        _, excess = found.zeros()
         yield {
             "difference": found.difference.mean,
             "se": found.difference.se,
-            "excess_zeros": found.dropped(twin)[found.fit.best_restart("zinb")],
+            "excess_zeros": found.dropped()[found.fit.best_restart("zinb")],
             "zero_share": excess.share,
             "n_genes_with_excess": excess.n_genes(method.alpha / 2),
             "verdict": found.verdict(excess),
@@ -317,7 +314,7 @@ def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterat
         except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
             yield row | {"message": str(error)}
             continue
-        _, excess = found.zeros(cells)
+        _, excess = found.zeros()
         low, high = found.difference.interval(1 - method.alpha)
         yield row | {
             "difference": found.difference.mean,
