@@ -107,7 +107,7 @@ def large_test(fit: Fitted, more: CountData) -> float:
 
     def mean(model: Any) -> float:
         fits = (fit.load(model, device, restart) for restart in restarts)
-        found = (marginal_log_likelihood(one, more, cells, n_samples=25).log_likelihood for one in fits)
+        found = (marginal_log_likelihood(one, more, cells, n_samples=100).log_likelihood for one in fits)
         return float(np.mean([values.mean().item() for values in found]))
 
     return mean("zinb") - mean("nb")
