@@ -20,7 +20,7 @@ import zinbtools
 PACKAGE = Path(zinbtools.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
 
-# Room -> the rooms that it may open. Every room may use the private modules beside it (see HELPERS).
+# Room -> the rooms that it may open. Every room may use the private modules beside it.
 ARROWS: dict[str, set[str]] = {
     "cli": {"study", "tl", "pl", "get", "simulate"},
     "study": {"tl", "pl", "get", "simulate", "datasets"},

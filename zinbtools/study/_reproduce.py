@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
 from .. import datasets, get, simulate, tl
+from .._checkpoints import Checkpoints, Died, fingerprint
 from .._selection import select
 from ._printed import METRICS, ROWS, Row
 
@@ -242,25 +243,27 @@ class _Compare:
             "sentence": verdict.sentence,
         }
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "n_restarts": self.n_restarts, "rng": self.rng}
-
 
 def _kept(folder: Path | None, compare: _Compare, adata: AnnData) -> dict[str, Any]:
     """The comparison, from the folder if it is finished there."""
     if folder is None:
         return compare(adata.copy(), None)
-    identity = compare.identity | {"shape": list(adata.shape), "total": float(adata.X.sum())}
-    file = folder / "finished.json"
-    if file.exists():
-        kept = json.loads(file.read_text())
-        if kept["identity"] == identity:
-            return dict(kept["result"])
-    result = compare(adata.copy(), folder / f"{compare.n_restarts}-restarts")
-    beside = file.with_suffix(".part")
-    beside.write_text(json.dumps({"identity": identity, "result": result}))
-    os.replace(beside, file)
+    counts = csr_matrix(adata.X)
+    arrays = (counts.data, counts.indices, counts.indptr)
+    finished: Checkpoints[dict[str, Any]] = Checkpoints(
+        folder / "finished",
+        {
+            "jobs": "comparison",
+            "data": fingerprint(arrays),
+            "protocol": compare.protocol,
+            "seed": compare.rng,
+        },
+    )
+    key = f"{compare.n_restarts}-restarts"
+    if key not in finished:
+        finished.save(key, compare(adata.copy(), folder / key))
+    result = finished.load(key)
+    assert not isinstance(result, Died)  # what runs in this process cannot have died unseen
     return result
 
 

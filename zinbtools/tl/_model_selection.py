@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal
 
@@ -17,16 +17,14 @@ from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..get import verdict
 from ..jobs import DaskClient
-from ..model.zeros import ZeroCalibration, replicated_counts
-from ..stats.crossed import CrossedMean, crossed_mean
+from ..model.zeros import replicated_counts
 from ..stats.discrepancies import CHECKS
-from ..stats.equivalence import conclude, position
-from ..stats.rank_tests import adjusted, rank_test
-from ..stats.zero_excess import ZeroExcess
+from ..stats.equivalence import conclude
 from ._comparison import Comparison, Method, countable, scratch, settings_of_fit
 from ._marginal import write_estimates
 from ._metrics import Metric, update_metrics
 from ._ppc import ppc
+from ._selection_tables import differences_table, interval, pooled_zeros, tests_table, zeros_table
 from ._setup import check_whole
 
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
@@ -192,14 +190,14 @@ def model_selection(
         gains[rival] = _gains_of_rival(rival, target, again, main)
     has_excess = excess.found(alpha)
     result: dict[str, Any] = {
-        "differences": _differences_table(gains, main),
+        "differences": differences_table(gains, main),
         "by_restart": pd.DataFrame(
             [(name, r, float(d.mean())) for name, rows in gains.items() for r, d in rows.items()],
             columns=["model", "restart", "difference"],
         ),
-        "tests": _tests_table(target, keys, metrics, alpha),
-        "zeros": _zeros_table(counts, excess, target.var_names[fit.genes(target)]),
-        "pooled_zeros": _pooled_zeros(excess, alpha),
+        "tests": tests_table(target.uns[keys.uns]["metrics"], metrics, alpha),
+        "zeros": zeros_table(counts, excess, target.var_names[fit.genes(target)]),
+        "pooled_zeros": pooled_zeros(excess, alpha),
         "params": storable(
             {
                 "n_restarts": n_restarts,
@@ -315,96 +313,10 @@ def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterat
             yield row | {"message": str(error)}
             continue
         _, excess = found.zeros()
-        low, high = found.difference.interval(1 - method.alpha)
         yield row | {
-            "difference": found.difference.mean,
-            "se": found.difference.se,
-            "low": low,
-            "high": high,
+            **interval(found.difference, method.alpha),
             "rope": found.rope,
             "nll": found.nll,
             "zero_share": excess.share,
             "verdict": found.verdict(excess),
         }
-
-
-def _differences_table(gains: Mapping[str, Mapping[int, np.ndarray]], main: Comparison) -> pd.DataFrame:
-    """One row per model that is compared with the NB."""
-    rows = []
-    for name, by_restart in gains.items():
-        found: CrossedMean = crossed_mean(np.stack(list(by_restart.values())))
-        low, high = found.interval(1 - main.method.alpha)
-        rows.append(
-            {
-                "model": name,
-                "difference": found.mean,
-                "se": found.se,
-                "df": found.df,
-                "low": low,
-                "high": high,
-                "sd_cells": found.sd_columns,
-                "sd_restarts": found.sd_rows,
-                "n_cells": found.n_columns,
-                "n_restarts": found.n_rows,
-                "nll": main.nll - found.mean,
-                "rope": main.rope,
-                "position": position(low, high, main.rope),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _tests_table(target: AnnData, keys: Keys, metrics: Sequence[str], alpha: float) -> pd.DataFrame:
-    """The study's comparison over restarts, one row per metric."""
-    table = target.uns[keys.uns]["metrics"]
-    values = {
-        (metric, model): rows["value"].to_numpy()
-        for (metric, model), rows in table.groupby(["metric", "model"], sort=False)
-        if metric in metrics
-    }
-    tests = {metric: rank_test(values[metric, "nb"], values[metric, "zinb"]) for metric in metrics}
-    together = adjusted(tests)
-    rows = []
-    for metric, test in tests.items():
-        better = "nb" if test.pval_first <= alpha else "zinb" if test.pval_second <= alpha else ""
-        rows.append(
-            {
-                "metric": metric,
-                "nb_median": test.first,
-                "zinb_median": test.second,
-                "nb_runs": test.n_first,
-                "zinb_runs": test.n_second,
-                "pval_nb_better": test.pval_first,
-                "pval_zinb_better": test.pval_second,
-                "pval_adj_nb_better": together[metric][0],
-                "pval_adj_zinb_better": together[metric][1],
-                "better": better,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _zeros_table(counts: ZeroCalibration, excess: ZeroExcess, genes: pd.Index) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "gene": genes.to_numpy(),
-            "observed": counts.observed,
-            "expected": counts.expected,
-            "null_mean": excess.null_mean,
-            "null_sd": excess.null_sd,
-            "pval": excess.pval,
-            "pval_adj": excess.pval_adj,
-        }
-    )
-
-
-def _pooled_zeros(excess: ZeroExcess, alpha: float) -> dict[str, Any]:
-    return {
-        "share": excess.share,
-        "null_share": excess.null_share,
-        "null_share_sd": excess.null_share_sd,
-        "pval": excess.pval_pooled,
-        "n_genes": excess.n_genes(alpha / 2),
-        "n_tested": len(excess.pval),
-        "found": excess.found(alpha),
-    }
