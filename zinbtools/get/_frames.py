@@ -277,12 +277,13 @@ def zero_study_df(
         }
     )
     if total or posterior:
-        from ._model import expected_counts, posterior_dropout  # they load torch, the rest does not need it
-    if total:
-        probability = expected_counts(adata, kind="zero", key=key).to_numpy()[zero]
-        frame["log10_total"] = np.log10(np.maximum(probability, SMALLEST))
-    if posterior:
-        frame["posterior_dropout"] = posterior_dropout(adata, key=key).to_numpy()[zero]
+        from ._model import zero_probabilities  # it loads torch, the rest does not need it
+
+        of_zero, of_dropout = (probability.to_numpy()[zero] for probability in zero_probabilities(adata, key))
+        if total:
+            frame["log10_total"] = np.log10(np.maximum(of_zero, SMALLEST))
+        if posterior:
+            frame["posterior_dropout"] = of_dropout
     return frame
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from torch import Tensor
 
 from .._fitted import Fitted, resolve_device
 from .._threads import single_threaded
@@ -114,7 +116,7 @@ def expected_counts(
     """
     if kind not in ("mean", "dropout", "zero"):
         raise ValueError(f"kind must be 'mean', 'dropout' or 'zero', found {kind!r}.")
-    return _block(adata, model, lambda block: getattr(block, kind).numpy(force=True), obs, var, device, key)
+    return next(_blocks(adata, model, [attrgetter(kind)], obs, var, device, key))
 
 
 @single_threaded()
@@ -159,23 +161,29 @@ def posterior_dropout(
     >>> bool((p.to_numpy()[adata.X[:, :5].toarray() > 0] == 0).all())
     True
     """
-
-    def of_zeros(block: Expectation) -> np.ndarray:
-        return (block.posterior_dropout * block.is_zero).numpy(force=True)
-
-    return _block(adata, "zinb", of_zeros, obs, var, device, key)
+    return next(_blocks(adata, "zinb", [_dropout_of_zeros], obs, var, device, key))
 
 
-def _block(
+@single_threaded()
+def zero_probabilities(adata: AnnData, key: str | None) -> Iterator[pd.DataFrame]:
+    """`expected_counts` of kind "zero" and `posterior_dropout` of all entries, from the same draws."""
+    return _blocks(adata, "zinb", [attrgetter("zero"), _dropout_of_zeros], None, None, "auto", key)
+
+
+def _dropout_of_zeros(block: Expectation) -> Tensor:
+    return block.posterior_dropout * block.is_zero
+
+
+def _blocks(
     adata: AnnData,
     model: Literal["nb", "zinb"],
-    values: Callable[[Expectation], np.ndarray],
+    values: Sequence[Callable[[Expectation], Tensor]],
     obs: Sequence[str] | np.ndarray | None,
     var: Sequence[str] | np.ndarray | None,
     device: str,
     key: str | None,
-) -> pd.DataFrame:
-    """Rows and columns of a matrix that is computed from the weights, block of cells by block of cells."""
+) -> Iterator[pd.DataFrame]:
+    """Rows and columns of matrices that are computed from the weights, block of cells by block of cells."""
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     rebuilt = fit.load(model, where)
@@ -183,7 +191,7 @@ def _block(
     rows, columns = _positions(adata.obs_names, obs, "obs"), _positions(adata.var_names, var, "var")
     fitted = genes[columns]
     place_among_fitted = (np.cumsum(genes) - 1)[columns[fitted]]
-    result = np.full((len(rows), len(columns)), np.nan, dtype=np.float32)
+    results = np.full((len(values), len(rows), len(columns)), np.nan, dtype=np.float32)
     for block in expectations(
         rebuilt,
         fit.data(adata, where),
@@ -193,10 +201,10 @@ def _block(
     ):
         cells = block.cells.numpy(force=True)
         here = np.flatnonzero(np.isin(rows, cells))
-        result[np.ix_(here, np.flatnonzero(fitted))] = values(block)[
-            np.ix_(rows[here] - cells[0], place_among_fitted)
-        ]
-    return pd.DataFrame(result, index=adata.obs_names[rows], columns=adata.var_names[columns])
+        into, out_of = np.ix_(here, np.flatnonzero(fitted)), np.ix_(rows[here] - cells[0], place_among_fitted)
+        for result, value in zip(results, values, strict=True):
+            result[into] = value(block).numpy(force=True)[out_of]
+    return (pd.DataFrame(r, adata.obs_names[rows], adata.var_names[columns]) for r in results)
 
 
 def _positions(names: pd.Index, wanted: Sequence[str] | np.ndarray | None, axis: str) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Counts drawn from what the decoder says, and what is expected of them, summed over cells: compiled.
+"""Counts drawn from what the decoder says, and what is expected of them, summed over cells or draws.
 
 B cells, G genes: ``log_mean`` (B, G), ``theta`` (1, G) or (B, G), ``dropout_logit`` (B, G), or (0, 0) for
-the NB. Rows of ``sums``, (6, G): cells, positive counts, ones, total, total of squares, maximum.
+the NB. Rows of ``sums``, (6, G), unless said: cells, positive counts, ones, total, total of squares, maximum.
 """
 
 from __future__ import annotations
@@ -155,3 +155,26 @@ def add_expected(
         sums[ONES, g] += part[1, g]
         sums[TOTAL, g] += part[2, g]
         sums[SQUARES, g] += part[3, g]
+
+
+@compiled
+def add_expectations(
+    log_mean: np.ndarray, theta: np.ndarray, dropout_logit: np.ndarray, sums: np.ndarray
+) -> None:
+    """Add NB mean, dropout probability, P(0) and P(dropout | 0) of each entry to ``sums``, (4, B, G)."""
+    wide_vectors()
+    n_cells, n_genes = log_mean.shape
+    for b in range(n_cells):
+        by_gene = theta[b if len(theta) > 1 else 0]
+        for g in range(n_genes):
+            mean, dispersion = exp(log_mean[b, g]), f32(by_gene[g])
+            exponent = -dispersion * log1p(mean / dispersion)
+            zero = exp(exponent)
+            sums[0, b, g] += mean
+            if dropout_logit.size > 0:
+                logit = dropout_logit[b, g]
+                lost = f32(1) / (f32(1) + exp(-logit))
+                zero = lost + (f32(1) - lost) * zero
+                sums[1, b, g] += lost
+                sums[3, b, g] += f32(1) / (f32(1) + exp(exponent - logit))
+            sums[2, b, g] += zero

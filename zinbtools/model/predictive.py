@@ -27,6 +27,7 @@ from .draw_kernels import (
     SQUARES,
     TOTAL,
     add_counts,
+    add_expectations,
     add_expected,
     log_means,
 )
@@ -88,22 +89,14 @@ def expectations(
         batch = data.batch(block)
         streams = Streams([_block_seed(seed, number)], data.device)
         posterior = model.encode(batch)
-        sums: list[Tensor] = []
+        sums = np.zeros((4, len(batch), data.n_genes), dtype=np.float32)
+        log_theta = 0.0
         for _ in range(n_draws):
-            parameters = model.draw_parameters(posterior, batch, streams)
-            counts = parameters.distribution()
-            nothing = torch.zeros_like(parameters.log_mean)
-            terms = [
-                parameters.log_mean.exp(),
-                nothing if parameters.dropout_logit is None else parameters.dropout_logit.sigmoid(),
-                counts.zero_prob,
-                counts.posterior_dropout if isinstance(counts, ZeroInflatedNegativeBinomial) else nothing,
-                parameters.log_theta,
-            ]
-            sums = [a + b for a, b in zip(sums, terms, strict=True)] if sums else terms
-        yield Expectation(
-            block, batch.log1p == 0, posterior.z.mean[0], *(total[0] / n_draws for total in sums)
-        )
+            log_mean, theta, logit = _as_arrays(model, *model.draw(posterior, batch, streams), batch)
+            add_expectations(log_mean, theta, logit, sums)
+            log_theta += np.log(theta)
+        averages = (torch.as_tensor(of_draws / n_draws).to(batch.log1p) for of_draws in [*sums, log_theta])
+        yield Expectation(block, batch.log1p == 0, posterior.z.mean[0], *averages)
 
 
 class Draw(NamedTuple):
