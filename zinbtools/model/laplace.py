@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .data import Batch
+from .data import Batch, CountData
 from .layers import NORM_EPS, Block
 from .likelihood import log_likelihood
 from .vae import CountParameters, CountVAE, Gaussian
@@ -30,39 +30,59 @@ class Mode(NamedTuple):
 
 @torch.no_grad()
 def posterior_mode(
-    model: CountVAE, batch: Batch, prior: Gaussian, start: Tensor, log_joint: Callable[[Tensor], Tensor]
+    model: CountVAE,
+    data: CountData,
+    cells: Tensor,
+    prior: Gaussian,
+    start: Tensor,
+    log_joint: Callable[[Tensor, Tensor], Tensor],
 ) -> Mode:
     """Climb to the mode of each cell's posterior.
 
     A step solves ``information step = gradient``; one that leads down is cut to a third, up to six times.
+    Cells that have arrived are left alone.
 
     Parameters
     ----------
-    model, batch
-        One replicate in evaluation mode, and B cells; in single precision, as steps need not be exact.
+    model
+        One replicate in evaluation mode; in single precision, as steps need not be exact.
+    data, cells
+        B cells, by index.
     prior
         Of the state: z and, where it is latent, the log library size; (B, D).
     start
         The state to start from, (B, D), float64.
     log_joint
-        The log density of counts and state, (B,).
+        The log density of counts and state, (M,), of the states, (M, D), of those cells whose places among
+        the B are given, (M,).
     """
-    state, value = start, log_joint(start)
+    climbing = torch.arange(len(cells), device=cells.device)
+    state, value = start.clone(), log_joint(start, climbing)
+    information = torch.empty(*start.shape, start.shape[1], dtype=start.dtype, device=start.device)
+
+    def slopes() -> tuple[Tensor, Tensor]:
+        batch = data.batch(cells[climbing])
+        return _slopes(model, batch, Gaussian(*(part[climbing] for part in prior)), state[climbing])
+
     for _ in range(_MAX_STEPS):
-        gradient, information = _slopes(model, batch, prior, state)
-        step = torch.linalg.solve(information, gradient)
-        climbing = (gradient * step).sum(-1) > 2 * _ENOUGH
-        if not climbing.any():
-            return Mode(state, information)
+        gradient, information[climbing] = slopes()
+        step = torch.linalg.solve(information[climbing], gradient)
+        promising = (gradient * step).sum(-1) > 2 * _ENOUGH
+        trying, step, moved = climbing[promising], step[promising], []
         for _ in range(_MAX_CUTS):
-            tried = log_joint(state + step)
-            better = climbing & (tried > value)
-            state = torch.where(better[:, None], state + step, state)
-            value = torch.where(better, tried, value)
-            climbing, step = climbing & ~better, step / 3
-            if not climbing.any():
+            if not len(trying):
                 break
-    return Mode(state, _slopes(model, batch, prior, state)[1])
+            tried = state[trying] + step
+            found = log_joint(tried, trying)
+            better = found > value[trying]
+            moved.append(trying[better])
+            state[moved[-1]], value[moved[-1]] = tried[better], found[better]
+            trying, step = trying[~better], step[~better] / 3
+        if not any(map(len, moved)):
+            return Mode(state, information)
+        climbing = torch.cat(moved).sort().values
+    information[climbing] = slopes()[1]
+    return Mode(state, information)
 
 
 def _slopes(model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..stats.importance import LogMean, log_mean
-from .data import CountData
+from .data import Batch, CountData
 from .evaluation_kernel import log_likelihoods, scratch
 from .laplace import posterior_mode
 from .layers import Streams
@@ -172,23 +172,27 @@ class _Target:
         states = proposal.draw(streams)
         return (self.log_joint(states) - proposal.log_density(states)).numpy(force=True)
 
-    def log_joint(self, states: Tensor) -> Tensor:
-        """(B,)."""
+    def log_joint(self, states: Tensor, among: Tensor | None = None) -> Tensor:
+        """Of a state for each cell, (B,), or for each of those at the given places, (M,)."""
+        cells, batch, (prior_mean, prior_variance) = self.cells, self._batch, self.prior
+        if among is not None and len(among) < len(cells):
+            cells, prior_mean, prior_variance = cells[among], prior_mean[among], prior_variance[among]
+            batch = self._data.batch(cells, torch.float64)
         n_latent = self._model.config.n_latent
         z = states[None, :, :n_latent]
         has_library = self._model.library_encoder is not None
-        library = states[None, :, n_latent:] if has_library else self._batch.log_library.view(1, -1, 1)
-        deviance = (states - self.prior.mean).square() / self.prior.variance
-        log_prior = -0.5 * (deviance + self.prior.variance.log() + _LOG_2PI).sum(-1)
+        library = states[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
+        deviance = (states - prior_mean).square() / prior_variance
+        log_prior = -0.5 * (deviance + prior_variance.log() + _LOG_2PI).sum(-1)
         if self._data.device.type == "cuda":
-            return log_likelihood(self._batch, *self._model.decode(z, library, self._batch))[0] + log_prior
-        return self._compiled(z, library) + log_prior
+            return log_likelihood(batch, *self._model.decode(z, library, batch))[0] + log_prior
+        return self._compiled(cells, batch, z, library) + log_prior
 
-    def _compiled(self, z: Tensor, library: Tensor) -> Tensor:
+    def _compiled(self, cells: Tensor, batch: Batch, z: Tensor, library: Tensor) -> Tensor:
         """Log likelihood of each cell by the compiled kernel."""
-        model, group = self._model, self._batch.group
-        rows, places = self._data.rows(self.cells)
-        hidden = model.decode_hidden(z, self._batch)
+        model, group = self._model, batch.group
+        rows, places = self._data.rows(cells)
+        hidden = model.decode_hidden(z, batch)
         log_scale = model.scale(hidden)[0]
         logit = log_scale[:0] if model.dropout is None else model.dropout(hidden)[0]
         if model.dispersion is not None:
@@ -211,8 +215,7 @@ class _Target:
 
 def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
     """Around the modes of the posteriors; see `marginal_log_likelihood`."""
-    prior = target.prior
-    mode = posterior_mode(model, data.batch(target.cells), prior, target.mean, target.log_joint)
+    mode = posterior_mode(model, data, target.cells, target.prior, target.mean, target.log_joint)
     factor = _WIDENING * torch.linalg.cholesky(torch.linalg.inv(mode.information))
     return _Mixture(
         torch.stack([mode.state, target.mean]),
