@@ -120,13 +120,13 @@ def test_the_mode_is_one(likelihood, config):
     target = _Target(copy.deepcopy(model).double(), counts, everyone)
     with torch.no_grad():
         mode = posterior_mode(model, counts, everyone, target.prior, target.mean, target.log_joint)
-        top, start = target.log_joint(mode.state), target.log_joint(target.mean)
+        top, start = target.log_joint(mode.state, everyone), target.log_joint(target.mean, everyone)
         assert (top >= start).all()
         assert (top > start).double().mean() > 0.9
         generator = torch.Generator().manual_seed(0)
         higher = torch.zeros(len(top), dtype=torch.bool)
         for _ in range(30):
             near = mode.state + 0.1 * torch.randn(top.shape + (4,), generator=generator, dtype=torch.float64)
-            higher |= target.log_joint(near) > top + 0.1
+            higher |= target.log_joint(near, everyone) > top + 0.1
     assert higher.double().mean() < 0.05
     assert (torch.linalg.eigvalsh(mode.information) > 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ PROPOSALS = get_args(Proposal)
 
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
+_ROWS, _ENTRIES = 1024, 2**18  # of a product, and of its result, at most
 
 
 class MarginalLikelihood(NamedTuple):
@@ -111,7 +113,7 @@ def _of_replicate(
     for chunk in data.ahead(cells.split(batch_size)):
         target = _Target(precise, data, chunk)
         draws = _proposal(target, model, data) if proposal == "laplace" else target.encoded
-        weights = np.stack([target.log_weight(draws, streams) for _ in range(n_samples)])
+        weights = target.log_weights(draws, streams, n_samples)
         estimates.append(log_mean(weights))
         for n in curve:
             curve[n] += log_mean(weights[:n]).value.sum() / len(cells)
@@ -128,21 +130,19 @@ class _Mixture:
         log_volume = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * means.shape[-1] * _LOG_2PI
         self._log_constant = self._shares.log()[:, None] - log_volume
 
-    def draw(self, streams: Streams) -> Tensor:
-        """A draw for each cell, (B, D)."""
+    def draw(self, n_draws: int, streams: Streams) -> Tensor:
+        """K draws for each cell, (K, B, D)."""
         n_cells, n_dimensions = self._means.shape[1:]
-        (noise,) = streams.normal(n_cells, n_dimensions, 1, like=self._means)
-        states = self._means + (self._factors @ noise).squeeze(-1)
-        if len(states) == 1:
-            return states[0]
-        (chance,) = streams.uniform(n_cells, bound=0.5, like=self._means)
+        (noise,) = streams.normal(n_draws, n_cells, n_dimensions, like=self._means)
+        (chance,) = streams.uniform(n_draws, n_cells, bound=0.5, like=self._means)
         chosen = torch.bucketize(chance + 0.5, self._shares.cumsum(0)[:-1])
-        return states[chosen, torch.arange(n_cells, device=states.device)]
+        cell = torch.arange(n_cells, device=chosen.device)
+        return self._means[chosen, cell] + (self._factors[chosen, cell] @ noise[..., None]).squeeze(-1)
 
     def log_density(self, states: Tensor) -> Tensor:
-        """Of a state for each cell, (B,)."""
-        distance = (self._whitening @ (states - self._means).unsqueeze(-1)).squeeze(-1)
-        return (self._log_constant - 0.5 * distance.square().sum(-1)).logsumexp(0)
+        """Of K states for each cell, (K, B)."""
+        distance = (self._whitening @ (states[:, None] - self._means).unsqueeze(-1)).squeeze(-1)
+        return (self._log_constant - 0.5 * distance.square().sum(-1)).logsumexp(1)
 
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -167,26 +167,52 @@ class _Target:
         self.mean, self.factor = mean, torch.diag_embed(variance.sqrt())
         self.encoded = _Mixture(mean[None], self.factor[None], [1.0])
 
-    def log_weight(self, proposal: _Mixture, streams: Streams) -> np.ndarray:
-        """Log weight of a draw for each cell, (B,)."""
-        states = proposal.draw(streams)
-        return (self.log_joint(states) - proposal.log_density(states)).numpy(force=True)
+    def log_weights(self, proposal: _Mixture, streams: Streams, n_draws: int) -> np.ndarray:
+        """Log weights of draws for each cell, (K, B)."""
+        n_cells, at_once = len(self.cells), self._draws_at_once
+        everyone = torch.arange(n_cells, device=self.cells.device).repeat(at_once)
+        weights = np.empty((n_draws, n_cells))
+        for start in range(0, n_draws, at_once):
+            k = min(at_once, n_draws - start)
+            states = proposal.draw(k, streams)
+            joint = self.log_joint(states.flatten(0, 1), everyone[: k * n_cells]).view(k, n_cells)
+            weights[start : start + k] = (joint - proposal.log_density(states)).numpy(force=True)
+        return weights
 
-    def log_joint(self, states: Tensor, among: Tensor | None = None) -> Tensor:
-        """Of a state for each cell, (B,), or for each of those at the given places, (M,)."""
-        cells, batch, (prior_mean, prior_variance) = self.cells, self._batch, self.prior
-        if among is not None and len(among) < len(cells):
-            cells, prior_mean, prior_variance = cells[among], prior_mean[among], prior_variance[among]
-            batch = self._data.batch(cells, torch.float64)
+    @property
+    def _draws_at_once(self) -> int:
+        """So many that a product is large, and its result not too large for the cache."""
+        if self._data.device.type == "cuda":
+            return 1
+        return max(1, min(_ROWS, _ENTRIES // self._data.n_genes) // len(self.cells))
+
+    def log_joint(self, states: Tensor, among: Tensor) -> Tensor:
+        """Of states of the cells at the given places, which may occur more than once; (M,)."""
+        cells, batch = self.cells[among], self._among(among)
         n_latent = self._model.config.n_latent
         z = states[None, :, :n_latent]
         has_library = self._model.library_encoder is not None
         library = states[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
+        prior_mean, prior_variance = (moment[among] for moment in self.prior)
         deviance = (states - prior_mean).square() / prior_variance
         log_prior = -0.5 * (deviance + prior_variance.log() + _LOG_2PI).sum(-1)
         if self._data.device.type == "cuda":
             return log_likelihood(batch, *self._model.decode(z, library, batch))[0] + log_prior
         return self._compiled(cells, batch, z, library) + log_prior
+
+    def _among(self, places: Tensor) -> Batch:
+        """The cells at these places: without their counts where the kernel has them from the data."""
+        if self._data.device.type == "cuda":
+            return self._data.batch(self.cells[places], torch.float64)
+        whole, nothing = self._batch, self._batch.counts[:0]
+        return replace(
+            whole,
+            **dict.fromkeys(("counts", "genes", "positions", "log1p"), nothing),
+            **{
+                name: getattr(whole, name)[places]
+                for name in ("constant", "group", "covariates", "log_library")
+            },
+        )
 
     def _compiled(self, cells: Tensor, batch: Batch, z: Tensor, library: Tensor) -> Tensor:
         """Log likelihood of each cell by the compiled kernel."""
