@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/selection.py --data FOLDER --out records.jsonl --write docs/verdict_calibration.md``
 
-Five families of data, eight seeds each, once without zero inflation and once with dropout of 8 % in every
+Five families of data, eight seeds each by default, once without zero inflation and once with dropout of 8 % in every
 gene whose mean is above 1. More cells of the same kind, which nothing was fitted to, say what a large test
 set gives.
 Finished records are kept in ``--out``; ``--part 0/2`` does every second one of the others.
@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -30,7 +30,6 @@ from zinbtools.model.data import CountData
 from zinbtools.model.marginal import marginal_log_likelihood
 from zinbtools.stats.equivalence import VERDICTS
 
-SEEDS = range(8)
 DROPOUT = (0.0, 0.08)
 N_MORE = 2500  # cells of the large test set
 DENSE, SPARSE = (0, 1.7, 200), (-1.3, 1, 300)  # log10 of the smallest and largest mean, genes
@@ -67,7 +66,9 @@ FAMILIES = {
 }
 
 
-def record(family: str, seed: int, dropout: float, data: Path) -> dict[str, Any]:
+def record(
+    family: str, seed: int, dropout: float, data: Path, n_restarts: int | Literal["auto"]
+) -> dict[str, Any]:
     """The comparison on one data set, and what more cells say of the same fits."""
     base, n_cells = FAMILIES[family](seed, data)
     if dropout:
@@ -79,7 +80,7 @@ def record(family: str, seed: int, dropout: float, data: Path) -> dict[str, Any]
     counts = counts[np.asarray(counts.sum(axis=1)).ravel() > 0]
     adata, more = ad.AnnData(counts[:n_cells].copy()), CountData(counts[n_cells:])
     start = process_time()
-    tl.model_selection(adata, n_restarts="auto", metrics=["nll"], layers=(), progress=False, rng=seed)
+    tl.model_selection(adata, n_restarts=n_restarts, metrics=["nll"], layers=(), progress=False, rng=seed)
     seconds = process_time() - start
     found = adata.uns["zinbtools"]["model_selection"]
     row = found["differences"].iloc[0]
@@ -154,6 +155,12 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with pbmc4k_hvg2000.h5ad")
     parser.add_argument("--out", type=Path, required=True, help="records, one JSON a line")
+    parser.add_argument(
+        "--seeds", type=int, nargs=2, default=(0, 8), help="from, and up to without (default: 0 8)"
+    )
+    parser.add_argument(
+        "--restarts", type=int, help="pairs of fits (default: as many as n_restarts='auto' makes)"
+    )
     parser.add_argument("--part", default="0/1", help="which of how many parts of the work (default: 0/1)")
     parser.add_argument("--write", type=Path, help="page to write from all records")
     arguments = parser.parse_args()
@@ -162,9 +169,11 @@ def main() -> None:
     kept = [json.loads(line) for line in arguments.out.read_text().splitlines()]
     done = {(r["family"], r["seed"], r["dropout"]) for r in kept}
     part, parts = map(int, arguments.part.split("/"))
-    jobs = [(f, s, p) for s in SEEDS for f in FAMILIES for p in DROPOUT if (f, s, p) not in done]
+    jobs = [
+        (f, s, p) for s in range(*arguments.seeds) for f in FAMILIES for p in DROPOUT if (f, s, p) not in done
+    ]
     for job in jobs[part::parts]:
-        kept.append(record(*job, arguments.data))
+        kept.append(record(*job, arguments.data, arguments.restarts or "auto"))
         with arguments.out.open("a") as file:
             file.write(json.dumps(kept[-1]) + "\n")
     if arguments.write:
