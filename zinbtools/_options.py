@@ -138,6 +138,13 @@ def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
         "--restarts", type=_positive, default=100, metavar="N", help="fits per model (default: 100)"
     )
     table.add_argument(
+        "--max-evals",
+        type=_whole,
+        default=100,
+        metavar="N",
+        help="settings to try for each model under protocol blog2019; 0: the defaults (default: 100)",
+    )
+    table.add_argument(
         "--protocol", action="append", metavar="NAME", help="blog2019 or default; both, if not given"
     )
     table.add_argument(
@@ -177,11 +184,15 @@ def _add_run_options(run: argparse._ArgumentGroup) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, found {text!r}")
+def _whole(text: str, smallest: int = 0) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if number < smallest:
+        raise argparse.ArgumentTypeError(f"must be a whole number of {smallest} or more, found {text!r}")
     return number
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _positive_or_auto(text: str) -> int | str:

@@ -122,6 +122,7 @@ def reproduce(arguments: Namespace, *, command: str) -> None:
         found = study.reproduce(
             arguments.table,
             n_restarts=arguments.restarts,
+            max_evals=arguments.max_evals,
             protocols=arguments.protocol or ("blog2019", "default"),
             names=arguments.dataset,
             params=arguments.params,

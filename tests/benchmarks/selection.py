@@ -2,9 +2,9 @@
 
 ``python tests/benchmarks/selection.py --data FOLDER --out records.jsonl --write docs/verdict_calibration.md``
 
-Five families of data, eight seeds each by default, once without zero inflation and once with dropout of 8 % in every
-gene whose mean is above 1. More cells of the same kind, which nothing was fitted to, say what a large test
-set gives.
+Five families of data, eight seeds each by default, once without zero inflation and once with dropout of 8 %
+in every gene whose mean is above 1. More cells of the same kind, which nothing was fitted to, say what a
+large test set gives.
 Finished records are kept in ``--out``; ``--part 0/2`` does every second one of the others.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,6 +22,26 @@ def test_rank_test_is_the_study_s() -> None:
     assert found.pval_second == stats.mannwhitneyu(first, second, alternative="greater").pvalue
     assert (found.n_first, found.n_second) == (30, 40)
     assert found.first == np.median(first)
+
+
+@pytest.mark.parametrize(("n_first", "n_second"), [(3, 3), (4, 7), (8, 8)])
+def test_rank_test_of_few_runs_is_exact(n_first: int, n_second: int) -> None:
+    rng = np.random.default_rng(n_first)
+    first, second = rng.normal(size=n_first), rng.normal(0.7, size=n_second)
+    found = rank_test(first, second)
+    for pval, side in ((found.pval_first, "less"), (found.pval_second, "greater")):
+        exact = stats.mannwhitneyu(first, second, alternative=side, method="exact").pvalue
+        assert pval == pytest.approx(exact, rel=1e-12)
+
+
+def test_rank_test_of_few_runs_holds_its_level_with_ties() -> None:
+    """Of all 20 ways to put tied numbers into two samples of three."""
+    numbers = np.array([1.0, 1.0, 2.0, 2.0, 2.0, 3.0])
+    pvals = [
+        rank_test(numbers[list(own)], np.delete(numbers, own)).pval_first for own in combinations(range(6), 3)
+    ]
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert np.mean(np.array(pvals) <= level + 1e-12) <= level
 
 
 def test_rank_test_leaves_out_what_is_not_known() -> None:

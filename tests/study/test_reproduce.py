@@ -38,19 +38,24 @@ def test_printed_figures_are_those_of_the_transcription(shared_data: Path) -> No
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Few cells, few epochs; a list of the comparisons that were made."""
     made: list[Any] = []
-    whole, simulate = tl.model_selection, _reproduce.simulate.zisynth
+    whole, search, simulate = tl.model_selection, tl.tune, _reproduce.simulate.zisynth
 
     def short(adata: AnnData, **settings: Any) -> None:
         made.append(settings)
         whole(adata, **settings, max_epochs=2, n_samples=5, n_null=5)
 
+    def short_search(adata: AnnData, **settings: Any) -> None:
+        made.append({"search": settings})
+        search(adata, **settings, max_epochs=2, n_samples=5)
+
     monkeypatch.setattr(_reproduce.tl, "model_selection", short)
+    monkeypatch.setattr(_reproduce.tl, "tune", short_search)
     monkeypatch.setattr(_reproduce.simulate, "zisynth", lambda **given: simulate(n_obs=200, **given))
     return made
 
 
 def test_rows_stand_beside_the_printed_ones(quick: list[Any]) -> None:
-    found = reproduce(1, n_restarts=3, names=["0", "10"], progress=False)
+    found = reproduce(1, n_restarts=3, max_evals=0, names=["0", "10"], progress=False)
     assert [settings["protocol"] for settings in quick] == ["blog2019", "default"] * 2
     table = found.table
     assert len(table) == 2 * 2 * 4
@@ -62,6 +67,19 @@ def test_rows_stand_beside_the_printed_ones(quick: list[Any]) -> None:
     assert np.isfinite(found.data["mean_dropout"]).all()
     for words in ("protocol blog2019", "protocol default", "ZISynth lambda=10"):
         assert words in str(found)
+
+
+def test_the_study_searched_for_settings_first(quick: list[Any], tmp_path: Path) -> None:
+    names: dict[str, Any] = {"names": ["1"], "resume": tmp_path, "progress": False}
+    found = reproduce(1, n_restarts=2, max_evals=2, **names)
+    search, tuned, default = quick
+    assert (search["search"]["space"], search["search"]["shared"]) == ("blog2019", False)
+    assert (tuned["config"], tuned["split"]) == ("tuned", (0.8, 0.0, 0.2))
+    assert "config" not in default
+    assert np.isfinite(found.table[["nb", "zinb"]]).all(axis=None)
+    again = reproduce(1, n_restarts=2, max_evals=2, **names)
+    assert len(quick) == 3
+    assert found.table.to_csv() == again.table.to_csv()
 
 
 def test_what_is_finished_is_not_done_again(quick: list[Any], tmp_path: Path) -> None:
@@ -94,7 +112,12 @@ def test_data_sets_that_are_not_there_are_named(quick: list[Any], shared_data: P
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((4, {}), "1, 2 or 3"), ((1, {"names": ["7"]}), "'7'"), ((1, {"protocols": ["old"]}), "'old'")],
+    [
+        ((4, {}), "1, 2 or 3"),
+        ((1, {"max_evals": -1}), "max_evals"),
+        ((1, {"names": ["7"]}), "'7'"),
+        ((1, {"protocols": ["old"]}), "'old'"),
+    ],
 )
 def test_what_there_is_not(arguments: tuple[Any, dict[str, Any]], message: str) -> None:
     table, settings = arguments
