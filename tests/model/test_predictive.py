@@ -72,6 +72,22 @@ def test_draws_have_their_distribution(mean: float, theta: float, logit: float |
     assert stats.chi2.sf(chi_square, max(cells.shape[1] - 1, 1)) > 1e-4
 
 
+@pytest.mark.parametrize(("mean", "theta"), PAIRS)
+@pytest.mark.parametrize("logit", [None, -30.0, -0.7, 12.0])
+def test_expectations_are_the_distributions(mean: float, theta: float, logit: float | None) -> None:
+    """Two draws of the same entry add up: mean, dropout, P(0) and P(dropout | 0)."""
+    sums = np.zeros((4, 1, 3), dtype=np.float32)
+    for _ in range(2):
+        kernels.add_expectations(*parameters(mean, theta, logit, 3), sums)
+    pi = 0.0 if logit is None else 1 / (1 + np.exp(-logit))
+    log_zero = -theta * np.log1p(mean / theta)
+    zero = pi + (1 - pi) * np.exp(log_zero)
+    # where dropout and an ordinary zero are both next to impossible, one may still be far likelier
+    lost = 0.0 if logit is None else 1 / (1 + np.exp(np.clip(log_zero - logit, -700, 700)))
+    expected = 2 * np.array([mean, pi, zero, lost])
+    np.testing.assert_allclose(sums[:, 0], np.tile(expected, (3, 1)).T, rtol=2e-5, atol=1e-30)
+
+
 def test_sums_are_those_of_the_counts() -> None:
     sums = drawn(2.0, 0.5)
     x = sums[kernels.TOTAL]
