@@ -34,6 +34,13 @@ def test_k_where_it_cannot_be_told():
     assert pareto_k(np.r_[np.zeros(99), 800.0] + rng.normal(size=100)) == np.inf
 
 
+@pytest.mark.filterwarnings("error")
+def test_k_of_weights_that_all_but_vanish():
+    """The threshold is 0 beside the largest weight, and the exceedances next to it are subnormal."""
+    log_weights = np.r_[np.zeros(80), np.linspace(700, 760, 19), 1445.0]
+    assert pareto_k(log_weights) == np.inf
+
+
 def test_exact_values():
     estimate = log_mean(np.log([[1.0], [2.0], [3.0]]))
     assert estimate.value == pytest.approx(np.log(2))

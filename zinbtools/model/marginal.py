@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..stats.importance import LogMean, log_mean
+from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
 from .evaluation_kernel import log_likelihoods, scratch
 from .laplace import posterior_mode
@@ -116,7 +116,7 @@ def _of_replicate(
         weights = target.log_weights(draws, streams, n_samples)
         estimates.append(log_mean(weights))
         for n in curve:
-            curve[n] += log_mean(weights[:n]).value.sum() / len(cells)
+            curve[n] += log_mean_alone(weights[:n]).sum() / len(cells)
     return LogMean(*(np.concatenate(values) for values in zip(*estimates, strict=True))), curve
 
 

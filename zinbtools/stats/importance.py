@@ -70,6 +70,11 @@ def log_mean(log_weights: Floats) -> LogMean:
     )
 
 
+def log_mean_alone(log_weights: Floats) -> Floats:
+    """Log of the mean weight, (K, ...) to (...), without diagnostics."""
+    return _normalised(log_weights)[1] - np.log(len(log_weights))
+
+
 def error_of_mean(standard_error: Floats) -> Floats:
     """Error of a mean over cells, from the standard errors of their logs of means, (..., n_cells).
 
@@ -110,7 +115,7 @@ def _generalised_pareto_shape(x: Floats) -> Floats:
     n = len(x)
     n_grid = 30 + int(np.sqrt(n))
     grid = 1 - np.sqrt(n_grid / (np.arange(1, n_grid + 1) - 0.5))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         b = np.multiply.outer(grid, 1 / (3 * x[int(n / 4 + 0.5) - 1])) + 1 / x[-1]
         shape = np.stack([np.log1p(-each * x).mean(0) for each in b])
         shares, _ = _normalised(n * (np.log(-b / shape) - shape - 1))
