@@ -82,6 +82,17 @@ def test_the_mode_of_its_own_posterior_serves_a_cell_better_than_the_encoder(dat
     assert (own.pareto_k < 0.7).double().mean() > (encoded.pareto_k < 0.7).double().mean()
 
 
+def test_where_the_curvature_is_no_number_the_encoder_serves(data, cells, config):
+    """An inverse dispersion that single precision cannot hold: the counts are Poisson."""
+    model = CountVAE("nb", Shape(data.n_genes), config).eval()
+    model.log_theta.data[:] = 100.0
+    found, expected = (
+        marginal_log_likelihood(model, data, cells.stop, n_samples=4000, proposal=proposal).log_likelihood
+        for proposal in PROPOSALS
+    )
+    np.testing.assert_allclose(found, expected, atol=0.5)
+
+
 def test_by_draws_ends_with_all_of_them(data, cells, config):
     model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0, 1], order_seed=0).model
     for n, doublings in ((1, [1]), (2, [1, 2]), (20, [1, 2, 4, 8, 16, 20])):

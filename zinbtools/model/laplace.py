@@ -66,7 +66,7 @@ def posterior_mode(
 
     for _ in range(_MAX_STEPS):
         gradient, information[climbing] = slopes()
-        step = torch.linalg.solve(information[climbing], gradient)
+        step, _ = torch.linalg.solve_ex(information[climbing], gradient)  # what is singular goes nowhere
         promising = (gradient * step).sum(-1) > 2 * _ENOUGH
         trying, step, moved = climbing[promising], step[promising], []
         for _ in range(_MAX_CUTS):

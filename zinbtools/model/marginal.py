@@ -242,9 +242,13 @@ class _Target:
 def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
     """Around the modes of the posteriors; see `marginal_log_likelihood`."""
     mode = posterior_mode(model, data, target.cells, target.prior, target.mean, target.log_joint)
-    factor = _WIDENING * torch.linalg.cholesky(torch.linalg.inv(mode.information))
+    covariance, _ = torch.linalg.inv_ex(mode.information)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    # where a model is so poor that its curvature is no number, or has no width, the encoder's will have to do
+    bad = (failed != 0) | ~factor.isfinite().all(-1).all(-1)
+    factor = torch.where(bad[:, None, None], target.factor, _WIDENING * factor)
     return _Mixture(
-        torch.stack([mode.state, target.mean]),
+        torch.stack([torch.where(bad[:, None], target.mean, mode.state), target.mean]),
         torch.stack([factor, target.factor]),
         [1 - _DEFENSIVE, _DEFENSIVE],
     )
