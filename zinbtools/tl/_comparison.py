@@ -222,10 +222,10 @@ def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
     }
 
 
-def scratch(adata: AnnData, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:
+def scratch(adata: AnnData, settings: Mapping[str, Any], keys: Keys) -> tuple[AnnData, dict[str, Any]]:
     """The counts alone, to be fitted without a trace in ``adata``, and the settings for this."""
     genes = read_mask(adata, settings.get("mask_var"))
-    counts = AnnData(read_matrix(adata, settings.get("layer")), obs=adata.obs.copy())
+    counts = _bare(read_matrix(adata, settings.get("layer")), adata, keys)
     counts.var_names = adata.var_names
     return counts, {**settings, "layer": None, "mask_var": genes, "layers": ()}
 
@@ -242,10 +242,17 @@ def twin(
     adata: AnnData, fit: Fitted, nb: CountVAE, data: CountData, settings: Mapping[str, Any], seed: int
 ) -> tuple[AnnData, dict[str, Any]]:
     """Counts that the NB has drawn for the cells and genes of the fit, and settings to fit them with."""
-    counts = AnnData(replicated_counts(nb, data, seed=seed), obs=adata.obs.copy())
+    counts = _bare(replicated_counts(nb, data, seed=seed), adata, fit.keys)
     counts.var_names = adata.var_names[fit.genes(adata)]
     everything = np.ones(counts.n_vars, dtype=bool)
     return countable(counts, {**settings, "layer": None, "mask_var": everything, "layers": ()})
+
+
+def _bare(matrix: Any, adata: AnnData, keys: Keys) -> AnnData:
+    """Counts with what a fit of them may ask for: columns of ``obs``, and the settings that were tuned."""
+    results = adata.uns.get(keys.uns, {})
+    uns = {Keys().uns: {"tuning": results["tuning"]}} if "tuning" in results else {}
+    return AnnData(matrix, obs=adata.obs.copy(), uns=uns)
 
 
 def part(counts: AnnData, members: ArrayLike, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:

@@ -215,7 +215,7 @@ def model_selection(
         result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
         has_excess &= pval <= max(alpha, 1 / (1 + n_bootstrap))
     if labels is not None:
-        result["groups"] = pd.DataFrame(_within_groups(target, labels, again))
+        result["groups"] = pd.DataFrame(_within_groups(target, labels, again, keys))
     result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
     target.uns[keys.uns]["model_selection"] = result
     result["sentence"] = verdict(target, key=key_added).sentence
@@ -254,8 +254,8 @@ def _checked(
 
 def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Comparison) -> dict[int, np.ndarray]:
     """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
-    counts, settings = scratch(target, method.settings)
-    fitted = method.with_settings(**settings, **RIVALS[rival], models=("nb",))
+    counts, settings = scratch(target, method.settings, main.fit.keys)
+    fitted = method.with_settings(**{**settings, **RIVALS[rival], "models": ("nb",)})
     n_restarts = len(main.fit.weights["nb"]["scale.bias"])
     fit, estimates = fitted.fit_and_evaluate(counts, n_restarts)
     restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
@@ -282,9 +282,11 @@ def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> I
         }
 
 
-def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterator[dict[str, Any]]:
+def _within_groups(
+    target: AnnData, labels: pd.Series, method: Method, keys: Keys
+) -> Iterator[dict[str, Any]]:
     """The comparison within each group; why not, where a group cannot be fitted."""
-    counts, settings = scratch(target, method.settings)
+    counts, settings = scratch(target, method.settings, keys)
     for group, members in labels.groupby(labels, observed=True).indices.items():
         cells, of_group = part(counts, members, settings)
         row: dict[str, Any] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import check_anndata, checked_column, storable, writable
+from .._anndata import check_anndata, checked_column, read_counts, storable, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, seed_sequence
 from .._threads import single_threaded
@@ -86,7 +86,8 @@ def zi_replication(
     KeyError
         If there is no fit, or no such column.
     ValueError
-        If the NB was not fitted, numbers are out of range, or fewer than two parts have 100 cells.
+        If the NB was not fitted, numbers are out of range, the counts cannot be used, or fewer than two parts
+        have 100 cells.
 
     Examples
     --------
@@ -104,6 +105,7 @@ def zi_replication(
     fit = Fitted.read(adata, key)
     check_nb(fit)
     resolve_device(device)
+    read_counts(adata, fit.params.get("layer"), fit.genes(adata), check=False, empty_genes=True)
     random = np.random.default_rng(seed_sequence(rng))
     parts = list(_halves(adata.n_obs, n_splits, random) if groupby is None else _groups(adata, groupby))
     if sum(len(p.cells) >= FEWEST_CELLS for p in parts) < 2:
@@ -115,7 +117,8 @@ def zi_replication(
     settings = settings_of_nb(adata, fit, device) | {"split": None}
     if settings["max_epochs"] == default_epochs(len(fit.cells(adata, "train"))):
         settings["max_epochs"] = None
-    rows, genes = _tested(adata, parts, settings, alpha, smallest_dropout, random)
+    counts, settings = scratch(adata, settings, fit.keys)
+    rows, genes = _tested(counts, parts, settings, alpha, smallest_dropout, random)
     target = writable(adata, copy)
     target.uns[fit.keys.uns]["zi_replication"] = {
         "parts": pd.DataFrame(rows),
@@ -138,7 +141,7 @@ def _groups(adata: AnnData, groupby: str) -> Iterator[Part]:
 
 
 def _tested(
-    adata: AnnData,
+    counts: AnnData,
     parts: list[Part],
     settings: dict[str, Any],
     alpha: float,
@@ -146,7 +149,6 @@ def _tested(
     random: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """A row per part, and the tests of the genes of all parts."""
-    counts, settings = scratch(adata, settings)
     rows, genes = [], []
     for split, name, members in parts:
         cells, of_part = part(counts, members, settings)
