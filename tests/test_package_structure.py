@@ -55,6 +55,7 @@ PUBLIC: dict[str, set[str]] = {
         "ppc",
         "tune",
         "zero_test",
+        "zi_replication",
         "zi_scores",
     },
     "pl": {
@@ -81,6 +82,7 @@ PUBLIC: dict[str, set[str]] = {
         "calibration_df",
         "tuning_df",
         "zi_genes_df",
+        "zi_replication_df",
     },
     "simulate": {
         "zisynth",

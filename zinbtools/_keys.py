@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT = "zinbtools"
-ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call")
+ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call", "pval_bootstrap")
 
 
 @dataclass(frozen=True)

@@ -239,3 +239,25 @@ def test_no_zeros_are_found_where_none_were_put() -> None:
     adata = zt.simulate.gamma_poisson(n_obs=1500, n_vars=60, means=np.geomspace(0.5, 30, 60))
     zt.tl.model_selection(adata, n_restarts=2, metrics=["nll"], n_samples=20, n_null=20, progress=False)
     assert zt.get.verdict(adata).verdict in ("nb", "no practical difference")
+
+
+def test_tuned_settings_go_with_twins_groups_and_rivals(counts: AnnData) -> None:
+    counts.uns["run"] = {"tuning": {"best": {"nb": {"n_hidden": 32}, "zinb": {"n_hidden": 64}}}}
+    zt.tl.fit_nb_zinb(
+        counts, config="tuned", split=(0.8, 0.1, 0.1), max_epochs=1, progress=False, key_added="run"
+    )
+    zt.tl.model_selection(
+        counts,
+        n_restarts=1,
+        models=("nb", "zinb", "poisson"),
+        groupby="sample",
+        n_bootstrap=1,
+        n_samples=5,
+        n_null=2,
+        progress=False,
+        key_added="run",
+    )
+    found = counts.uns["run"]["model_selection"]
+    assert found["groups"]["message"].tolist() == ["", ""]
+    assert len(found["bootstrap"]) == 1
+    assert found["differences"]["model"].tolist() == ["zinb", "poisson"]

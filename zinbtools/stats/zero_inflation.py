@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,46 @@ def power(information: Floats, dropout: float, level: float) -> Floats:
     array([0.05, 0.71])
     """
     return stats.norm.sf(stats.norm.isf(level) - dropout * (1 - dropout) * np.sqrt(information))
+
+
+def of_like_mean(mean: Floats, size: int = 100) -> Iterator[NDArray[np.int_]]:
+    """Indices of genes, in groups of at least ``size`` that are next to each other by mean (or all of them).
+
+    Examples
+    --------
+    >>> [group.tolist() for group in of_like_mean(np.array([3.0, 1.0, 4.0, 2.0]), size=2)]
+    [[1, 3], [0, 2]]
+    """
+    yield from np.array_split(np.argsort(mean, kind="stable"), max(len(mean) // size, 1))
+
+
+def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
+    """Share of null likelihood ratios that are at least as large, ``(1 + #) / (1 + N)``, (G,).
+
+    The N ratios are those of all twins and of the genes of like mean (`of_like_mean`). One gene's own ratios
+    would take thousands of twins. Those of all genes together would be those of no gene: the ratio of a
+    sparse gene is nearly always about 0, so that its null would lend the others p values that are too small.
+
+    Parameters
+    ----------
+    ratio
+        Likelihood ratio of each gene, (G,); NaN gives NaN.
+    null
+        The same of data that are known to have no zero inflation, (n_twins, G); NaN is left out.
+    mean
+        Mean count of each gene, (G,).
+
+    Examples
+    --------
+    >>> bootstrap_pval(np.array([0.0, 3.0]), np.array([[0.0, 4.0], [0.0, 1.0]]), np.array([1.0, 2.0]))
+    array([1. , 0.4])
+    """
+    pval = np.full(len(ratio), np.nan)
+    for group in of_like_mean(mean):
+        known = np.sort(null[:, group][~np.isnan(null[:, group])])
+        n_larger = len(known) - np.searchsorted(known, ratio[group])
+        pval[group] = (1 + n_larger) / (1 + len(known)) + 0.0 * ratio[group]
+    return pval
 
 
 def call(adjusted: Floats, power_of_gene: Floats, alpha: float) -> Strings:

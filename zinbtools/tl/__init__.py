@@ -7,6 +7,7 @@ from ._model_selection import model_selection
 from ._ppc import ppc
 from ._tune import tune
 from ._zero_test import zero_test
+from ._zi_replication import zi_replication
 from ._zi_scores import zi_scores
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "ppc",
     "tune",
     "zero_test",
+    "zi_replication",
     "zi_scores",
 ]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from anndata import AnnData
+from numpy.typing import ArrayLike
 
 from .._anndata import read_mask, read_matrix
 from .._fitted import Fitted, resolve_device
@@ -21,7 +22,8 @@ from .._keys import Keys
 from ..jobs import DaskClient
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, Proposal
-from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
+from ..model.vae import CountVAE
+from ..model.zeros import ZeroCalibration, dropped_zeros, replicated_counts, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
@@ -29,6 +31,7 @@ from ._fit import fit_nb_zinb
 from ._marginal import Restart, evaluate_restarts
 
 AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
+FEWEST_CELLS = 100  # of a part of the data that is fitted by itself
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 MOST_CELLS = 2000  # whose zeros are compared
 
@@ -219,10 +222,10 @@ def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
     }
 
 
-def scratch(adata: AnnData, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:
+def scratch(adata: AnnData, settings: Mapping[str, Any], keys: Keys) -> tuple[AnnData, dict[str, Any]]:
     """The counts alone, to be fitted without a trace in ``adata``, and the settings for this."""
     genes = read_mask(adata, settings.get("mask_var"))
-    counts = AnnData(read_matrix(adata, settings.get("layer")), obs=adata.obs.copy())
+    counts = _bare(read_matrix(adata, settings.get("layer")), adata, keys)
     counts.var_names = adata.var_names
     return counts, {**settings, "layer": None, "mask_var": genes, "layers": ()}
 
@@ -233,6 +236,31 @@ def countable(adata: AnnData, settings: Mapping[str, Any]) -> tuple[AnnData, dic
     cells = np.asarray(adata.X[:, genes].sum(1)).ravel() > 0
     adata = adata[cells].copy()
     return adata, {**settings, "mask_var": genes & (np.asarray(adata.X.sum(0)).ravel() > 0)}
+
+
+def twin(
+    adata: AnnData, fit: Fitted, nb: CountVAE, data: CountData, settings: Mapping[str, Any], seed: int
+) -> tuple[AnnData, dict[str, Any]]:
+    """Counts that the NB has drawn for the cells and genes of the fit, and settings to fit them with."""
+    counts = _bare(replicated_counts(nb, data, seed=seed), adata, fit.keys)
+    counts.var_names = adata.var_names[fit.genes(adata)]
+    everything = np.ones(counts.n_vars, dtype=bool)
+    return countable(counts, {**settings, "layer": None, "mask_var": everything, "layers": ()})
+
+
+def _bare(matrix: Any, adata: AnnData, keys: Keys) -> AnnData:
+    """Counts with what a fit of them may ask for: columns of ``obs``, and the settings that were tuned."""
+    results = adata.uns.get(keys.uns, {})
+    uns = {Keys().uns: {"tuning": results["tuning"]}} if "tuning" in results else {}
+    return AnnData(matrix, obs=adata.obs.copy(), uns=uns)
+
+
+def part(counts: AnnData, members: ArrayLike, settings: Mapping[str, Any]) -> tuple[AnnData, dict[str, Any]]:
+    """Some of the cells of `scratch`, by index, and settings to fit them with."""
+    cells, of_part = countable(counts[np.sort(members)].copy(), settings)
+    if of_part.get("batch_key") is not None and cells.obs[of_part["batch_key"]].nunique() < 2:
+        of_part["batch_key"] = None
+    return cells, of_part
 
 
 def _some(cells: np.ndarray, seed: int) -> np.ndarray:

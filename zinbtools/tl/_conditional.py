@@ -61,15 +61,36 @@ def _expected(fit: Fitted, data: CountData, cells: np.ndarray) -> Iterator[np.nd
         yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 
-def conditional_columns(
+def check_nb(fit: Fitted) -> None:
+    """Refuse a fit without the NB."""
+    if "nb" not in fit.models:
+        raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
+
+
+def conditional_test(
+    adata: AnnData,
+    fit: Fitted,
+    cells: np.ndarray,
+    device: torch.device,
+    alpha: float,
+    smallest_dropout: float,
+) -> dict[str, np.ndarray]:
+    """What `zi_scores` writes, the likelihood ratio and the mean count, by name, (n_fitted,) each."""
+    data = fit.data(adata, device)
+    genes = data.statistics(cells)
+    fits = conditional_fits(adata, fit, data, cells, genes.n_zeros)
+    return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, alpha, smallest_dropout)}
+
+
+def _columns(
     fits: CountFits, n_zeros: np.ndarray, alpha: float, smallest_dropout: float
 ) -> dict[str, np.ndarray]:
-    """What `zi_scores` writes, by name, (n_fitted,) each."""
     ratio = zi.likelihood_ratio(fits, "nb", "zinb")
     pval = zi.boundary_pval(ratio)
     adjusted = zi.adjusted_pval(pval)
     power = zi.power(fits.information, smallest_dropout, zi.threshold(adjusted, alpha))
     return {
+        "ratio": ratio,
         "score": fits.gain,
         "score_se": fits.gain_se,
         "pval": pval,

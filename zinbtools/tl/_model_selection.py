@@ -17,22 +17,20 @@ from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..get import verdict
 from ..jobs import DaskClient
-from ..model.zeros import replicated_counts
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
-from ._comparison import Comparison, Method, countable, scratch, settings_of_fit
+from ._comparison import FEWEST_CELLS, Comparison, Method, part, scratch, settings_of_fit, twin
 from ._marginal import write_estimates
 from ._metrics import Metric, update_metrics
 from ._ppc import ppc
 from ._selection_tables import differences_table, interval, pooled_zeros, tests_table, zeros_table
-from ._setup import check_whole
+from ._setup import check_shares, check_whole
 
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
 RIVALS: dict[str, dict[str, Any]] = {
     "poisson": {"dispersion": "none"},
     "nb-gene-cell": {"dispersion": "gene-cell"},
 }
-FEWEST_CELLS = 100  # of a group
 
 
 @single_threaded()
@@ -217,7 +215,7 @@ def model_selection(
         result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
         has_excess &= pval <= max(alpha, 1 / (1 + n_bootstrap))
     if labels is not None:
-        result["groups"] = pd.DataFrame(_within_groups(target, labels, again))
+        result["groups"] = pd.DataFrame(_within_groups(target, labels, again, keys))
     result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
     target.uns[keys.uns]["model_selection"] = result
     result["sentence"] = verdict(target, key=key_added).sentence
@@ -244,8 +242,7 @@ def _checked(
         raise ValueError(f"models must be some of {listed}, 'nb' and 'zinb' among them; found {models!r}.")
     if isinstance(metrics, str) or not metrics or set(metrics) - set(METRICS):
         raise ValueError(f"metrics must be some of {', '.join(map(repr, METRICS))}, found {metrics!r}.")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, found {alpha!r}.")
+    check_shares(alpha=alpha)
     if rope is not None and not 0 <= rope < np.inf:
         raise ValueError(f"rope must be 0 or more nats per cell, found {rope!r}.")
     if n_null < 2:
@@ -257,8 +254,8 @@ def _checked(
 
 def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Comparison) -> dict[int, np.ndarray]:
     """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
-    counts, settings = scratch(target, method.settings)
-    fitted = method.with_settings(**settings, **RIVALS[rival], models=("nb",))
+    counts, settings = scratch(target, method.settings, main.fit.keys)
+    fitted = method.with_settings(**{**settings, **RIVALS[rival], "models": ("nb",)})
     n_restarts = len(main.fit.weights["nb"]["scale.bias"])
     fit, estimates = fitted.fit_and_evaluate(counts, n_restarts)
     restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
@@ -270,16 +267,10 @@ def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Compariso
 
 def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
-    nb, genes = main.fit.load("nb", main.device), main.fit.genes(target)
+    nb = main.fit.load("nb", main.device)
     for k in range(n_twins):
-        drawn = replicated_counts(nb, main.data, seed=method.seed + k)
-        counts = AnnData(drawn, obs=target.obs.copy())
-        counts.var_names = target.var_names[genes]
-        twin, settings = countable(
-            counts,
-            {**method.settings, "layer": None, "mask_var": np.ones(drawn.shape[1], bool), "layers": ()},
-        )
-        found = method.with_settings(**settings).once().compare(twin)
+        counts, settings = twin(target, main.fit, nb, main.data, method.settings, method.seed + k)
+        found = method.with_settings(**settings).once().compare(counts)
         _, excess = found.zeros()
         yield {
             "difference": found.difference.mean,
@@ -291,13 +282,13 @@ def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> I
         }
 
 
-def _within_groups(target: AnnData, labels: pd.Series, method: Method) -> Iterator[dict[str, Any]]:
+def _within_groups(
+    target: AnnData, labels: pd.Series, method: Method, keys: Keys
+) -> Iterator[dict[str, Any]]:
     """The comparison within each group; why not, where a group cannot be fitted."""
-    counts, settings = scratch(target, method.settings)
+    counts, settings = scratch(target, method.settings, keys)
     for group, members in labels.groupby(labels, observed=True).indices.items():
-        cells, of_group = countable(counts[np.sort(members)].copy(), settings)
-        if settings.get("batch_key") is not None and cells.obs[settings["batch_key"]].nunique() < 2:
-            of_group["batch_key"] = None
+        cells, of_group = part(counts, members, settings)
         row: dict[str, Any] = {
             "group": str(group),
             "n_cells": cells.n_obs,

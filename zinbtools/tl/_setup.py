@@ -149,6 +149,13 @@ def check_whole(**numbers: Any) -> None:
             raise ValueError(f"{argument} must be a whole number of at least 1, found {number!r}.")
 
 
+def check_shares(**numbers: float) -> None:
+    """Refuse what is not between 0 and 1."""
+    for argument, number in numbers.items():
+        if not 0 < number < 1:
+            raise ValueError(f"{argument} must be between 0 and 1, found {number!r}.")
+
+
 def key_list(keys: Sequence[str] | str | None) -> list[str]:
     """One key, several or none as a list."""
     return [keys] if isinstance(keys, str) else list(keys or ())

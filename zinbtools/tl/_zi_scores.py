@@ -15,7 +15,9 @@ from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import conditional_columns, conditional_fits, spread_calls
+from ._conditional import check_nb, conditional_test, spread_calls
+from ._setup import check_shares, check_whole
+from ._zi_refits import bootstrap
 
 METHODS = ("conditional", "predictive", "reconstruction")
 
@@ -28,6 +30,7 @@ def zi_scores(
     alpha: float = 0.05,
     smallest_dropout: float = 0.1,
     n_samples: int | None = None,
+    n_bootstrap: int = 0,
     split: Literal["train", "validation", "test", "all"] | None = None,
     device: str = "auto",
     rng: RNG = 0,
@@ -63,12 +66,16 @@ def zi_scores(
         would find this one with a probability below a half: ``zinbtools.stats.zero_inflation.power``.
     n_samples
         Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``.
+    n_bootstrap
+        Twins of the data, drawn from the fitted NB, to which it is fitted anew (one restart, same settings
+        and split) and the same test is applied: what the test finds where there is nothing to be found, the
+        training's errors included. Each takes as long as a fit of the NB. For ``"conditional"`` only.
     split
         Which cells; all by default, and those of the test split for the network comparisons.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
-        Seed, numpy Generator or SeedSequence; the default method draws nothing.
+        Seed, numpy Generator or SeedSequence; the default method draws nothing but twins.
     key
         ``key_added`` of the fit.
     copy
@@ -86,14 +93,23 @@ def zi_scores(
         Dropout probability, and the share of the gene's zeros that it makes where the NB would not.
     ``zi_power``, ``zi_call``
         Power for ``smallest_dropout``; zero-inflated, not zero-inflated or undecided.
+    ``zi_pval_bootstrap``
+        With twins: the share of their likelihood ratios that are at least as large as the gene's,
+        ``(1 + #) / (1 + N)``, among the 100 or more genes of like mean, and all genes if they are fewer than
+        200: `zinbtools.stats.zero_inflation.bootstrap_pval`. It is at least ``1 / (1 + N)``, and no call
+        rests on it: hold it against ``zi_pval``.
+
+    With twins also ``uns["zinbtools"]["zi_bootstrap"]``, a row for each: ``twin``, ``n_genes`` (tested),
+    ``n_called``, ``share_pval_05`` (p values of 0.05 or less; 0.05 or fewer if the test is right) and
+    ``largest_ratio``.
 
     Raises
     ------
     KeyError
         If there is no fit.
     ValueError
-        If a model that is needed was not fitted, the method is not known, numbers are out of range or the
-        split has fewer than two cells.
+        If a model that is needed was not fitted, the method is not known or has no twins, numbers are out of
+        range or the split has fewer than two cells.
 
     Examples
     --------
@@ -107,11 +123,13 @@ def zi_scores(
     check_anndata(adata, copy)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, found {method!r}.")
-    for argument, number in {"alpha": alpha, "smallest_dropout": smallest_dropout}.items():
-        if not 0 < number < 1:
-            raise ValueError(f"{argument} must be between 0 and 1, found {number}.")
+    check_shares(alpha=alpha, smallest_dropout=smallest_dropout)
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
+    if n_bootstrap:
+        check_whole(n_bootstrap=n_bootstrap)
+        if method != "conditional":
+            raise ValueError(f"n_bootstrap goes with method 'conditional' only, found {method!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split or ("all" if method == "conditional" else "test"))
@@ -119,16 +137,23 @@ def zi_scores(
         raise ValueError(f"split {split!r} has {len(cells)} cell; a standard error needs at least 2.")
     genes = fit.genes(adata)
     if method == "conditional":
-        if "nb" not in fit.models:
-            raise ValueError(
-                "method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too."
-            )
-        data = fit.data(adata, where)
-        n_zeros = data.statistics(cells).n_zeros
-        fits = conditional_fits(adata, fit, data, cells, n_zeros)
-        columns = conditional_columns(fits, n_zeros, alpha, smallest_dropout)
+        check_nb(fit)
+        columns = conditional_test(adata, fit, cells, where, alpha, smallest_dropout)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
+    twins = None
+    if n_bootstrap:
+        twins, columns["pval_bootstrap"] = bootstrap(
+            adata,
+            fit,
+            columns,
+            n_twins=n_bootstrap,
+            split=split or "all",
+            alpha=alpha,
+            smallest_dropout=smallest_dropout,
+            device=device,
+            rng=rng,
+        )
     target = writable(adata, copy)
     for name in ("score", "score_se", *ZI_COLUMNS):
         place = fit.keys.zi(name)
@@ -137,7 +162,10 @@ def zi_scores(
         elif name in columns:
             target.var[place] = spread(columns[name], genes)
         elif place in target.var:
-            del target.var[place]  # of another method
+            del target.var[place]  # of another method, or of twins
+    target.uns[fit.keys.uns].pop("zi_bootstrap", None)
+    if twins is not None:
+        target.uns[fit.keys.uns]["zi_bootstrap"] = twins
     return target if copy else None
 
 

@@ -1,0 +1,170 @@
+"""`zi_replication`: whether the calls of genes are the same in other cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._anndata import check_anndata, checked_column, read_counts, storable, writable
+from .._fitted import Fitted, resolve_device
+from .._rng import RNG, seed_sequence
+from .._threads import single_threaded
+from ..model.config import default_epochs
+from ._comparison import FEWEST_CELLS, part, scratch
+from ._conditional import check_nb
+from ._setup import check_shares, check_whole
+from ._zi_refits import refitted, settings_of_nb
+
+KEPT = ["mean_count", "score", "pval", "pval_adj", "dropout", "call"]
+
+
+class Part(NamedTuple):
+    """Cells, by index, that are compared with the other parts of the same split."""
+
+    split: int
+    name: str
+    cells: np.ndarray
+
+
+@single_threaded()
+def zi_replication(
+    adata: AnnData,
+    *,
+    groupby: str | None = None,
+    n_splits: int = 1,
+    alpha: float = 0.05,
+    smallest_dropout: float = 0.1,
+    device: str = "auto",
+    rng: RNG = 0,
+    key: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Repeat the calls of zero-inflated genes in batches, donors or random halves of the cells.
+
+    In each part the NB is fitted anew and the test of ``zi_scores(method="conditional")`` is run, so that
+    two parts share no cell and no estimate. Calls that come back are no accident of the cells or of the
+    training. They need not be dropout: what the NB lacks, such as bursts of transcription, comes back too.
+    Smaller parts have less power, and fewer calls, than all cells together.
+
+    Parameters
+    ----------
+    adata
+        Object on which `zinbtools.tl.fit_nb_zinb` was run, with the NB, whose settings are those of the
+        parts: one restart, split into training, validation and test cells anew, and as many epochs, or as
+        many as suit the number of cells where that was so.
+    groupby
+        Column of ``obs`` with batches or donors, each pair of which is compared; cells without a value are
+        left out. Random halves by default.
+    n_splits
+        How often the cells are halved.
+    alpha, smallest_dropout, device
+        As for `zinbtools.tl.zi_scores`.
+    rng
+        Seed, numpy Generator or SeedSequence.
+    key
+        ``key_added`` of the fit.
+    copy
+        Return a changed copy rather than change ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets ``uns["zinbtools"]["zi_replication"]``, which
+    `zinbtools.get.zi_replication_df` reads:
+
+    ``parts``
+        A row per part: ``split``, ``part``, ``n_cells``, and ``message``, why it was left out, if it was:
+        fewer than 100 cells, or cells that cannot be fitted by themselves.
+    ``genes``
+        A row per part and gene with a count in it.
+
+    Raises
+    ------
+    KeyError
+        If there is no fit, or no such column.
+    ValueError
+        If the NB was not fitted, numbers are out of range, the counts cannot be used, or fewer than two parts
+        have 100 cells.
+
+    Examples
+    --------
+    >>> import zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=400)
+    >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, models="nb", progress=False)
+    >>> zt.tl.zi_replication(adata)
+    >>> zt.get.zi_replication_df(adata)[["first", "second", "n_genes"]]
+      first second  n_genes
+    0    1a     1b       50
+    """
+    check_anndata(adata, copy)
+    check_whole(n_splits=n_splits)
+    check_shares(alpha=alpha, smallest_dropout=smallest_dropout)
+    fit = Fitted.read(adata, key)
+    check_nb(fit)
+    resolve_device(device)
+    read_counts(adata, fit.params.get("layer"), fit.genes(adata), check=False, empty_genes=True)
+    random = np.random.default_rng(seed_sequence(rng))
+    parts = list(_halves(adata.n_obs, n_splits, random) if groupby is None else _groups(adata, groupby))
+    if sum(len(p.cells) >= FEWEST_CELLS for p in parts) < 2:
+        sizes = ", ".join(f"{p.name!r} {len(p.cells)}" for p in parts)
+        what = "random halves" if groupby is None else f"groupby {groupby!r}"
+        raise ValueError(
+            f"{what} must give at least 2 parts of {FEWEST_CELLS} cells or more to compare, found {sizes}."
+        )
+    settings = settings_of_nb(adata, fit, device) | {"split": None}
+    if settings["max_epochs"] == default_epochs(len(fit.cells(adata, "train"))):
+        settings["max_epochs"] = None
+    counts, settings = scratch(adata, settings, fit.keys)
+    rows, genes = _tested(counts, parts, settings, alpha, smallest_dropout, random)
+    target = writable(adata, copy)
+    target.uns[fit.keys.uns]["zi_replication"] = {
+        "parts": pd.DataFrame(rows),
+        "genes": genes,
+        "params": storable({"groupby": groupby, "alpha": alpha}),
+    }
+    return target if copy else None
+
+
+def _halves(n_obs: int, n_splits: int, random: np.random.Generator) -> Iterator[Part]:
+    for split in range(1, n_splits + 1):
+        for half, cells in zip("ab", np.array_split(random.permutation(n_obs), 2), strict=True):
+            yield Part(split, f"{split}{half}", np.sort(cells))
+
+
+def _groups(adata: AnnData, groupby: str) -> Iterator[Part]:
+    labels = checked_column(adata.obs, groupby, "groupby", "obs")
+    for name, cells in labels.groupby(labels, observed=True).indices.items():
+        yield Part(1, str(name), np.sort(cells))
+
+
+def _tested(
+    counts: AnnData,
+    parts: list[Part],
+    settings: dict[str, Any],
+    alpha: float,
+    smallest_dropout: float,
+    random: np.random.Generator,
+) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """A row per part, and the tests of the genes of all parts."""
+    rows, genes = [], []
+    for split, name, members in parts:
+        cells, of_part = part(counts, members, settings)
+        seed, message = int(random.integers(2**63)), ""
+        if cells.n_obs < FEWEST_CELLS:
+            message = f"fewer than {FEWEST_CELLS} cells"
+        else:
+            try:
+                found = refitted(cells, of_part, alpha=alpha, smallest_dropout=smallest_dropout, seed=seed)
+                genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=name))
+            except (ValueError, KeyError) as error:  # what cannot be fitted in one part is no reason to stop
+                message = str(error)
+        rows.append({"split": split, "part": name, "n_cells": cells.n_obs, "message": message})
+    if len(genes) < 2:
+        reasons = "; ".join(
+            f"{row['part']!r}: {row['message'].rstrip('.')}" for row in rows if row["message"]
+        )
+        raise ValueError(f"fewer than 2 parts could be fitted by themselves ({reasons}).")
+    return rows, pd.concat(genes, ignore_index=True)
