@@ -203,7 +203,8 @@ class _Target:
     def _among(self, places: Tensor) -> Batch:
         """The cells at these places: without their counts where the kernel has them from the data."""
         if self._data.device.type == "cuda":
-            return self._data.batch(self.cells[places], torch.float64)
+            everyone = len(places) == len(self.cells)
+            return self._batch if everyone else self._data.batch(self.cells[places], torch.float64)
         whole, nothing = self._batch, self._batch.counts[:0]
         return replace(
             whole,
