@@ -29,7 +29,7 @@ from zinbtools.model.search import (
 from zinbtools.model.training import train
 from zinbtools.model.vae import Shape
 
-SEEDS = {"seed": 11, "order_seed": 5, "draw_seed": 3, "n_samples": 10}
+SEEDS = {"seed": 11, "order_seed": 5, "draw_seed": 3, "n_samples": 10, "proposal": "laplace"}
 
 
 @pytest.fixture

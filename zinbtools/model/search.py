@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from ..jobs import Checkpoints, Died, Workers
 from .config import FitConfig, Likelihood
 from .data import CountData
-from .marginal import marginal_log_likelihood
+from .marginal import Proposal, marginal_log_likelihood
 from .training import Cells, Training, train
 from .vae import Shape
 
@@ -147,6 +147,7 @@ def evaluate(
     order_seed: int,
     draw_seed: int,
     n_samples: int,
+    proposal: Proposal,
 ) -> Outcome:
     """Train a model and evaluate it on the cells that decide when to stop, ``cells.stop``."""
     rungs = _rungs(trial.config)
@@ -169,7 +170,7 @@ def evaluate(
         if training.pruned:
             return Outcome("pruned", **done)
         likelihood = marginal_log_likelihood(
-            training.model, data, cells.stop, n_samples=n_samples, seed=draw_seed
+            training.model, data, cells.stop, n_samples=n_samples, seed=draw_seed, proposal=proposal
         )
     except (MemoryError, torch.OutOfMemoryError) as error:
         return Outcome("failed", message=f"out of memory: {error}")
