@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from .. import datasets, get, simulate, tl
 from .._checkpoints import Checkpoints, Died, fingerprint
 from .._selection import select
+from ..tl._setup import SHARES
 from ._printed import METRICS, ROWS, Row
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Protocol = Literal["blog2019", "default"]
 PROTOCOLS: tuple[Protocol, ...] = ("blog2019", "default")
-STUDY_SPLIT = (0.8, 0.0, 0.2)  # training, validation and test cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +245,7 @@ class _Compare:
             kept = None if folder is None else folder / "tuning"
             search: dict[str, Any] = {"max_evals": self.max_evals, "space": "blog2019", "shared": False}
             tl.tune(adata, **search, **settings, resume=kept)
-            tuned = {"config": "tuned", "split": STUDY_SPLIT}
+            tuned = {"config": "tuned", "split": SHARES[self.protocol]}
         kept = None if folder is None else folder / "fits"
         restarts: dict[str, Any] = {"n_restarts": self.n_restarts, "metrics": METRICS, "layers": ()}
         tl.model_selection(adata, **restarts, **settings, **tuned, resume=kept)

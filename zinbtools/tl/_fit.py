@@ -25,7 +25,7 @@ from ..model.config import FitConfig, Likelihood
 from ..model.restarts import train_restarts
 from ._metrics import metrics_table
 from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
-from ._setup import Seeds, check_library, check_models, check_whole, key_list, preset, read_setup
+from ._setup import SHARES, Seeds, check_library, check_models, check_whole, key_list, preset, read_setup
 from ._tune import tuned_settings
 
 
@@ -207,7 +207,7 @@ def fit_nb_zinb(
     tuned = tuned_settings(adata, keys, chosen) if config == "tuned" else {}
     if split is None and tuned:
         split = keys.tuning_split
-    shares = ((0.8, 0.0, 0.2) if protocol == "blog2019" else (0.8, 0.1, 0.1)) if split is None else split
+    shares = SHARES[protocol] if split is None else split
     setup = read_setup(
         adata,
         base,

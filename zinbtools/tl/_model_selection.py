@@ -24,7 +24,7 @@ from ._marginal import write_estimates
 from ._metrics import Metric, update_metrics
 from ._ppc import ppc
 from ._selection_tables import differences_table, interval, pooled_zeros, tests_table, zeros_table
-from ._setup import check_shares, check_whole
+from ._setup import PROPOSALS, check_shares, check_whole
 
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
 RIVALS: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def model_selection(
         rope=rope,
         n_samples=n_samples,
         n_null=n_null,
-        proposal="posterior" if study else "laplace",
+        proposal=PROPOSALS["blog2019" if study else "default"],
         seed=seed,
         **workers,
         settings={**settings, **workers, "rng": seed, "progress": progress},

@@ -20,8 +20,14 @@ from .._rng import RNG, integers, seed_sequence
 from ..jobs import DaskClient, check_workers
 from ..model.config import PROTOCOLS, FitConfig, Likelihood, default_epochs
 from ..model.data import CountData
+from ..model.marginal import Proposal
 from ..model.training import Cells
 from ..model.vae import Shape
+
+# What a protocol says beside its `FitConfig`: shares of training, validation and test cells, and the
+# distribution that marginal likelihoods are sampled from.
+SHARES = {"default": (0.8, 0.1, 0.1), "blog2019": (0.8, 0.0, 0.2)}
+PROPOSALS: dict[str, Proposal] = {"default": "laplace", "blog2019": "posterior"}
 
 
 @dataclass(frozen=True)

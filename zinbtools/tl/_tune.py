@@ -22,7 +22,7 @@ from ..jobs import DaskClient, workers
 from ..model.config import Likelihood
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
-from ._setup import Seeds, check_library, check_models, check_whole, preset, read_setup
+from ._setup import PROPOSALS, Seeds, check_library, check_models, check_whole, preset, read_setup
 
 
 @single_threaded()
@@ -196,7 +196,7 @@ def tune(
         "order_seed": seeds.order,
         "draw_seed": seeds.draws,
         "n_samples": n_samples,
-        "proposal": "posterior" if protocol == "blog2019" else "laplace",
+        "proposal": PROPOSALS[protocol],
     }
     train_here = partial(evaluate, data=setup.data, shape=setup.shape, cells=setup.cells, **fixed)
     identity = {
