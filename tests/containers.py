@@ -69,6 +69,27 @@ def _dask(values: Callable[[np.ndarray], Any]) -> Container:
     return contained
 
 
+def _annbatch(adata: AnnData, folder: Path) -> AnnData:
+    """An annbatch collection of two stores, in which the cells are as they were."""
+    collections = pytest.importorskip("annbatch", reason="annbatch needs Python 3.12")
+    from anndata.experimental import read_elem_lazy  # not in 0.11
+    from dask import array
+
+    plain = AnnData(adata.X, obs=adata.obs[[]], var=adata.var[[]])
+    plain.write_h5ad(folder / "counts.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # annbatch's own
+        collection = collections.DatasetCollection(folder / "collection.zarr")
+        collection.add_adatas(
+            [folder / "counts.h5ad"], dataset_size=200, shuffle_chunk_size=100, shuffle=False
+        )
+        stores = list(collection)
+        chunks = (60, adata.n_vars)
+        counts = array.concatenate([read_elem_lazy(store["X"], chunks=chunks) for store in stores])
+    assert len(stores) == 2
+    return _replaced(adata, counts)
+
+
 def _view(adata: AnnData, folder: Path) -> AnnData:
     twice = AnnData(np.repeat(adata.X.toarray(), 2, axis=0), var=adata.var)
     twice.obs_names = [f"{name}-{i}" for name in adata.obs_names for i in range(2)]
@@ -111,6 +132,7 @@ OUTSIDE: dict[str, Container] = {
     "dask": _dask(np.asarray),
     "dask csr_matrix": _dask(sparse.csr_matrix),
     "dask csr_array": _dask(sparse.csr_array),
+    "annbatch": _annbatch,
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from compare import assert_same, assert_same_results
@@ -51,6 +53,26 @@ def expected(_simulated: AnnData) -> AnnData:
 def test_the_container_does_not_matter(name: str, counts: AnnData, expected: AnnData, tmp_path: Path) -> None:
     contained = {**IN_MEMORY, **OUTSIDE}[name](counts, tmp_path)
     assert_same_analysis(analysed(contained), expected)
+
+
+def test_genes_may_come_in_any_order(counts: AnnData) -> None:
+    """The test without a network draws nothing: only sums over cells are rounded in another order."""
+    rng = np.random.default_rng(0)
+    mixed = counts[rng.permutation(counts.n_obs), rng.permutation(counts.n_vars)].copy()
+    for adata in (counts, mixed):
+        zt.tl.zero_test(adata, groupby="sample")
+    assert_close(mixed, counts, zt.get.zero_test_df)
+
+
+def test_cells_may_come_in_any_order_after_a_fit(expected: AnnData) -> None:
+    mixed = expected[np.random.default_rng(0).permutation(expected.n_obs)].copy()
+    zt.tl.zi_scores(mixed)
+    assert_close(mixed, expected, zt.get.zi_genes_df)
+
+
+def assert_close(found: AnnData, expected: AnnData, table: Callable[[AnnData], pd.DataFrame]) -> None:
+    a, b = (table(adata).select_dtypes("number").sort_index() for adata in (found, expected))
+    pd.testing.assert_frame_equal(a, b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.fixture

@@ -70,11 +70,11 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
 def _stored_matrix(adata: AnnData, layer: str | None) -> Any:
     """``X`` or a layer as it is, if it can hold counts."""
     if layer is not None and layer not in adata.layers:
-        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(adata.layers)}.")
+        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(layer_names(adata))}.")
     matrix: Any = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise ValueError(
-            f"adata.X is empty; name the layer with the raw counts: there are {listing(adata.layers)}."
+            f"adata.X is empty; name the layer with the raw counts: there are {listing(layer_names(adata))}."
         )
     if hasattr(matrix, "numblocks") and matrix.numblocks[1] > 1:
         raise ValueError(
@@ -338,7 +338,7 @@ def _kind_of_values(largest: float) -> str:
 def _raw_places(adata: AnnData, layer: str | None) -> str:
     """Where in this AnnData raw counts may be."""
     places = ["layer=None (X)"] if layer is not None and adata.X is not None else []
-    places += [f"layer={name!r}" for name in adata.layers if name != layer]
+    places += [f"layer={name!r}" for name in layer_names(adata) if name != layer]
     if adata.raw is not None:
         places.append("adata.raw.to_adata()")
     return f"perhaps {' or '.join(places)}" if places else "no other layer is there"
@@ -357,6 +357,11 @@ def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> 
     if key not in frame:
         raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {listing(frame.columns)}.")
     return frame[key]
+
+
+def layer_names(adata: AnnData) -> list[str]:
+    """From anndata 0.13 on the layers hold ``X`` too, as None."""
+    return [name for name in adata.layers if name is not None]
 
 
 def listing(names: Iterable[Any]) -> str:

@@ -164,10 +164,9 @@ def _numbers(obs: pd.DataFrame, key: str, argument: str) -> np.ndarray:
 
 
 def _codes(obs: pd.DataFrame, key: str, categories: Sequence[str]) -> np.ndarray:
-    codes = pd.Categorical(
-        checked_column(obs, key, "covariate", "obs").astype(str), categories=list(categories)
-    ).codes
+    values = checked_column(obs, key, "covariate", "obs").astype(str)
+    codes = pd.Index(categories).get_indexer(pd.Index(values))
     if (codes < 0).any():
-        unknown = obs[key].astype(str)[codes < 0].iloc[0]
+        unknown = values[codes < 0].iloc[0]
         raise ValueError(f"obs[{key!r}] holds {unknown!r}, which the fitted model has not seen.")
     return codes.astype(np.int64)

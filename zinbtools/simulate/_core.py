@@ -110,7 +110,7 @@ def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
         If there are no counts, or they are not whole, not finite, negative or beyond 2^24.
     """
     if layer is not None and layer not in adata.layers:
-        there = ", ".join(map(repr, adata.layers)) or "none"
+        there = ", ".join(repr(name) for name in adata.layers if name is not None) or "none"
         raise KeyError(f"layer={layer!r} is not in adata.layers; there are {there}.")
     place = "X" if layer is None else f"layers[{layer!r}]"
     block: Any = adata.X if layer is None else adata.layers[layer]
