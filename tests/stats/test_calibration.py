@@ -20,6 +20,14 @@ def test_ties_move_a_position_to_their_middle() -> None:
     assert rank_position(0, 9, 9) == 0.5
 
 
+def test_one_residual_at_the_end_by_hand() -> None:
+    """There each Legendre polynomial is 1 before it is made orthonormal: 3 + 5 + 7 + 9."""
+    found = ResidualSums.from_residuals(np.ones((1, 1))).test()
+    assert found.statistic[0] == pytest.approx(24)
+    assert found.p_value[0] == pytest.approx(13 * np.exp(-12))  # chi-square with 4 degrees of freedom
+    assert (found.location[0], found.spread[0]) == pytest.approx((np.sqrt(3), np.sqrt(5)))
+
+
 def test_blocks_of_residuals_add_up() -> None:
     residuals = np.random.default_rng(1).random((90, 7))
     both = ResidualSums.from_residuals(residuals[:31]) + ResidualSums.from_residuals(residuals[31:])

@@ -50,6 +50,19 @@ def test_exact_values():
     assert estimate.debiased == pytest.approx(3 * np.log(2) - 2 * left_out)
 
 
+def test_two_draws_have_an_error():
+    estimate = log_mean(np.log([[1.0], [3.0]]))
+    assert estimate.standard_error == pytest.approx(np.sqrt(10 / 16 - 1 / 2))
+    assert estimate.debiased == pytest.approx(2 * np.log(2) - np.log(3) / 2)
+
+
+def test_one_draw_that_carries_everything():
+    """Without it nothing is left, so that the jackknife has no bound."""
+    estimate = log_mean(np.array([[0.0], [-1000.0]]))
+    assert estimate.effective_sample_size == 1
+    assert estimate.debiased == np.inf
+
+
 def test_one_draw_has_no_error():
     estimate = log_mean(np.zeros((1, 2)))
     assert np.isnan(estimate.standard_error).all()

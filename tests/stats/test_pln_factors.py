@@ -47,6 +47,20 @@ def test_poisson_counts_have_no_spread_once_the_exposure_is_known() -> None:
     assert pln_factors(counts, np.ones(20_000)).sd.min() > 0.7
 
 
+def test_the_spread_is_that_beyond_the_exposure() -> None:
+    """Exposures may be 0 in some cells, and only their ratios count."""
+    rng = np.random.default_rng(5)
+    exposure = rng.lognormal(0, 0.5, 300)
+    exposure[0] = 0
+    counts = rng.poisson(exposure[:, None] * np.exp(rng.normal(2, [0.8, 1.2], size=(300, 2))))
+    fit, scaled = (pln_factors(sparse.csr_array(counts), unit * exposure) for unit in (1, 7))
+    ratio = (counts * (counts - 1.0)).mean(0) / counts.mean(0) ** 2
+    ratio *= exposure.mean() ** 2 / (exposure**2).mean()
+    for sd, expected in zip(fit.sd, ratio, strict=True):
+        assert ratio_of_scores(sd, 300) == pytest.approx(expected, rel=2e-3)
+    np.testing.assert_allclose(scaled.sd, fit.sd)
+
+
 @pytest.mark.parametrize("n_genes", [30, 700])
 def test_factors_are_found(n_genes: int) -> None:
     rng = np.random.default_rng(2)

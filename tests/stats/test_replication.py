@@ -75,6 +75,16 @@ def test_overlap_counts() -> None:
     assert nobody.pval == 1.0
 
 
+def test_a_single_call_is_one() -> None:
+    one = np.array([True, False])
+    assert overlap(one, ~one & False, np.ones(2)).jaccard == 0
+
+
+def test_rank_correlation_needs_variation_in_both() -> None:
+    assert rank_correlation(np.arange(3) / 2, np.arange(3) / 2) == pytest.approx(1)
+    assert np.isnan(rank_correlation(np.arange(4.0), np.zeros(4)))
+
+
 def test_rank_correlation_where_there_is_none() -> None:
     assert np.isnan(rank_correlation(np.array([0.1, 0.2]), np.array([0.1, 0.2])))
     assert np.isnan(rank_correlation(np.zeros(4), np.arange(4.0)))

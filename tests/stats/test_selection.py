@@ -10,7 +10,7 @@ from scipy import stats
 
 from zinbtools.stats.equivalence import VERDICTS, conclude, position
 from zinbtools.stats.rank_tests import adjusted, rank_test
-from zinbtools.stats.zero_excess import zero_excess
+from zinbtools.stats.zero_excess import ZeroExcess, zero_excess
 
 
 def test_rank_test_is_the_study_s() -> None:
@@ -42,6 +42,13 @@ def test_rank_test_of_few_runs_holds_its_level_with_ties() -> None:
     ]
     for level in (0.05, 0.1, 0.25, 0.5):
         assert np.mean(np.array(pvals) <= level + 1e-12) <= level
+
+
+def test_rank_test_of_more_runs_is_the_normal_approximation() -> None:
+    """Of 9 against 8 too, which scipy would compute exactly where it chooses."""
+    first, second = np.arange(9.0), np.arange(8) + 2.5
+    expected = stats.mannwhitneyu(first, second, alternative="less", method="asymptotic").pvalue
+    assert rank_test(first, second).pval_first == expected
 
 
 def test_rank_test_leaves_out_what_is_not_known() -> None:
@@ -78,6 +85,36 @@ def test_every_verdict_can_be_reached() -> None:
 
 def counts(rng: np.random.Generator, p: np.ndarray, n: int) -> np.ndarray:
     return rng.binomial(300, p, (n, len(p))).astype(float)
+
+
+def test_zero_excess_by_hand() -> None:
+    """Student's t with 2 degrees of freedom has the tail ``1/2 - t / (2 sqrt(2 + t^2))``."""
+    null = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])  # 0, 1 and 2 more than expected, and none
+    found = zero_excess(np.array([6.0, 10.0]), np.array([2.0, 10.0]), null, np.tile([1.0, 5.0], (3, 1)))
+    t = 3 / np.sqrt(4 / 3)
+    tail = 0.5 - t / (2 * np.sqrt(2 + t**2))
+    assert found.excess.tolist() == [4, 0]
+    assert found.null_mean.tolist() == [1, 0]
+    assert found.null_sd.tolist() == [1, 0]
+    assert found.pval == pytest.approx([tail, 1])
+    assert (found.share, found.null_share, found.null_share_sd) == pytest.approx((4 / 16, 1 / 16, 1 / 16))
+    assert found.pval_pooled == pytest.approx(tail)
+
+
+def test_zero_excess_without_a_zero() -> None:
+    found = zero_excess(np.zeros(1), np.ones(1), np.zeros((2, 1)), np.array([[1.0], [3.0]]))
+    assert (found.share, found.null_share) == (-1, -2)
+
+
+@pytest.mark.parametrize(
+    ("gene", "pooled", "found"), [(0.025, 1.0, True), (1.0, 0.025, True), (0.026, 0.026, False)]
+)
+def test_genes_and_their_sum_each_get_half_of_alpha(gene: float, pooled: float, found: bool) -> None:
+    unknown = np.full(2, np.nan)
+    adjusted_pvals = np.array([gene, 1.0])
+    excess = ZeroExcess(unknown, unknown, unknown, unknown, adjusted_pvals, 0.0, 0.0, 0.0, pooled)
+    assert excess.found(0.05) is found
+    assert excess.n_genes(gene) == (1 if gene < 1 else 2)
 
 
 def test_a_true_model_lacks_zeros_as_often_as_it_should() -> None:

@@ -1,0 +1,102 @@
+"""Likelihood ratios, calls and classes of genes, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zinbtools.stats.count_models import CountFits
+from zinbtools.stats.zero_inflation import (
+    CALLS,
+    CLASSES,
+    call,
+    classes,
+    excess_zeros,
+    likelihood_ratio,
+    of_like_mean,
+    simplest,
+    threshold,
+)
+
+ZERO_INFLATED, NOT_INFLATED, UNDECIDED = CALLS
+
+
+def fits(log_likelihood: list[list[float]], **fields: np.ndarray) -> CountFits:
+    """Of 100 cells, the log likelihoods in the order Poisson, NB, ZIP, ZINB."""
+    unknown = {name: np.empty(0) for name in CountFits.__dataclass_fields__}
+    known = {"n_cells": 100, "log_likelihood": np.array(log_likelihood)}
+    return CountFits(**unknown | known | fields)  # type: ignore[arg-type]
+
+
+def test_the_ratio_is_twice_the_gain_and_never_negative() -> None:
+    found = fits([[-9.0, -7.5, np.nan, -7.5], [-9.0, -9.0, np.nan, -9.5]])
+    assert likelihood_ratio(found, "poisson", "nb").tolist() == [3, 0]
+    assert likelihood_ratio(found, "nb", "zinb").tolist() == [0, 0]
+
+
+def test_the_threshold_is_that_of_benjamini_and_hochberg() -> None:
+    """The p value of the k-th of m calls is at most alpha k / m."""
+    assert threshold(np.array([0.01, 0.05, np.nan, 0.2]), 0.05) == pytest.approx(0.05 * 2 / 3)
+    assert threshold(np.array([0.2, 0.3]), 0.05) == pytest.approx(0.05 / 2)  # the first call there could be
+    assert threshold(np.array([np.nan]), 0.05) == 0.05
+
+
+def test_calls_need_significance_or_power() -> None:
+    adjusted = np.array([0.05, 0.06, 0.06, 0.06, np.nan, np.nan, 0.0])
+    power = np.array([0.1, 0.5, 0.49, np.nan, 0.9, np.nan, np.nan])
+    expected = [ZERO_INFLATED, NOT_INFLATED, UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED]
+    assert call(adjusted, power, 0.05).tolist() == expected
+
+
+def test_excess_zeros_are_the_dropped_counts_among_all_zeros() -> None:
+    """A quarter of 100 cells drops out, of which the NB would have made 40 % zero: 15 zeros are in excess."""
+    everything = np.full((4, 4), 100 * (0.25 + 0.75 * 0.4))
+    found = fits([[0.0] * 4] * 4, zeros=everything, dropout=np.full((4, 4), 0.25))
+    shares = excess_zeros(found, np.array([60.0, 10.0, 1.0, 0.0]))
+    np.testing.assert_allclose(shares, [0.25, 1.0, 1.0, np.nan])
+
+
+def test_the_simplest_family_is_the_last_with_evidence() -> None:
+    nothing, dispersed, inflated, empty = (
+        [-90.0, -90.0, -90.0, -90.0],
+        [-90.0, -50.0, -60.0, -50.0],
+        [-90.0, -50.0, -60.0, -40.0],
+        [np.nan] * 4,
+    )
+    family, tests = simplest(fits([nothing, dispersed, inflated, empty]), 0.05)
+    assert family.tolist() == ["poisson", "nb", "zinb", "poisson"]
+    assert set(tests) == {"nb", "zip", "zinb"}
+    for pval in tests.values():
+        assert pval[0] == 1
+        assert np.isnan(pval[3])
+    assert tests["zinb"][1] == 1
+    assert tests["zinb"][2] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("fitted", "families", "tested"),
+    [
+        ((0, 2), ["poisson", "zip"], {"zip"}),
+        ((0, 1), ["poisson", "nb"], {"nb"}),
+        ((0,), ["poisson"] * 2, set()),
+    ],
+)
+def test_only_families_that_were_fitted_are_tested(
+    fitted: tuple[int, ...], families: list[str], tested: set[str]
+) -> None:
+    log_likelihood = np.full((2, 4), np.nan)
+    log_likelihood[:, fitted] = np.array([[-90.0, -90.0, -90.0], [-90.0, -50.0, -50.0]])[:, : len(fitted)]
+    family, tests = simplest(fits(log_likelihood.tolist()), 0.05)
+    assert family.tolist() == families
+    assert set(tests) == tested
+
+
+def test_every_class_can_be_reached() -> None:
+    family = np.array(["poisson", "nb", "zip", "zinb", "poisson"], dtype=object)
+    calls = np.array([UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED], dtype=object)
+    assert tuple(classes(family, calls)) == CLASSES
+
+
+def test_groups_of_like_mean_are_no_smaller_than_a_hundred() -> None:
+    assert [len(group) for group in of_like_mean(np.ones(199))] == [199]
+    assert [len(group) for group in of_like_mean(np.ones(200))] == [100, 100]
