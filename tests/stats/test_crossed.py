@@ -46,6 +46,13 @@ def test_effects_that_seem_to_be_absent_leave_the_degrees_of_freedom_of_the_othe
     assert crossed_mean(y.T) == pytest.approx((2.5, 1, 2, 0, root, root, 3, 2))
 
 
+def test_the_unit_does_not_matter() -> None:
+    y = np.random.default_rng(0).normal(size=(4, 30))
+    found, small = crossed_mean(y), crossed_mean(1e-6 * y)
+    assert small.df == pytest.approx(found.df)
+    assert small.se == pytest.approx(1e-6 * found.se)
+
+
 def test_a_single_cell_has_no_error() -> None:
     assert np.isnan(crossed_mean([[1.0], [2.0]]).se)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from zinbtools.stats.importance import error_of_mean, log_mean, pareto_k
+from zinbtools.stats.importance import error_of_mean, log_mean, log_mean_alone, pareto_k
 
 
 @pytest.mark.parametrize("n", [25, 100, 225, 226, 1000, 4000])
@@ -48,6 +48,21 @@ def test_exact_values():
     assert estimate.standard_error == pytest.approx(np.sqrt(14 / 36 - 1 / 3))
     left_out = np.log([2.5, 2.0, 1.5]).mean()  # means without one of the three
     assert estimate.debiased == pytest.approx(3 * np.log(2) - 2 * left_out)
+
+
+def test_exact_values_without_diagnostics():
+    assert log_mean_alone(np.log([[1.0, 2.0], [3.0, 6.0]])) == pytest.approx(np.log([2, 4]))
+
+
+def test_equal_weights_have_no_error():
+    """However their shares are rounded."""
+    for n in range(2, 200):
+        assert log_mean(np.full((n, 1), -3.3)).standard_error == pytest.approx(0, abs=1e-7)
+
+
+def test_error_of_a_mean_over_two_cells():
+    """Variances 1 and 1, and biases of a half each."""
+    assert error_of_mean(np.array([[1.0, 1.0], [2.0, 0.0]])) == pytest.approx(np.sqrt([3, 8]) / 2)
 
 
 def test_two_draws_have_an_error():

@@ -72,6 +72,8 @@ def test_both_directions_are_adjusted_together() -> None:
         ((-1, 1), "inside"),
         ((-1.1, 0), "open"),
         ((0.9, 3), "open"),
+        ((1, 3), "open"),
+        ((-3, -1), "open"),
     ],
 )
 def test_position(interval: tuple[float, float], where: str) -> None:
