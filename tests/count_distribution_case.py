@@ -27,6 +27,12 @@ class CountDistributionCase:
     def distribution(self) -> CountDistribution:
         return self.make(MEANS, THETAS)
 
+    def test_a_generator_says_all_of_a_sample(self):
+        counts = self.make(MEANS.expand(200, 3, 4), THETAS.expand(200, 3, 4))
+        first, second = (counts.sample(torch.Generator().manual_seed(3)) for _ in range(2))
+        assert torch.equal(first, second)
+        assert not torch.equal(first, counts.sample(torch.Generator().manual_seed(4)))
+
     def test_sums_to_one(self, distribution):
         x = torch.arange(20_000, dtype=torch.float64)[:, None, None]
         np.testing.assert_allclose(distribution.log_prob(x).exp().sum(0), 1, rtol=1e-12)
