@@ -11,15 +11,19 @@ from numba import njit
 from zinbtools.model import _double
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
-from zinbtools.model.evaluation_kernel import log_likelihoods, scratch
+from zinbtools.model.evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from zinbtools.model.likelihood import log_likelihood
 
 
 def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library, normalised):
-    out = np.empty(len(cells))
-    rows = (part.numpy() for part in (data.starts, data.genes, data.counts, data.constant))
+    out, fixed = np.empty((2, len(cells)))
+    starts, genes, counts, constant = (
+        part.numpy() for part in (data.starts, data.genes, data.counts, data.constant)
+    )
     space = scratch(data.n_genes, len(log_theta))
-    log_likelihoods(*rows, cells, log_scale, logit, log_theta, theta_row, library, normalised, *space, out)
+    fixed_terms(starts, genes, counts, constant, cells, log_theta, theta_row, *space, fixed)
+    of_rows = cells, log_scale, logit, log_theta, theta_row, library, fixed, normalised
+    log_likelihoods(starts, genes, counts, *of_rows, *space, out)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.layers import Streams
 from zinbtools.model.likelihood import log_likelihood
-from zinbtools.model.marginal import PROPOSALS, marginal_log_likelihood
+from zinbtools.model.marginal import PROPOSALS, _Target, marginal_log_likelihood
 from zinbtools.model.training import train
 from zinbtools.model.vae import CountVAE, Shape
 
@@ -56,6 +57,22 @@ def test_agrees_with_numerical_integration(likelihood, library, proposal, data, 
     precise = model.double()
     exact = [integrate(precise, data, int(cell)) for cell in chosen]
     np.testing.assert_allclose(ours, exact, atol=0.01)
+
+
+@pytest.mark.parametrize("dispersion", ["gene", "gene-batch", "gene-cell", "none"])
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@torch.no_grad()
+def test_a_network_in_single_precision_costs_nothing(likelihood, dispersion, data, cells, config):
+    """The log joint density of states three standard deviations wide, beside the network in double."""
+    settings = replace(config, dispersion=dispersion)
+    with torch.enable_grad():
+        model = train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=[0], order_seed=0).model
+    among = torch.arange(40).repeat(50)
+    single, double = (_Target(of, data, cells.stop) for of in (model, copy.deepcopy(model).double()))
+    noise = torch.randn(2000, single.mean.shape[1], generator=torch.Generator().manual_seed(0))
+    states = single.mean[among] + 3 * noise * single.factor.diagonal(dim1=1, dim2=2)[among]
+    found, expected = (target.log_joint(states, among) for target in (single, double))
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
 def test_the_standard_error_is_the_spread_over_estimates(data, cells, config):

@@ -1,10 +1,13 @@
-"""Importance-sampled log likelihood of single cells, in double precision."""
+"""Importance-sampled log likelihood of single cells.
+
+The network answers in the single precision of its weights (on GPUs in double). From there on, likelihood,
+densities and weights are in double precision.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
-from .evaluation_kernel import log_likelihoods, scratch
+from .evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from .laplace import posterior_mode
 from .layers import Streams
 from .likelihood import log_likelihood
@@ -25,6 +28,7 @@ PROPOSALS = get_args(Proposal)
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _ROWS, _ENTRIES = 1024, 2**18  # of a product, and of its result, at most
+_STATES = 2**14  # drawn at once, at most
 
 
 class MarginalLikelihood(NamedTuple):
@@ -60,7 +64,7 @@ def marginal_log_likelihood(
     r"""Estimate ``log p(x_n)`` by importance sampling.
 
     With states ``y_k = (z_k, l_k) ~ r(y)`` and ``w_k = p(x_n|y_k) p(y_k) / r(y_k)``, the estimate is
-    ``log mean_k w_k``. All in float64.
+    ``log mean_k w_k``, in float64.
 
     Parameters
     ----------
@@ -106,12 +110,12 @@ def _of_replicate(
 ) -> tuple[LogMean, dict[int, float]]:
     model = copy.deepcopy(model)
     model.take([replicate])
-    precise = copy.deepcopy(model).double()
+    answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
     streams = Streams([seed], data.device)
     estimates = []
     curve = dict.fromkeys([*(2**k for k in range((n_samples - 1).bit_length())), n_samples], 0.0)
     for chunk in data.ahead(cells.split(batch_size)):
-        target = _Target(precise, data, chunk)
+        target = _Target(answering, data, chunk)
         draws = _proposal(target, model, data) if proposal == "laplace" else target.encoded
         weights = target.log_weights(draws, streams, n_samples)
         estimates.append(log_mean(weights))
@@ -133,16 +137,16 @@ class _Mixture:
     def draw(self, n_draws: int, streams: Streams) -> Tensor:
         """K draws for each cell, (K, B, D)."""
         n_cells, n_dimensions = self._means.shape[1:]
-        (noise,) = streams.normal(n_draws, n_cells, n_dimensions, like=self._means)
-        (chance,) = streams.uniform(n_draws, n_cells, bound=0.5, like=self._means)
+        (noise,) = streams.normal(n_cells, n_dimensions, n_draws, like=self._means)
+        (chance,) = streams.uniform(n_cells, n_draws, bound=0.5, like=self._means)
         chosen = torch.bucketize(chance + 0.5, self._shares.cumsum(0)[:-1])
-        cell = torch.arange(n_cells, device=chosen.device)
-        return self._means[chosen, cell] + (self._factors[chosen, cell] @ noise[..., None]).squeeze(-1)
+        draws = self._means.unsqueeze(-1) + self._factors @ noise
+        return draws.take_along_dim(chosen[None, :, None], 0)[0].permute(2, 0, 1)
 
     def log_density(self, states: Tensor) -> Tensor:
         """Of K states for each cell, (K, B)."""
-        distance = (self._whitening @ (states[:, None] - self._means).unsqueeze(-1)).squeeze(-1)
-        return (self._log_constant - 0.5 * distance.square().sum(-1)).logsumexp(1)
+        distance = self._whitening @ (states.permute(1, 2, 0) - self._means.unsqueeze(-1))
+        return (self._log_constant.unsqueeze(-1) - 0.5 * distance.square().sum(2)).logsumexp(0).T
 
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -153,9 +157,9 @@ class _Target:
 
     def __init__(self, model: CountVAE, data: CountData, cells: Tensor) -> None:
         self._model, self._data, self.cells = model, data, cells
-        self._batch = data.batch(cells, torch.float64)
+        self._batch = data.batch(cells, model.scale.weight.dtype)
         posterior = model.encode(self._batch)
-        mean, variance = (moment[0] for moment in posterior.z)
+        mean, variance = (moment[0].double() for moment in posterior.z)
         prior_mean, prior_variance = torch.zeros_like(mean), torch.ones_like(variance)
         if posterior.library is not None:
             parts = zip(posterior.library, model.library_prior(self._batch), strict=True)
@@ -166,10 +170,13 @@ class _Target:
         self.prior = Gaussian(prior_mean, prior_variance)
         self.mean, self.factor = mean, torch.diag_embed(variance.sqrt())
         self.encoded = _Mixture(mean[None], self.factor[None], [1.0])
+        on_gpu = data.device.type == "cuda"
+        self._compiled = None if on_gpu else _Compiled(model, data, cells, self._batch)
 
     def log_weights(self, proposal: _Mixture, streams: Streams, n_draws: int) -> np.ndarray:
         """Log weights of draws for each cell, (K, B)."""
-        n_cells, at_once = len(self.cells), self._draws_at_once
+        n_cells = len(self.cells)
+        at_once = max(1, min(n_draws, _STATES // n_cells))
         everyone = torch.arange(n_cells, device=self.cells.device).repeat(at_once)
         weights = np.empty((n_draws, n_cells))
         for start in range(0, n_draws, at_once):
@@ -179,64 +186,78 @@ class _Target:
             weights[start : start + k] = (joint - proposal.log_density(states)).numpy(force=True)
         return weights
 
-    @property
-    def _draws_at_once(self) -> int:
-        """So many that a product is large, and its result not too large for the cache."""
-        if self._data.device.type == "cuda":
-            return 1
-        return max(1, min(_ROWS, _ENTRIES // self._data.n_genes) // len(self.cells))
-
     def log_joint(self, states: Tensor, among: Tensor) -> Tensor:
         """Of states of the cells at the given places, which may occur more than once; (M,)."""
-        cells, batch = self.cells[among], self._among(among)
-        n_latent = self._model.config.n_latent
-        z = states[None, :, :n_latent]
-        has_library = self._model.library_encoder is not None
-        library = states[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
         prior_mean, prior_variance = (moment[among] for moment in self.prior)
         deviance = (states - prior_mean).square() / prior_variance
         log_prior = -0.5 * (deviance + prior_variance.log() + _LOG_2PI).sum(-1)
-        if self._data.device.type == "cuda":
-            return log_likelihood(batch, *self._model.decode(z, library, batch))[0] + log_prior
-        return self._compiled(cells, batch, z, library) + log_prior
+        size = len(self.cells) if self._compiled is None else _ROWS
+        parts = zip(states.split(size), among.split(size), strict=True)
+        return torch.cat([self._log_likelihood(*part) for part in parts]) + log_prior
 
-    def _among(self, places: Tensor) -> Batch:
-        """The cells at these places: without their counts where the kernel has them from the data."""
-        if self._data.device.type == "cuda":
-            everyone = len(places) == len(self.cells)
-            return self._batch if everyone else self._data.batch(self.cells[places], torch.float64)
-        whole, nothing = self._batch, self._batch.counts[:0]
-        return replace(
-            whole,
-            **dict.fromkeys(("counts", "genes", "positions", "log1p"), nothing),
-            **{
-                name: getattr(whole, name)[places]
-                for name in ("constant", "group", "covariates", "log_library")
-            },
-        )
-
-    def _compiled(self, cells: Tensor, batch: Batch, z: Tensor, library: Tensor) -> Tensor:
-        """Log likelihood of each cell by the compiled kernel."""
-        model, group = self._model, batch.group
-        rows, places = self._data.rows(cells)
-        hidden = model.decode_hidden(z, batch)
-        log_scale = model.scale(hidden)[0]
-        logit = log_scale[:0] if model.dropout is None else model.dropout(hidden)[0]
-        if model.dispersion is not None:
-            log_theta, theta_row = model.dispersion(hidden)[0], torch.arange(len(group))
+    def _log_likelihood(self, states: Tensor, among: Tensor) -> Tensor:
+        n_latent = self._model.config.n_latent
+        z = states[None, :, :n_latent].to(self._batch.counts.dtype)
+        if self._model.library_encoder is None:
+            library = self._data.log_library[self.cells[among]].view(1, -1, 1)
         else:
-            assert model.log_theta is not None
-            per_batch = model.config.dispersion == "gene-batch"
-            log_theta, theta_row = model.log_theta[0], group if per_batch else torch.zeros_like(group)
-        values = torch.empty(len(group), dtype=torch.float64)
-        arguments = (
-            *(rows.starts, rows.genes, rows.counts, rows.constant, places),
-            *(log_scale, logit, log_theta, theta_row, library[0, :, 0]),
-        )
-        log_likelihoods(
-            *(tensor.numpy() for tensor in arguments),
-            *(model.config.library != "size_factor", *scratch(*log_theta.shape[::-1]), values.numpy()),
-        )
+            library = states[None, :, n_latent:]
+        if self._compiled is not None:
+            return self._compiled(z, library, among)
+        everyone = len(among) == len(self.cells)
+        batch = self._batch if everyone else self._data.batch(self.cells[among], self._batch.counts.dtype)
+        return log_likelihood(batch, *self._model.decode(z, library, batch))[0]
+
+
+class _Compiled:
+    """Log likelihoods of many states of some cells, by kernels that read the counts from the data."""
+
+    def __init__(self, model: CountVAE, data: CountData, cells: Tensor, batch: Batch) -> None:
+        self._model, self._covariates = model, batch.covariates
+        rows, self._places = data.rows(cells)
+        self._rows = tuple(part.numpy() for part in (rows.starts, rows.genes, rows.counts))
+        self._constant = rows.constant.numpy()
+        self._at_once = max(1, _ENTRIES // data.n_genes)
+        n_theta = self._at_once
+        if model.log_theta is not None:
+            n_theta = len(model.log_theta[0])
+            self._theta_row = batch.group if model.config.dispersion == "gene-batch" else 0 * batch.group
+        self._space = scratch(data.n_genes, n_theta)
+        if model.log_theta is not None:
+            self._fixed = self._fixed_terms(self._places, model.log_theta[0], self._theta_row)
+
+    def _fixed_terms(self, places: Tensor, log_theta: Tensor, theta_row: Tensor) -> Tensor:
+        values = torch.empty(len(places), dtype=torch.float64)
+        of_rows = (part.numpy(force=True) for part in (places, log_theta, theta_row))
+        fixed_terms(*self._rows, self._constant, *of_rows, *self._space, values.numpy())
+        return values
+
+    def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
+        """Of M states, (1, M, n_latent) and (1, M, 1), of the cells at the given places, (M,)."""
+        model = self._model
+        hidden = model.decode_hidden(z, self._covariates[among])
+        values = torch.empty(len(among), dtype=torch.float64)
+        for start in range(0, len(among), self._at_once):
+            here = slice(start, start + self._at_once)
+            log_scale = model.scale(hidden[:, here])[0]
+            logit = log_scale[:0] if model.dropout is None else model.dropout(hidden[:, here])[0]
+            places = self._places[among[here]]
+            if model.log_theta is not None:
+                log_theta, theta_row = model.log_theta[0], self._theta_row[among[here]]
+                fixed = self._fixed[among[here]]
+            else:
+                assert model.dispersion is not None
+                log_theta = model.dispersion(hidden[:, here])[0]
+                theta_row = torch.arange(len(log_theta))
+                fixed = self._fixed_terms(places, log_theta, theta_row)
+            of_rows = places, log_scale, logit, log_theta, theta_row, library[0, here, 0], fixed
+            log_likelihoods(
+                *self._rows,
+                *(part.numpy() for part in of_rows),
+                model.config.library != "size_factor",
+                *self._space,
+                values[here].numpy(),
+            )
         return values
 
 

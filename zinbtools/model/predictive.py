@@ -194,7 +194,7 @@ def _prior(model: CountVAE, batch: Batch) -> Posterior:
 
 def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tuple[np.ndarray, ...]:
     """``log_mean``, ``theta`` and ``dropout_logit`` as the kernels take them."""
-    hidden = model.decode_hidden(z, batch)
+    hidden = model.decode_hidden(z, batch.covariates)
     log_mean = (hidden[0] @ model.scale.weight[0]).numpy(force=True)
     assert model.scale.bias is not None
     log_means(

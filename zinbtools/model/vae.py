@@ -176,7 +176,7 @@ class CountVAE(nn.Module):
 
     def decode(self, z: Tensor, library: Tensor, batch: Batch) -> CountParameters:
         """Parameters of the count distributions, given z and the log library size."""
-        hidden = self.decode_hidden(z, batch)
+        hidden = self.decode_hidden(z, batch.covariates)
         log_scale = self.scale(hidden)
         if self.config.library != "size_factor":
             log_scale = log_scale.log_softmax(-1)
@@ -190,9 +190,9 @@ class CountVAE(nn.Module):
         assert self.log_theta is not None
         return self.log_theta[:, batch.group] if self.config.dispersion == "gene-batch" else self.log_theta
 
-    def decode_hidden(self, z: Tensor, batch: Batch) -> Tensor:
+    def decode_hidden(self, z: Tensor, covariates: Tensor) -> Tensor:
         """The decoder up to its last hidden layer, (R, B, H)."""
-        covariates = batch.covariates.expand(len(z), *batch.covariates.shape)
+        covariates = covariates.expand(len(z), *covariates.shape)
         for block in self.decoder:
             z = block(torch.cat([z, covariates], -1) if self.shape.n_covariates else z)
         return z
