@@ -9,9 +9,11 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import h5py
 import pytest
 
 from zinbtools import simulate
+from zinbtools.study import write_h5ad
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals of Linux")
 
@@ -52,7 +54,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("size", [0, 1_000, 100_000])
+@pytest.mark.parametrize("size", [0, 1_000, 100_000, 200_000, 300_000])
 def test_a_full_disk_leaves_the_old_results(size: int, counts: Path, tmp_path: Path) -> None:
     """No file may grow beyond ``size`` bytes, as on a disk with no more room."""
     out = tmp_path / "out"
@@ -71,3 +73,24 @@ def test_a_full_disk_leaves_the_old_results(size: int, counts: Path, tmp_path: P
     assert "Traceback" not in told
     assert digests(tmp_path) == before
     assert set(os.listdir(tmp_path)) == {"counts.h5ad", "out"}
+
+
+def test_what_is_written_is_what_anndata_writes(tmp_path: Path) -> None:
+    adata = simulate.zisynth(n_obs=20)
+    adata.obs["word"] = ["one", "two"] * 10
+    adata.uns["nothing"] = None
+    write_h5ad(adata, tmp_path / "ours.h5ad")
+    adata.write_h5ad(tmp_path / "theirs.h5ad")
+    ours, theirs = (contents(tmp_path / f"{whose}.h5ad") for whose in ("ours", "theirs"))
+    assert ours == theirs
+
+
+def contents(path: Path) -> dict[str, str]:
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: found.update(
+                {name: f"{dict(item.attrs)} {item[()] if isinstance(item, h5py.Dataset) else ''}"}
+            )
+        )
+    return found

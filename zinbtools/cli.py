@@ -87,7 +87,7 @@ def tune(arguments: Namespace, *, command: str) -> None:
     _check_input(arguments)
 
     from . import get, pl, tl
-    from .study import staged
+    from .study import staged, write_h5ad
 
     with staged(arguments.out) as folder, _how_to_run(arguments) as run:
         _, adata = _selected(arguments)
@@ -108,7 +108,7 @@ def tune(arguments: Namespace, *, command: str) -> None:
         summary.to_csv(folder / "summary.csv", index=False)
         pl.tuning(adata, show=False, return_fig=True).savefig(folder / "tuning.png", dpi=240)  # type: ignore[union-attr]
         adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
-        adata.write_h5ad(folder / "tuned.h5ad")
+        write_h5ad(adata, folder / "tuned.h5ad")
     print(f"\n{summary.set_index('model').T.to_string(float_format=lambda value: f'{value:.5g}')}")
     _say(arguments, f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._selection import select
 from ._conclusion import conclusion
+from ._h5ad import write_h5ad
 from ._pipeline import Study, run_study
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
@@ -20,5 +21,6 @@ __all__ = [
     "select",
     "staged",
     "summary",
+    "write_h5ad",
     "write_study",
 ]

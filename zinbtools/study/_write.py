@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import get
 from ._figures import pictures
+from ._h5ad import write_h5ad
 from ._publish import publish
 from ._report import report_html
 
@@ -84,4 +85,4 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
     get.history_df(adata, key=key).to_csv(folder / "history.csv", index=False)
     page = report_html(study, drawn, title=title, command=command)
     (folder / "report.html").write_text(page, encoding="utf-8")
-    adata.write_h5ad(folder / "annotated.h5ad")
+    write_h5ad(adata, folder / "annotated.h5ad")

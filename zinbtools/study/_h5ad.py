@@ -1,0 +1,79 @@
+"""Writing h5ad so that a full disk is an error that can be told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+from anndata import AnnData
+from anndata.io import write_elem
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+def write_h5ad(adata: AnnData, path: Path) -> None:
+    """Write an object as ``adata.write_h5ad`` does.
+
+    HDF5 cannot close a file that it cannot write, and may end the process. Here it writes into a `_Patient`
+    file, which tells of the first error when all is over.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, say; what is at ``path`` then is no h5ad.
+
+    Examples
+    --------
+    >>> import tempfile, anndata as ad, zinbtools as zt
+    >>> adata = zt.simulate.zisynth(n_obs=20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_h5ad(adata, Path(folder, "counts.h5ad"))
+    ...     ad.read_h5ad(Path(folder, "counts.h5ad")).shape
+    (20, 50)
+    """
+    adata.strings_to_categoricals()
+    with open(path, "w+b", buffering=0) as raw:
+        file = _Patient(raw)
+        with h5py.File(file, "w") as root:
+            write_elem(root, "/", adata)
+            if adata.raw is None:
+                root.pop("raw", None)  # older versions of anndata cannot read what stands for nothing
+        if file.error is not None:
+            raise file.error
+
+
+class _Patient(io.RawIOBase):
+    """A file for HDF5 that takes and forgets what comes after a failure."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        n_read = self._raw.readinto(view)
+        view[n_read:] = bytes(len(view) - n_read)  # what was forgotten
+        return len(view)
+
+    def write(self, data: ReadableBuffer) -> int:
+        view = memoryview(data)
+        rest = view
+        while rest and self.error is None:
+            try:
+                rest = rest[self._raw.write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
