@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ._vector import compiled, exp, f32, from_sortable, i32, log1p, sortable, wide_vectors
+from ._vector import compiled, exp, f32, from_sortable, i32, inlined, log1p, sortable, wide_vectors
 
 CELLS, POSITIVE, ONES, TOTAL, SQUARES, MAXIMUM = range(6)
 N_SUMS = 6
@@ -20,6 +20,7 @@ _LARGE_MEAN = 30.0  # from here on walking up the distribution function takes lo
 _LARGEST_RATE = 2.0**31  # no data hold more
 _TAIL = 1e-3
 _MARGIN = f32(1e-5)  # more than the error of P(0) in single precision
+_STEPS = 8  # of each walk, made for many entries at once: most end there
 _INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
 
 
@@ -64,46 +65,96 @@ def add_counts(
     wide_vectors()
     n_cells, n_genes = log_mean.shape
     means = np.empty(n_genes, dtype=np.float32)
-    candidates = np.empty(n_genes, dtype=np.int32)
-    ratios, zeros, kept = np.empty((3, n_genes), dtype=np.float32)
+    places, chosen = np.empty((2, n_genes), dtype=np.int32)
+    mean_, theta_, word_, ratios, zeros, kept, bound = np.empty((7, n_genes), dtype=np.float32)
+    above, walks, counts = np.empty(n_genes), np.empty((3, n_genes)), np.empty(n_genes, dtype=np.int64)
+    by_place = np.zeros((n_genes, 8))  # a gene's sums lie side by side here: they are needed together
     kept[:] = 1
     for b in range(n_cells):
         by_gene = theta[b if len(theta) > 1 else 0]
         for g in range(n_genes):
             means[g] = exp(log_mean[b, g])
-        n_candidates = 0
+        n = 0
         for g in range(n_genes):
-            candidates[n_candidates] = g
-            n_candidates += f32(words[b, g]) <= means[g] * f32(_WORDS)
-        for i in range(n_candidates):
-            dispersion = f32(by_gene[candidates[i]])
-            ratios[i] = means[candidates[i]] / dispersion
-            zeros[i] = exp(-dispersion * log1p(ratios[i]))
+            places[n] = g
+            n += f32(words[b, g]) <= means[g] * f32(_WORDS)
+        for i in range(n):
+            g = places[i]
+            mean_[i], theta_[i], word_[i] = means[g], f32(by_gene[g]), f32(words[b, g])
         if dropout_logit.size > 0:
-            for i in range(n_candidates):
-                kept[i] = f32(1) / (f32(1) + exp(dropout_logit[b, candidates[i]]))
-        for i in range(n_candidates):
-            g = candidates[i]
-            mean = float(means[g])
+            for i in range(n):
+                kept[i] = dropout_logit[b, places[i]]
+            for i in range(n):
+                kept[i] = f32(1) / (f32(1) + exp(kept[i]))
+        for i in range(n):
+            ratios[i] = mean_[i] / theta_[i]
+        for i in range(n):
+            zeros[i] = exp(-theta_[i] * log1p(ratios[i]))
+        for i in range(n):
             # at most P(x > 0); counts of large mean are not drawn by inversion
-            positive = kept[i] * (f32(1) if mean > _LARGE_MEAN else f32(1) - zeros[i] + _MARGIN)
-            if f32(words[b, g]) > positive * f32(_WORDS):
-                continue
-            above = (words[b, g] + rng.random()) / (_WORDS * kept[i])
-            if above >= 1.0:
-                continue
-            if mean > _LARGE_MEAN:
-                count = rng.poisson(min(rng.standard_gamma(by_gene[g]) * mean / by_gene[g], _LARGEST_RATE))
-            else:
-                count = _invert(above, mean, by_gene[g], ratios[i], zeros[i])
-            if count > 0:
-                sums[POSITIVE, g] += 1.0
-                sums[ONES, g] += count == 1
-                sums[TOTAL, g] += count
-                sums[SQUARES, g] += float(count) * count
-                sums[MAXIMUM, g] = max(sums[MAXIMUM, g], count)
+            positive = f32(1) if mean_[i] > f32(_LARGE_MEAN) else f32(1) - zeros[i] + _MARGIN
+            bound[i] = kept[i] * positive * f32(_WORDS)
+        n_chosen = 0
+        for i in range(n):
+            chosen[n_chosen] = i
+            n_chosen += word_[i] <= bound[i]
+        for k in range(n_chosen):
+            i = chosen[k]
+            above[k] = (word_[i] + rng.random()) / (_WORDS * kept[i])
+        _first_steps(n_chosen, chosen, places, above, zeros, ratios, by_gene, walks, counts)
+        for k in range(n_chosen):
+            i = chosen[k]
+            g = places[i]
+            count = counts[k]
+            if count == _STEPS or above[k] < _TAIL or means[g] > _LARGE_MEAN:
+                if above[k] >= 1.0:
+                    count = 0
+                elif means[g] > _LARGE_MEAN:
+                    rate = rng.standard_gamma(by_gene[g]) * float(means[g]) / by_gene[g]
+                    count = rng.poisson(min(rate, _LARGEST_RATE))
+                else:
+                    count = _invert(above[k], float(means[g]), by_gene[g], ratios[i], zeros[i])
+            of_gene = by_place[g]
+            of_gene[POSITIVE] += count > 0
+            of_gene[ONES] += count == 1
+            of_gene[TOTAL] += count
+            of_gene[SQUARES] += float(count) * count
+            of_gene[MAXIMUM] = max(of_gene[MAXIMUM], count)
     for g in range(n_genes):
         sums[CELLS, g] += n_cells
+        for row in (POSITIVE, ONES, TOTAL, SQUARES):
+            sums[row, g] += by_place[g, row]
+        sums[MAXIMUM, g] = max(sums[MAXIMUM, g], by_place[g, MAXIMUM])
+
+
+@inlined
+def _first_steps(
+    n: int,
+    chosen: np.ndarray,
+    places: np.ndarray,
+    above: np.ndarray,
+    zeros: np.ndarray,
+    ratios: np.ndarray,
+    by_gene: np.ndarray,
+    walks: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """The walks of `_invert` for the chosen entries, all at once, of no more than ``_STEPS`` steps."""
+    wide_vectors()
+    probability, share, theta = walks[0], walks[1], walks[2]
+    for k in range(n):
+        i = chosen[k]
+        probability[k], share[k], theta[k] = zeros[i], ratios[i], by_gene[places[i]]
+    for k in range(n):
+        share[k] = share[k] / (1.0 + share[k])
+    for k in range(n):
+        below, p = 1.0 - above[k], probability[k]
+        total, count = p, np.int64(0)
+        for step in range(_STEPS):
+            count += total <= below
+            p *= share[k] * (theta[k] + step) * (1.0 / (step + 1))
+            total += p
+        counts[k] = count
 
 
 @compiled
