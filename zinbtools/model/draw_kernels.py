@@ -67,7 +67,7 @@ def add_counts(
     means = np.empty(n_genes, dtype=np.float32)
     places, chosen = np.empty((2, n_genes), dtype=np.int32)
     mean_, theta_, word_, ratios, zeros, kept, bound = np.empty((7, n_genes), dtype=np.float32)
-    above, walks, counts = np.empty(n_genes), np.empty((3, n_genes)), np.empty(n_genes, dtype=np.int64)
+    above, walks, counts = np.empty(n_genes), np.empty((4, n_genes)), np.empty(n_genes, dtype=np.int64)
     by_place = np.zeros((n_genes, 8))  # a gene's sums lie side by side here: they are needed together
     kept[:] = 1
     for b in range(n_cells):
@@ -112,8 +112,12 @@ def add_counts(
                 elif means[g] > _LARGE_MEAN:
                     rate = rng.standard_gamma(by_gene[g]) * float(means[g]) / by_gene[g]
                     count = rng.poisson(min(rate, _LARGEST_RATE))
+                elif above[k] < _TAIL:
+                    count = _from_the_start(above[k], float(means[g]), by_gene[g])
                 else:
-                    count = _invert(above[k], float(means[g]), by_gene[g], ratios[i], zeros[i])
+                    probability, cumulative, share, dispersion = walks[:, k]
+                    mean = float(means[g])
+                    count = _walk(1.0 - above[k], probability, cumulative, share, dispersion, mean, count)
             of_gene = by_place[g]
             of_gene[POSITIVE] += count > 0
             of_gene[ONES] += count == 1
@@ -139,9 +143,9 @@ def _first_steps(
     walks: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """The walks of `_invert` for the chosen entries, all at once, of no more than ``_STEPS`` steps."""
+    """The walks of `_walk` for the chosen entries, all at once, of no more than ``_STEPS`` steps."""
     wide_vectors()
-    probability, share, theta = walks[0], walks[1], walks[2]
+    probability, cumulative, share, theta = walks[0], walks[1], walks[2], walks[3]
     for k in range(n):
         i = chosen[k]
         probability[k], share[k], theta[k] = zeros[i], ratios[i], by_gene[places[i]]
@@ -154,21 +158,22 @@ def _first_steps(
             count += total <= below
             p *= share[k] * (theta[k] + step) * (1.0 / (step + 1))
             total += p
-        counts[k] = count
+        counts[k], probability[k], cumulative[k] = count, p, total
 
 
 @compiled
-def _invert(above: float, mean: float, theta: float, ratio: float, zero: float) -> int:
-    """The smallest count with ``P(x > count) < above``, walking up from ``P(0)``, which is given.
+def _from_the_start(above: float, mean: float, theta: float) -> int:
+    """The count of the far tail, which would notice that P(0) is known in single precision."""
+    ratio = mean / theta
+    zero = math.exp(-theta * math.log1p(ratio))
+    return _walk(1.0 - above, zero, zero, ratio / (1.0 + ratio), theta, mean, 0)
 
-    That is known in single precision, which the far tail would notice: there it is computed anew.
-    """
-    probability = float(zero)
-    if above < _TAIL:
-        ratio = mean / theta
-        probability = math.exp(-theta * math.log1p(ratio))
-    below, share = 1.0 - above, ratio / (1.0 + ratio)
-    cumulative, count = probability, 0
+
+@compiled
+def _walk(
+    below: float, probability: float, cumulative: float, share: float, theta: float, mean: float, count: int
+) -> int:
+    """The smallest count with ``P(x <= count) > below``, walking up from ``count``, whose figures are given."""
     # the second condition ends the walk where rounding keeps the sum from ever reaching 1
     while cumulative <= below and (probability > 1e-18 or count < mean):
         inverse = _INVERSE[count] if count < len(_INVERSE) else 1.0 / (count + 1)
@@ -185,27 +190,33 @@ def add_expected(
     """Add what each entry is expected to contribute to ``sums``; the maximum is left as it is."""
     wide_vectors()
     n_cells, n_genes = log_mean.shape
-    part = np.zeros((4, n_genes), dtype=np.float32)  # of at most some hundred cells: single precision will do
-    for b in range(n_cells):
+    # of at most some hundred cells: single precision will do
+    positive, ones, total, squares = np.zeros((4, n_genes), dtype=np.float32)
+    mean, ratio, zero, kept = np.ones((4, n_genes), dtype=np.float32)
+    for b in range(n_cells):  # loops that write to several arrays would get no vector instructions
         by_gene = theta[b if len(theta) > 1 else 0]
         for g in range(n_genes):
-            mean, dispersion = exp(log_mean[b, g]), f32(by_gene[g])
-            ratio = mean / dispersion
-            exponent = -dispersion * log1p(ratio)
-            zero = exp(exponent)
-            kept = f32(1)
-            if dropout_logit.size > 0:
-                kept = f32(1) / (f32(1) + exp(dropout_logit[b, g]))
-            part[0, g] += kept * (f32(1) - zero)
-            part[1, g] += kept * zero * mean / (f32(1) + ratio)
-            part[2, g] += kept * mean
-            part[3, g] += kept * mean * (f32(1) + mean + ratio)
-    for g in range(n_genes):
-        sums[CELLS, g] += n_cells
-        sums[POSITIVE, g] += part[0, g]
-        sums[ONES, g] += part[1, g]
-        sums[TOTAL, g] += part[2, g]
-        sums[SQUARES, g] += part[3, g]
+            mean[g] = exp(log_mean[b, g])
+        for g in range(n_genes):
+            ratio[g] = mean[g] / f32(by_gene[g])
+        for g in range(n_genes):
+            zero[g] = exp(-f32(by_gene[g]) * log1p(ratio[g]))
+        if dropout_logit.size > 0:
+            for g in range(n_genes):
+                kept[g] = f32(1) / (f32(1) + exp(dropout_logit[b, g]))
+        for g in range(n_genes):
+            positive[g] += kept[g] * (f32(1) - zero[g])
+        for g in range(n_genes):
+            ones[g] += kept[g] * zero[g] * mean[g] / (f32(1) + ratio[g])
+        for g in range(n_genes):
+            total[g] += kept[g] * mean[g]
+        for g in range(n_genes):
+            squares[g] += kept[g] * mean[g] * (f32(1) + mean[g] + ratio[g])
+    sums[CELLS] += n_cells
+    sums[POSITIVE] += positive
+    sums[ONES] += ones
+    sums[TOTAL] += total
+    sums[SQUARES] += squares
 
 
 @compiled
