@@ -173,7 +173,7 @@ def _from_the_start(above: float, mean: float, theta: float) -> int:
 def _walk(
     below: float, probability: float, cumulative: float, share: float, theta: float, mean: float, count: int
 ) -> int:
-    """The smallest count with ``P(x <= count) > below``, walking up from ``count``, whose figures are given."""
+    """The smallest count with ``P(x <= count) > below``, walking up from a count with its figures."""
     # the second condition ends the walk where rounding keeps the sum from ever reaching 1
     while cumulative <= below and (probability > 1e-18 or count < mean):
         inverse = _INVERSE[count] if count < len(_INVERSE) else 1.0 / (count + 1)
