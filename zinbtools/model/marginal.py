@@ -18,7 +18,7 @@ from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
 from .evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from .laplace import posterior_mode
-from .layers import Streams
+from .layers import Linear, Streams
 from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
 
@@ -214,50 +214,63 @@ class _Compiled:
 
     def __init__(self, model: CountVAE, data: CountData, cells: Tensor, batch: Batch) -> None:
         self._model, self._covariates = model, batch.covariates
-        rows, self._places = data.rows(cells)
+        rows, places = data.rows(cells)
         self._rows = tuple(part.numpy() for part in (rows.starts, rows.genes, rows.counts))
-        self._constant = rows.constant.numpy()
-        self._at_once = max(1, _ENTRIES // data.n_genes)
-        n_theta = self._at_once
-        if model.log_theta is not None:
-            n_theta = len(model.log_theta[0])
-            self._theta_row = batch.group if model.config.dispersion == "gene-batch" else 0 * batch.group
-        self._space = scratch(data.n_genes, n_theta)
-        if model.log_theta is not None:
-            self._fixed = self._fixed_terms(self._places, model.log_theta[0], self._theta_row)
-
-    def _fixed_terms(self, places: Tensor, log_theta: Tensor, theta_row: Tensor) -> Tensor:
-        values = torch.empty(len(places), dtype=torch.float64)
-        of_rows = (part.numpy(force=True) for part in (places, log_theta, theta_row))
-        fixed_terms(*self._rows, self._constant, *of_rows, *self._space, values.numpy())
-        return values
+        self._constant, self._places = rows.constant.numpy(), places.numpy()
+        self._at_once = max(1, min(_ROWS, _ENTRIES // data.n_genes))
+        self._outputs = torch.empty(3, self._at_once, data.n_genes, dtype=model.scale.weight.dtype)
+        self._shared = None
+        if model.log_theta is None:
+            self._space = scratch(data.n_genes, self._at_once)
+        else:
+            log_theta = model.log_theta[0].numpy(force=True)
+            row = (batch.group if model.config.dispersion == "gene-batch" else 0 * batch.group).numpy()
+            self._space = scratch(data.n_genes, len(log_theta))
+            self._shared = log_theta, row, self._fixed_terms(self._places, log_theta, row)
 
     def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
         """Of M states, (1, M, n_latent) and (1, M, 1), of the cells at the given places, (M,)."""
-        model = self._model
-        hidden = model.decode_hidden(z, self._covariates[among])
-        values = torch.empty(len(among), dtype=torch.float64)
+        model, every_cell = self._model, among.numpy()
+        hidden = model.decode_hidden(z, self._covariates[among])[0]
+        log_library, values = library[0, :, 0].numpy(), np.empty(len(among))
         for start in range(0, len(among), self._at_once):
             here = slice(start, start + self._at_once)
-            log_scale = model.scale(hidden[:, here])[0]
-            logit = log_scale[:0] if model.dropout is None else model.dropout(hidden[:, here])[0]
-            places = self._places[among[here]]
-            if model.log_theta is not None:
-                log_theta, theta_row = model.log_theta[0], self._theta_row[among[here]]
-                fixed = self._fixed[among[here]]
-            else:
-                assert model.dispersion is not None
-                log_theta = model.dispersion(hidden[:, here])[0]
-                theta_row = torch.arange(len(log_theta))
-                fixed = self._fixed_terms(places, log_theta, theta_row)
-            of_rows = places, log_scale, logit, log_theta, theta_row, library[0, here, 0], fixed
+            cells, of_cells = every_cell[here], hidden[here]
+            log_scale = self._output(model.scale, of_cells, 0)
+            logit = log_scale[:0] if model.dropout is None else self._output(model.dropout, of_cells, 1)
+            log_theta, theta_row, fixed = self._dispersions(cells, of_cells)
             log_likelihoods(
-                *self._rows,
-                *(part.numpy() for part in of_rows),
-                model.config.library != "size_factor",
-                *self._space,
-                values[here].numpy(),
+                *(
+                    *self._rows,
+                    self._places[cells],
+                    log_scale,
+                    logit,
+                    log_theta,
+                    theta_row,
+                    log_library[here],
+                ),
+                *(fixed, model.config.library != "size_factor", *self._space, values[here]),
             )
+        return torch.from_numpy(values)
+
+    def _output(self, layer: Linear, hidden: Tensor, number: int) -> np.ndarray:
+        """Of an output layer, always in the same memory: new memory would have to be brought to the cache."""
+        assert layer.bias is not None
+        out = self._outputs[number, : len(hidden)]
+        return torch.addmm(layer.bias[0], hidden, layer.weight[0], out=out).numpy()
+
+    def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log inverse dispersions, each cell's row among them, and its fixed terms."""
+        if self._shared is not None:
+            log_theta, row, fixed = self._shared
+            return log_theta, row[cells], fixed[cells]
+        assert self._model.dispersion is not None
+        log_theta, row = self._output(self._model.dispersion, hidden, 2), np.arange(len(cells))
+        return log_theta, row, self._fixed_terms(self._places[cells], log_theta, row)
+
+    def _fixed_terms(self, places: np.ndarray, log_theta: np.ndarray, theta_row: np.ndarray) -> np.ndarray:
+        values = np.empty(len(places))
+        fixed_terms(*self._rows, self._constant, places, log_theta, theta_row, *self._space, values)
         return values
 
 
