@@ -8,11 +8,11 @@ import pytest
 import torch
 from numba import njit
 
-from zinbtools.model import _double
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from zinbtools.model.likelihood import log_likelihood
+from zinbtools.stats import _elementary
 
 
 def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library, normalised):
@@ -95,7 +95,7 @@ def test_what_is_not_finite_shows(place, value):
     [("exp", np.exp, -700, 700), ("log", np.log, 1e-300, 1e300), ("log1p", np.log1p, -0.999, 1e12)],
 )
 def test_elementary_functions(name, reference, low, high):
-    function = getattr(_double, name)
+    function = getattr(_elementary, name)
 
     @njit
     def apply(values):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 f32 = np.float32
 i32 = np.int32
@@ -29,21 +29,6 @@ _VECTOR = 16  # numbers of 32 bits
 _LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)
 _LN2 = f32(0.69314718)
 _SQRT_HALF = i32(0x3F3504F3)  # the bits of sqrt(1/2)
-
-
-@intrinsic
-def wide_vectors(typing_context: Any) -> Any:
-    """Called in a function, lets the compiler use the widest vectors there; by default it is shy of them.
-
-    A loop of exponentials and logarithms takes half the time with 512 bits as with 256.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        # llvmlite knows attributes without value only, but writes what is in the set
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), generate
 
 
 @compiled

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from ._vector import compiled, exp, f32, from_sortable, i32, inlined, log1p, sortable, wide_vectors
+from ..stats._elementary import wide_vectors
+from ._vector import compiled, exp, f32, from_sortable, i32, inlined, log1p, sortable
 
 CELLS, POSITIVE, ONES, TOTAL, SQUARES, MAXIMUM = range(6)
 N_SUMS = 6

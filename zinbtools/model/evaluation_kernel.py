@@ -8,9 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._double import exp, f64, from_sortable, i64, log, log1p, parts, polynomial, sortable
+from ..stats._elementary import (
+    exp,
+    f64,
+    from_sortable,
+    i64,
+    log,
+    log1p,
+    parts,
+    polynomial,
+    sortable,
+    wide_vectors,
+)
 from ._stirling import DOUBLE
-from ._vector import compiled, inlined, wide_vectors
+from ._vector import compiled, inlined
 
 _LN2 = f64(np.log(2))
 _AT_ONCE = 512  # mantissas between the square roots of 1/2 and 2: their product stays in range
@@ -97,7 +108,7 @@ def log_likelihoods(
     theta, inverse = theta_scratch[0], theta_scratch[1]
     for t in range(len(log_theta)):
         _inverse_dispersions(log_theta[t], theta[t], inverse[t])
-    # inf and NaN may vanish in the functions of _double; here they do not
+    # inf and NaN may vanish in the functions of _elementary; here they do not
     doubt = f64(0) * _sum(log_theta.reshape(-1))
     scale, log_zero, odds, kept, of_counts = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4:]
     for b in range(len(log_scale)):

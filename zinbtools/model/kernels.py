@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._vector import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors, wide_vectors
+from ..stats._elementary import wide_vectors
+from ._vector import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors
 
 
 @compiled

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..stats._elementary import wide_vectors
 from ._stirling import SINGLE
 from ._vector import (
     compiled,
@@ -24,7 +25,6 @@ from ._vector import (
     sortable,
     store,
     whole_vectors,
-    wide_vectors,
 )
 
 _REMAINDER = tuple(f32(c) for c in SINGLE)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._elementary import compiled, exp, log1p, summed
+from ._elementary import compiled, exp, log1p, summed, wide_vectors
 
 POISSON, NB, ZIP, ZINB = range(4)
 FROM_SERIES = 64  # sums over j < x are added up until here and taken from Stirling's series beyond
@@ -36,6 +36,8 @@ class Gene(NamedTuple):
         The different counts in increasing order, and how many cells have each.
     constant
         The share of the log likelihood that no parameter changes.
+    scratch
+        Room for two numbers a zero.
     """
 
     zero_mean: np.ndarray
@@ -46,6 +48,7 @@ class Gene(NamedTuple):
     value: np.ndarray
     multiplicity: np.ndarray
     constant: float
+    scratch: np.ndarray
 
 
 @compiled
@@ -78,8 +81,10 @@ def gather(
             k += 1
             value[k], multiplicity[k] = ordered[i], 0.0
         multiplicity[k] += 1.0
+    scratch = np.empty((2, n - n_pos))
     return Gene(
-        zero_mean, zero_start, positive, counts, start, value[: k + 1], multiplicity[: k + 1], constant
+        *(zero_mean, zero_start, positive, counts, start),
+        *(value[: k + 1], multiplicity[: k + 1], constant, scratch),
     )
 
 
@@ -133,6 +138,7 @@ def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
 @summed
 def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float, float, float, float, float]:
     """Log likelihood of zeros, and derivatives in log mu (e) and log alpha (a): e, ee, a, aa, ea."""
+    wide_vectors()
     ll, e, ee, a, aa, ea = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
     for i in range(len(mean)):
@@ -152,24 +158,31 @@ def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float,
 
 @summed
 def _inflated_zeros(
-    mean: np.ndarray, factor: float, alpha: float, logit: float
+    mean: np.ndarray, factor: float, alpha: float, logit: float, scratch: np.ndarray
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
     """As `_zeros` for a mixture, with derivatives in the logit of the dropout (s): s, ss, es, as behind."""
-    ll, e, ee, a, aa, ea, s, ss, es, as_ = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    wide_vectors()
+    e, ee, a, aa, ea, s, ss, es, as_ = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
     pi = 1.0 / (1.0 + exp(-logit))
+    log_ps, odds_ = scratch[0], scratch[1]
     for i in range(len(mean)):
         mu = factor * mean[i]
+        log_ps[i] = log1p(alpha * mu) * over if alpha > 0.0 else mu
+    for i in range(len(mean)):
+        odds_[i] = exp(-log_ps[i] - logit)  # of an NB zero against a dropout, but for their factor
+    ll = len(mean) * (logit - log1p(exp(logit)))
+    for i in range(len(mean)):
+        ll += log1p(odds_[i])
+    for i in range(len(mean)):
+        mu, log_p, odds = factor * mean[i], log_ps[i], odds_[i]
         u = alpha * mu
         inverse = 1.0 / (1.0 + u)
-        log_p = log1p(u) * over if alpha > 0.0 else mu
         slope = mu * inverse  # minus the derivative of log NB(0) in log mu
         by_alpha = log_p - slope
-        odds = exp(-log_p - logit)  # of an NB zero against a dropout, but for their factor
         dropped = 1.0 / (1.0 + odds)
         kept = odds * dropped
         both = dropped * kept
-        ll += log1p(odds)
         e -= kept * slope
         ee += both * slope * slope - kept * slope * inverse
         a += kept * by_alpha
@@ -179,7 +192,6 @@ def _inflated_zeros(
         ss += both - pi * (1.0 - pi)
         es += both * slope
         as_ -= both * by_alpha
-    ll += len(mean) * (logit - log1p(exp(logit)))
     return ll, e, ee, a, aa, ea, s, ss, es, as_
 
 
@@ -188,6 +200,7 @@ def _positives(
     mean: np.ndarray, count: np.ndarray, factor: float, alpha: float
 ) -> tuple[float, float, float, float, float, float]:
     """As `_zeros` for positive counts, without the sums of `rising` and without the constant."""
+    wide_vectors()
     ll, e, ee, a, aa, ea = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
     log_factor = np.log(factor)
@@ -241,7 +254,7 @@ def evaluate(
         es = 0.0
         if inflated:
             l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
-                gene.zero_mean[zeros], factor, alpha, logit
+                gene.zero_mean[zeros], factor, alpha, logit, gene.scratch
             )
             gradient[S] += s
             hessian[S, S] += ss

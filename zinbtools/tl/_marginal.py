@@ -46,9 +46,9 @@ def marginal_ll(
     r"""Log likelihood of cells by importance sampling, and how far to trust it.
 
     ``log p(x_n)`` is estimated by ``log mean_k w_nk`` with states ``y_k = (z_k, l_k)`` drawn from a proposal
-    r and weights ``w_nk = p(x_n|y_k) p(y_k) / r(y_k)``, in double precision; the network answers in the single
-    precision of its weights. It is biased low by about half the squared Monte Carlo error of the cell. Both
-    models use the same random numbers.
+    r and weights ``w_nk = p(x_n|y_k) p(y_k) / r(y_k)``, in double precision; the network answers in that of
+    its weights. It is biased low by about half the squared Monte Carlo error of the cell. Both models use the
+    same random numbers.
 
     Parameters
     ----------
