@@ -137,13 +137,14 @@ def markdown(table: pd.DataFrame) -> str:
 
 HEAD = """# The verdict on known truth
 
-`zt.tl.model_selection(adata, n_restarts="auto")` on counts without zero inflation and on the same counts of
-which genes with a mean above 1 have lost 8 %. NB and Poisson-lognormal counts of four cell types, dense (200
-genes of mean 1 to 50, 2,000 cells) and sparse (300 genes of mean 0.05 to 10, 3,000 cells), and twins of 4,271
-blood cells (400 genes). The intervals are held against the same fits on 2,500 more cells.
+`zt.tl.model_selection(adata, n_restarts={restarts})` on counts without zero inflation and on the same
+counts of which genes with a mean above 1 have lost 8 %. NB and Poisson-lognormal counts of four cell types,
+dense (200 genes of mean 1 to 50, 2,000 cells) and sparse (300 genes of mean 0.05 to 10, 3,000 cells), and
+twins of 4,271 blood cells (400 genes). The intervals are held against the same fits on 2,500 more cells.
 
 ```bash
-python tests/benchmarks/selection.py --data FOLDER --out records.jsonl --write docs/verdict_calibration.md
+python tests/benchmarks/selection.py --data FOLDER --out records.jsonl{options} \\
+    --write docs/verdict_calibration.md
 ```
 
 """
@@ -177,7 +178,11 @@ def main() -> None:
         with arguments.out.open("a") as file:
             file.write(json.dumps(kept[-1]) + "\n")
     if arguments.write:
-        arguments.write.write_text(HEAD + "\n".join(tables(pd.DataFrame(kept))), encoding="utf-8")
+        restarts = arguments.restarts or '"auto"'
+        options = " --seeds {} {}".format(*arguments.seeds)
+        options += f" --restarts {arguments.restarts}" if arguments.restarts else ""
+        head = HEAD.format(restarts=restarts, options=options)
+        arguments.write.write_text(head + "\n".join(tables(pd.DataFrame(kept))), encoding="utf-8")
 
 
 if __name__ == "__main__":
