@@ -107,18 +107,8 @@ def add_counts(
             i = chosen[k]
             g = places[i]
             count = counts[k]
-            if count == _STEPS or above[k] < _TAIL or means[g] > _LARGE_MEAN:
-                if above[k] >= 1.0:
-                    count = 0
-                elif means[g] > _LARGE_MEAN:
-                    rate = rng.standard_gamma(by_gene[g]) * float(means[g]) / by_gene[g]
-                    count = rng.poisson(min(rate, _LARGEST_RATE))
-                elif above[k] < _TAIL:
-                    count = _from_the_start(above[k], float(means[g]), by_gene[g])
-                else:
-                    probability, cumulative, share, dispersion = walks[:, k]
-                    mean = float(means[g])
-                    count = _walk(1.0 - above[k], probability, cumulative, share, dispersion, mean, count)
+            if count == _STEPS or above[k] <= _TAIL or mean_[i] > _LARGE_MEAN:
+                count = _one_by_one(above[k], float(mean_[i]), by_gene[g], walks[:, k], rng)
             of_gene = by_place[g]
             of_gene[POSITIVE] += count > 0
             of_gene[ONES] += count == 1
@@ -163,8 +153,15 @@ def _first_steps(
 
 
 @compiled
-def _from_the_start(above: float, mean: float, theta: float) -> int:
-    """The count of the far tail, which would notice that P(0) is known in single precision."""
+def _one_by_one(above: float, mean: float, theta: float, walk: np.ndarray, rng: np.random.Generator) -> int:
+    """A count that the first steps do not give."""
+    if above >= 1.0:
+        return 0
+    if mean > _LARGE_MEAN:
+        return rng.poisson(min(rng.standard_gamma(theta) * mean / theta, _LARGEST_RATE))
+    if above > _TAIL:
+        return _walk(1.0 - above, walk[0], walk[1], walk[2], theta, mean, _STEPS)
+    # the far tail would notice that P(0) is known in single precision
     ratio = mean / theta
     zero = math.exp(-theta * math.log1p(ratio))
     return _walk(1.0 - above, zero, zero, ratio / (1.0 + ratio), theta, mean, 0)
