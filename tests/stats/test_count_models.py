@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import mpmath
 import numpy as np
 import pytest
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 
 from zinbtools.stats import _count_kernel as kernel
 from zinbtools.stats import _count_likelihood as likelihood
+from zinbtools.stats import _elementary
 from zinbtools.stats.count_models import FAMILIES, fit_counts
 
 RNG = np.random.default_rng
@@ -46,6 +48,77 @@ def test_sums_of_logarithms_are_exact(count: int, alpha: float) -> None:
         )
     found = likelihood.rising(np.array([float(count)]), alpha)[:, 0]
     np.testing.assert_allclose(found, [float(e) for e in exact], rtol=1e-12, atol=1e-12 * count)
+
+
+def curvature(height: Callable[[np.ndarray], float], at: np.ndarray, h: float = 1e-3) -> np.ndarray:
+    """Second derivatives by central differences."""
+    steps = h * np.eye(len(at))
+    return np.array(
+        [
+            [
+                (height(at + i + j) - height(at + i - j) - height(at - i + j) + height(at - i - j))
+                for j in steps
+            ]
+            for i in steps
+        ]
+    ) / (4 * h**2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("log1p", [0, *10 ** np.arange(-18, 18, 0.2), *np.linspace(0, 5, 101)]),
+        ("exp", [*np.linspace(-700, 700, 301), *np.linspace(-1, 1, 101), -1e-17]),
+    ],
+)
+def test_elementary_functions_are_good_to_the_last_digits(name: str, arguments: list[float]) -> None:
+    function = getattr(_elementary, name)
+    exact = [float(getattr(mpmath, name)(mpmath.mpf(float(argument)))) for argument in arguments]
+    np.testing.assert_allclose([function(float(argument)) for argument in arguments], exact, rtol=1e-15)
+
+
+def test_powers_without_bound_are_cut() -> None:
+    assert _elementary.exp(1e4) == _elementary.exp(700.0)
+    assert _elementary.exp(-np.inf) == _elementary.exp(-700.0)
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 0.7])
+@pytest.mark.parametrize("family", range(4))
+def test_likelihood_and_its_derivatives(family: int, alpha: float) -> None:
+    """Of three rows of a design, one with no zeros and one with nothing else, by scipy and differences."""
+    random = RNG(8)
+    mean, rows = random.lognormal(0, 1, 24), np.repeat([0, 1, 2], 8)
+    x = random.poisson(2 * mean)
+    x[:8] += 1
+    x[8:12], x[16:] = [0, 64, 65, 300], 0
+    table, cells = np.array([[1, 0.2], [1, 1.1], [1, -0.5]]), np.flatnonzero(x)
+    gene = likelihood.gather(mean, rows, cells, x[cells].astype(float), np.array([0, 8, 16, 24]))
+    dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
+    at = np.array([0.3, 0.4, *[np.log(alpha)] * dispersed, *[-0.7] * inflated])
+
+    def height(at: np.ndarray) -> float:
+        theta = np.exp(-at[2]) if dispersed else np.inf
+        pi = 1 / (1 + np.exp(-at[-1])) if inflated else 0.0
+        return log_probabilities(x, mean * np.exp(table[rows] @ at[:2]), theta, pi).sum()
+
+    d = len(at)
+    gradient, hessian = np.empty(d), np.empty((d, d))
+    value = likelihood.evaluate(gene, table, family, at, gradient, hessian)
+    slope = [(height(at + step) - height(at - step)) / 2e-4 for step in 1e-4 * np.eye(d)]
+    assert value == pytest.approx(height(at), rel=1e-9)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(hessian, curvature(height, at), rtol=1e-3, atol=1e-2)
+
+
+def test_cholesky() -> None:
+    root = RNG(9).normal(size=(4, 6))
+    matrix, vector = root @ root.T, RNG(9).normal(size=4)
+    factor = matrix.copy()
+    assert kernel.factorise(factor)
+    np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(matrix))
+    np.testing.assert_allclose(kernel.solve(factor, vector), np.linalg.solve(matrix, vector))
+    for hopeless in (np.diag([1.0, 0.0]), np.diag([1.0, -1.0]), np.ones((2, 2)), np.full((2, 2), np.nan)):
+        assert not kernel.factorise(hopeless)
 
 
 @pytest.mark.parametrize("per_entry", [False, True])
@@ -147,6 +220,46 @@ def test_truth_is_found() -> None:
         assert abs(logit - np.log(0.25)) < 4 * fits.dropout_logit_se[g, 3]
 
 
+def test_standard_errors_are_those_of_the_curvature() -> None:
+    x, depth = draw(300, [5.0], 1.5, 0.25)
+    design = np.stack([np.ones(300), np.linspace(-1, 1, 300)], axis=1)
+    fits = fit_counts(x, depth, covariates=design)
+    for f, (dispersed, inflated) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
+        at = [*fits.coefficients[0, f]]
+        at += [np.log(fits.inverse_dispersion[0, f])] if dispersed else []
+        at += [special.logit(fits.dropout[0, f])] if inflated else []
+
+        def height(values: np.ndarray, dispersed: int = dispersed, inflated: int = inflated) -> float:
+            mu = depth * np.exp(design @ values[:2])
+            theta = np.exp(values[2]) if dispersed else np.inf
+            pi = 1 / (1 + np.exp(-values[-1])) if inflated else 0.0
+            return log_probabilities(x[:, 0], mu, theta, pi).sum()
+
+        errors = np.sqrt(np.diag(np.linalg.inv(-curvature(height, np.array(at)))))
+        np.testing.assert_allclose(fits.coefficients_se[0, f], errors[:2], rtol=1e-4)
+        of_theta = errors[2] if dispersed else np.nan
+        of_pi = errors[-1] if inflated else np.nan
+        assert fits.log_inverse_dispersion_se[0, f] == pytest.approx(of_theta, rel=1e-4, nan_ok=True)
+        assert fits.dropout_logit_se[0, f] == pytest.approx(of_pi, rel=1e-4, nan_ok=True)
+
+
+def test_information_on_the_dropout_is_that_of_the_scores() -> None:
+    """Summed over all counts that an NB may have; the share of the dispersion is a mean over cells."""
+    x = RNG(0).poisson(RNG(1).gamma(1.5, 2 / 1.5, (20_000, 1)))
+    fits = fit_counts(x, np.ones(20_000))
+    mu, theta = np.exp(fits.coefficients[0, 1, 0]), fits.inverse_dispersion[0, 1]
+    counts = np.arange(500)
+    p = np.exp(log_probabilities(counts, np.array(mu), theta, 0))
+    of_theta = [log_probabilities(counts, np.array(mu), theta * np.exp(h), 0) for h in (1e-5, -1e-5)]
+    scores = np.stack(
+        [(counts == 0) / p[0] - 1, (counts - mu) / (1 + mu / theta), np.subtract(*of_theta) / 2e-5]
+    )
+    about = 20_000 * (p * scores) @ scores.T
+    left = about[0, 0] - about[0, 1:] @ np.linalg.solve(about[1:, 1:], about[1:, 0])
+    assert fits.information[0] == pytest.approx(left, rel=0.03)
+    assert left < 0.2 * about[0, 0]
+
+
 def test_one_family_contains_the_other() -> None:
     x, depth = draw(200, [*np.geomspace(0.01, 100, 60)], 1.0, 0.05, seed=3)
     ll = fit_counts(x, depth).log_likelihood[x.any(0)]
@@ -167,11 +280,44 @@ def test_poisson_counts_have_no_dispersion() -> None:
     np.testing.assert_allclose(fits.coefficients[:, 0, 0], np.log(x.sum(0) / depth.sum()), atol=1e-8)
 
 
+def untidy(x: np.ndarray) -> sparse.csc_array:
+    """With each count in two parts, in decreasing order of the cells, and zeros among them."""
+    n = len(x)
+    parts = np.concatenate([x[::-1] - x[::-1] // 2, x[::-1] // 2])
+    cells = np.tile(np.r_[np.arange(n)[::-1], np.arange(n)[::-1]], x.shape[1])
+    starts = 2 * n * np.arange(x.shape[1] + 1)
+    return sparse.csc_array((parts.T.ravel(), cells.astype(np.int32), starts.astype(np.int32)), shape=x.shape)
+
+
+def test_matrices_are_left_as_they_are() -> None:
+    x, depth = draw(50, [0.5, 3], 1.0, 0.1)
+    matrix = untidy(x)
+    before = [part.copy() for part in (matrix.data, matrix.indices, matrix.indptr)]
+    for covariates in (None, np.eye(2)[np.arange(50) % 2]):
+        fit_counts(matrix, depth, covariates=covariates)
+        for part, as_was in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
+            np.testing.assert_array_equal(part, as_was)
+
+
+def test_more_genes_than_are_fitted_at_once() -> None:
+    """Each as if it were alone, though cells are sorted by their covariates on the way."""
+    x, depth = draw(60, [*np.geomspace(0.2, 20, 130)], 1.0, 0.1)
+    x[0] += 1
+    means = np.outer(depth, np.linspace(1, 2, 130))
+    design = np.eye(3)[np.arange(60) % 3]
+    fits = fit_counts(sparse.csr_array(x), means, covariates=design, families=["nb"])
+    assert len(fits) == 130
+    for g in (0, 63, 64, 65, 127, 128, 129):
+        alone = fit_counts(x[:, [g]], means[:, [g]], covariates=design, families=["nb"])
+        np.testing.assert_array_equal(fits.log_likelihood[g], alone.log_likelihood[0])
+        np.testing.assert_array_equal(fits.coefficients[g], alone.coefficients[0])
+
+
 def test_matrix_types_and_order_of_genes_and_cells_do_not_matter() -> None:
     x, depth = draw(300, [0.3, 3, 30], 1.0, 0.1)
     plain = fit_counts(x, depth)
     genes, cells = [2, 0, 1], RNG(5).permutation(300)
-    for kind in (sparse.csr_array, sparse.csc_array, sparse.coo_matrix):
+    for kind in (sparse.csr_array, sparse.csc_array, sparse.coo_matrix, untidy):
         np.testing.assert_array_equal(fit_counts(kind(x), depth).log_likelihood, plain.log_likelihood)
     np.testing.assert_array_equal(fit_counts(x[:, genes], depth).log_likelihood, plain.log_likelihood[genes])
     shuffled = fit_counts(x[cells], depth[cells])
@@ -208,12 +354,45 @@ def test_genes_without_counts_and_families_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "fitted"),
+    [
+        ("nb", (0, 1)),
+        (["poisson"], (0,)),
+        (["zip"], (0, 2)),
+        (["zinb"], (0, 1, 3)),
+        (("nb", "zip"), (0, 1, 2)),
+    ],
+)
+def test_a_family_comes_with_those_below(asked: object, fitted: tuple[int, ...]) -> None:
+    x, depth = draw(100, [3.0], 1.0, 0.2)
+    all_, some = fit_counts(x, depth), fit_counts(x, depth, families=asked)  # type: ignore[arg-type]
+    others = [f for f in range(4) if f not in fitted]
+    for name in ("log_likelihood", "inverse_dispersion", "dropout", "zeros", "coefficients_se"):
+        found, expected = getattr(some, name), getattr(all_, name)
+        np.testing.assert_allclose(found[:, fitted], expected[:, fitted], rtol=1e-5)
+        assert np.isnan(found[:, others]).all()
+
+
+def test_criteria_count_all_parameters() -> None:
+    x, depth = draw(100, [3.0], 1.0, 0.2)
+    fits = fit_counts(x, depth, covariates=np.eye(2)[np.arange(100) % 2])
+    n_parameters = np.array([2, 3, 3, 4])
+    np.testing.assert_allclose(fits.aic, 2 * n_parameters - 2 * fits.log_likelihood)
+    np.testing.assert_allclose(fits.bic, np.log(100) * n_parameters - 2 * fits.log_likelihood)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"means": np.ones(9)}, r"means must have shape \(10,\) or \(10, 2\), found \(9,\)"),
         ({"means": np.zeros(10)}, "means must be positive"),
+        ({"means": np.r_[np.inf, np.ones(9)]}, "means must be positive and finite"),
+        ({"means": np.ones((2, 10))}, r"found \(2, 10\)"),
         ({"covariates": np.ones((10, 2))}, "full rank, found 2 columns of rank 1"),
         ({"covariates": np.ones((9, 1))}, r"covariates must be finite, of shape \(10, p\)"),
+        ({"covariates": np.ones(10)}, r"covariates must be finite, of shape \(10, p\), found \(10,\)"),
+        ({"covariates": np.full((10, 1), np.nan)}, "covariates must be finite"),
+        ({"families": []}, r"families must be some of .*, found \[\]"),
         ({"families": ["cauchy"]}, "families must be some of 'poisson', 'nb', 'zip', 'zinb'"),
     ],
 )

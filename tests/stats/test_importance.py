@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -9,9 +10,34 @@ from scipy import integrate, stats
 from zinbtools.stats.importance import error_of_mean, log_mean, log_mean_alone, pareto_k
 
 
-@pytest.mark.parametrize("n", [25, 100, 225, 226, 1000, 4000])
+def k_in_exact_arithmetic(log_weights, n_tail):
+    """The method of Zhang and Stephens (2009) in its authors' signs, and the pull towards 0.5."""
+    with mpmath.workdps(40):
+        threshold, *weights = [mpmath.exp(v - max(log_weights)) for v in sorted(log_weights)[-n_tail - 1 :]]
+        x, n_grid = [weight - threshold for weight in weights], 30 + int(n_tail**0.5)
+        third = 1 / (3 * x[int(n_tail / 4 + 0.5) - 1])
+        half = mpmath.mpf(1) / 2
+        grid = [1 / x[-1] + (1 - mpmath.sqrt(n_grid / (j - half))) * third for j in range(1, n_grid + 1)]
+
+        def shape(theta):
+            return -mpmath.fsum(mpmath.log1p(-theta * each) for each in x) / n_tail
+
+        height = [n_tail * (mpmath.log(theta / shape(theta)) + shape(theta) - 1) for theta in grid]
+        shares = [1 / mpmath.fsum(mpmath.exp(other - own) for other in height) for own in height]
+        return float((5 - n_tail * shape(mpmath.fdot(grid, shares))) / (n_tail + 10))
+
+
+@pytest.mark.parametrize(("n", "n_tail"), [(25, 5), (29, 5), (100, 20), (225, 45), (226, 45), (260, 48)])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 12.0])
+def test_k_is_that_of_exact_arithmetic(n, n_tail, spread):
+    log_weights = np.random.default_rng(n).normal(-1000, spread, size=n)
+    assert pareto_k(log_weights) == pytest.approx(k_in_exact_arithmetic(log_weights, n_tail), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [30, 100, 225, 226, 1000, 4000])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 3.0, 12.0])
 def test_k_is_that_of_arviz(n, spread):
+    """From 30 draws on: newer versions decline the five weights that the tail of fewer has."""
     reference = pytest.importorskip("arviz_stats.base", reason="k-hat is compared with arviz-stats")
     log_weights = np.random.default_rng(n).normal(-1000, spread, size=(n, 7))
     ours = pareto_k(log_weights)

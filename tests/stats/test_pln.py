@@ -102,6 +102,10 @@ def test_genes_that_never_share_a_cell() -> None:
     often[:50, 0] = often[50:, 1] = np.tile([2, 6], 25)
     # 25 pairs of cells would be shared by chance weighted by counts: a strong negative covariance.
     assert pln_moments(often).sigma[0, 1] < -0.5
+    # Half a pair of 12 cells, where three quarters of one are expected; the variances leave room for it.
+    seldom = np.zeros((12, 2))
+    seldom[[0, 1], [0, 1]] = 3
+    np.testing.assert_allclose(pln_moments(seldom).sigma, np.log([[8, 2 / 3], [2 / 3, 8]]))
     rarely = np.zeros((1000, 2))
     rarely[[0, 1], [0, 1]] = 1
     np.testing.assert_array_equal(pln_moments(rarely).sigma, np.zeros((2, 2)))
@@ -141,6 +145,8 @@ def test_the_authors_near_singular_parameters_come_back(shared_data: Path) -> No
     [
         ([[1, 0, 0], [2, 0, 0]], r"counts must have a count of every gene, found none in 2 columns \(1, 2\)"),
         (np.zeros((2, 9)), r"none in 9 columns \(0, 1, 2, 3, 4, \.\.\.\)"),
+        (np.zeros((2, 6)), r"none in 6 columns \(0, 1, 2, 3, 4, \.\.\.\)"),
+        (np.zeros((2, 5)), r"none in 5 columns \(0, 1, 2, 3, 4\)"),
         ([[1, 2]], r"at least 2 cells, found \(1, 2\)"),
         ([1, 2], r"shape \(n_cells, n_genes\) with at least 2 cells, found \(2,\)"),
         ([[1, -1], [1, 2]], "finite and not negative"),
@@ -167,3 +173,10 @@ def test_zero_fraction_without_variance_is_poisson_and_broadcasts() -> None:
     mu = np.array([[0.0], [1.0]])
     fraction = pln_zero_fraction(mu, np.zeros(3))
     np.testing.assert_allclose(fraction, np.broadcast_to(np.exp(-np.exp(mu)), (2, 3)), rtol=1e-12)
+
+
+def test_zero_fraction_of_single_precision_is_computed_in_double() -> None:
+    variance = np.float32(0.3)
+    assert pln_zero_fraction(np.float32(1), variance) == pytest.approx(
+        pln_zero_fraction(1.0, float(variance)), rel=1e-13
+    )

@@ -118,7 +118,7 @@ def _generalised_pareto_shape(x: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         b = np.multiply.outer(grid, 1 / (3 * x[int(n / 4 + 0.5) - 1])) + 1 / x[-1]
         shape = np.stack([np.log1p(-each * x).mean(0) for each in b])
-        shares, _ = _normalised(n * (np.log(-b / shape) - shape - 1))
+        shares, _ = _normalised(n * (np.log(-b / shape) - shape))
         shares[shares < 10 * np.finfo(float).eps] = 0
         mean_b = (b * shares).sum(0) / shares.sum(0)
         k = (n * np.log1p(-mean_b * x).mean(0) + 5) / (n + 10)

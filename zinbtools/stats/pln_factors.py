@@ -116,9 +116,9 @@ def pln_factors(
     if n_factors < 1:
         return PLNFactors(mean, sd, np.zeros((mean.size, 0)))
 
-    # Weights that turn a covariance of log rates into the correlation of the counts; genes that do not vary
-    # at all are in every cell alike.
-    variance = np.maximum(second - mean**2, 1 / n_cells**2)
+    # Weights that turn a covariance of log rates into the correlation of the counts. The variances are those
+    # of the fit: by its own, a gene that varies less than Poisson counts, or not at all, outweighs all.
+    variance = mean + mean**2 * (squared * ratio - 1)
     weight = mean / np.sqrt(variance)
     signal = weight**2 * np.log(ratio)
     leading = np.sort(np.argsort(-signal, kind="stable")[:_N_LEADING])
