@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numba import njit
 
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from zinbtools.model.likelihood import log_likelihood
-from zinbtools.stats import _elementary
 
 
 def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library, normalised):
@@ -88,20 +86,3 @@ def test_what_is_not_finite_shows(place, value):
     library, theta_row = parts.pop("library"), np.zeros(1, np.int64)
     data = CountData(np.arange(9)[None])
     assert not np.isfinite(compiled_values(data, theta_row, *parts.values(), theta_row, library, True)).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "reference", "low", "high"),
-    [("exp", np.exp, -700, 700), ("log", np.log, 1e-300, 1e300), ("log1p", np.log1p, -0.999, 1e12)],
-)
-def test_elementary_functions(name, reference, low, high):
-    function = getattr(_elementary, name)
-
-    @njit
-    def apply(values):
-        return np.array([function(v) for v in values])
-
-    rng = np.random.default_rng(0)
-    near = rng.normal(0, 1e-3, 1000) + (name == "log")
-    x = np.concatenate([near, rng.uniform(low, min(high, 50), 1000), [low, high]])
-    np.testing.assert_allclose(apply(x), reference(x), rtol=2e-13, atol=1e-300)

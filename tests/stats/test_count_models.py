@@ -12,7 +12,6 @@ from scipy import sparse, special, stats
 
 from zinbtools.stats import _count_kernel as kernel
 from zinbtools.stats import _count_likelihood as likelihood
-from zinbtools.stats import _elementary
 from zinbtools.stats.count_models import FAMILIES, fit_counts
 
 RNG = np.random.default_rng
@@ -62,24 +61,6 @@ def curvature(height: Callable[[np.ndarray], float], at: np.ndarray, h: float = 
             for i in steps
         ]
     ) / (4 * h**2)
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("log1p", [0, *10 ** np.arange(-18, 18, 0.2), *np.linspace(0, 5, 101)]),
-        ("exp", [*np.linspace(-700, 700, 301), *np.linspace(-1, 1, 101), -1e-17]),
-    ],
-)
-def test_elementary_functions_are_good_to_the_last_digits(name: str, arguments: list[float]) -> None:
-    function = getattr(_elementary, name)
-    exact = [float(getattr(mpmath, name)(mpmath.mpf(float(argument)))) for argument in arguments]
-    np.testing.assert_allclose([function(float(argument)) for argument in arguments], exact, rtol=1e-15)
-
-
-def test_powers_without_bound_are_cut() -> None:
-    assert _elementary.exp(1e4) == _elementary.exp(700.0)
-    assert _elementary.exp(-np.inf) == _elementary.exp(-700.0)
 
 
 @pytest.mark.parametrize("alpha", [1e-5, 0.7])
