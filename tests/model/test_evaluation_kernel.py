@@ -50,6 +50,19 @@ def test_agrees_with_the_torch_form(n_genes, zero_inflated, normalised, n_theta)
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("first", [-1500.0, 1500.0])
+def test_scales_that_no_double_holds(first):
+    """Where the first gene is far from all others, the shift that it suggests will not do."""
+    log_scale = np.array([[first, 0.3, -0.4, 1.1]])
+    data, one = CountData(np.array([[2, 0, 3, 1]])), np.zeros(1, np.int64)
+    log_theta, library = np.array([[0.2, -0.3, 0.5, 1.0]]), np.array([2.0])
+    ours = compiled_values(data, one, log_scale, log_scale[:0], log_theta, one, library, True)
+    log_mean = torch.tensor(log_scale).log_softmax(-1) + 2.0
+    batch = data.batch(torch.tensor([0]), torch.float64)
+    expected = log_likelihood(batch, log_mean[None], torch.tensor(log_theta)[None], None)[0]
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("zero_inflated", [False, True])
 def test_reference_rows(shared_data, zero_inflated):
     """Every row as a cell with one gene, within DESIGN 4's tolerance for double precision."""
