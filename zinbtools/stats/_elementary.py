@@ -1,7 +1,7 @@
 """Logarithm and exponential in double precision that the compiler turns into vector instructions.
 
-The C library's are called one number at a time. These are free of branches and good to 1e-13, mostly to a few
-units in the last place.
+The C library's are called one number at a time. These are free of branches and good to a few units in the
+last place.
 """
 
 from __future__ import annotations
