@@ -135,6 +135,14 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def by_hand(page: Path) -> str:
+    """What follows the tables on the page as it is."""
+    _, title, rest = (page.read_text("utf-8") if page.exists() else "").partition(BY_HAND)
+    return title + rest
+
+
+BY_HAND = "\n## Other seeds\n"
+
 HEAD = """# The verdict on known truth
 
 `zt.tl.model_selection(adata, n_restarts={restarts})` on counts without zero inflation and on the same
@@ -182,7 +190,8 @@ def main() -> None:
         options = " --seeds {} {}".format(*arguments.seeds)
         options += f" --restarts {arguments.restarts}" if arguments.restarts else ""
         head = HEAD.format(restarts=restarts, options=options)
-        arguments.write.write_text(head + "\n".join(tables(pd.DataFrame(kept))), encoding="utf-8")
+        page = head + "\n".join(tables(pd.DataFrame(kept)))
+        arguments.write.write_text(page + by_hand(arguments.write), encoding="utf-8")
 
 
 if __name__ == "__main__":
