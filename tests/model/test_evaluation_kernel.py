@@ -20,7 +20,9 @@ def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library
     )
     space = scratch(data.n_genes, len(log_theta))
     fixed_terms(starts, genes, counts, constant, cells, log_theta, theta_row, *space, fixed)
-    of_rows = cells, log_scale, logit, log_theta, theta_row, library, fixed, normalised
+    bias = np.linspace(-1, 1, data.n_genes)  # which is taken off here and added again there
+    outputs = log_scale - bias, bias, logit - bias, bias
+    of_rows = cells, *outputs, log_theta, theta_row, library, fixed, normalised
     log_likelihoods(starts, genes, counts, *of_rows, *space, out)
     return out
 
@@ -48,6 +50,21 @@ def test_agrees_with_the_torch_form(n_genes, zero_inflated, normalised, n_theta)
     batch = data.batch(torch.tensor(cells), torch.float64)
     expected = log_likelihood(batch, log_mean, theta, odds if zero_inflated else None)[0]
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [38.0, 45.0, 300.0])
+def test_dropout_of_any_odds(spread):
+    """Odds whose products are in range, just beyond it and far beyond."""
+    rng = np.random.default_rng(0)
+    data, cells = CountData(rng.poisson(0.7, (6, 500))), np.arange(6)
+    log_scale, logit = rng.normal(size=(6, 500)), spread * np.sign(rng.normal(size=(6, 500)))
+    logit[:3] = spread * np.array([-1, 1, -1])[:, None]
+    log_theta, library = rng.normal(size=(1, 500)), np.full(6, 5.0)
+    ours = compiled_values(data, cells, log_scale, logit, log_theta, np.zeros(6, np.int64), library, True)
+    log_mean = torch.tensor(log_scale).log_softmax(-1) + 5.0
+    batch = data.batch(torch.tensor(cells), torch.float64)
+    terms = (torch.as_tensor(part)[None] for part in (log_mean, log_theta.repeat(6, 0), logit))
+    np.testing.assert_allclose(ours, log_likelihood(batch, *terms)[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("first", [-1500.0, 1500.0])
