@@ -24,8 +24,6 @@ from ._stirling import DOUBLE
 from ._vector import compiled, inlined
 
 _LN2 = f64(np.log(2))
-_NO_SIGN = i64(2**63 - 1)
-_TOGETHER, _MODERATE = 16, 40  # numbers between exponentials of +-40: the product of 16 stays in range
 _AT_ONCE = 512  # mantissas between the square roots of 1/2 and 2: their product stays in range
 
 
@@ -71,9 +69,7 @@ def log_likelihoods(
     counts: np.ndarray,
     cells: np.ndarray,
     log_scale: np.ndarray,
-    scale_bias: np.ndarray,
     logit: np.ndarray,
-    logit_bias: np.ndarray,
     log_theta: np.ndarray,
     theta_row: np.ndarray,
     library: np.ndarray,
@@ -91,9 +87,9 @@ def log_likelihoods(
         The data in compressed rows.
     cells
         Which cell of the data each row is, (B,).
-    log_scale, scale_bias
-        Log of the means but for the library size, (B, G), float32 or float64, once the bias, (G,), is added.
-    logit, logit_bias
+    log_scale
+        Log of the means but for the library size, (B, G), float32 or float64.
+    logit
         Logit of the dropout, likewise; without rows for the NB.
     log_theta, theta_row
         Log inverse dispersions, (T, G), likewise, and each row's among them, (B,).
@@ -118,26 +114,23 @@ def log_likelihoods(
     for b in range(len(log_scale)):
         t, cell = theta_row[b], cells[b]
         here = slice(starts[cell], starts[cell + 1])
-        shift, total, of_all = _scale(log_scale[b], scale_bias, normalised, scale)
-        value = fixed[b] + doubt + f64(0) * of_all
-        factor = np.exp(library[b]) / (total if normalised else f64(1))
+        value = fixed[b] + doubt + f64(0) * _sum(log_scale[b])
+        shift = _scale(log_scale[b], normalised, scale)
+        factor = np.exp(library[b]) / (_sum(scale) if normalised else f64(1))
         _at_zero(scale, factor, theta[t], inverse[t], log_zero)
         if len(logit):
-            of_all, largest = _odds(logit[b], logit_bias, odds)
-            _keep(odds, log_zero, kept)
+            value += f64(0) * _sum(logit[b])
+            _inflate(logit[b], log_zero, odds, kept)
             for g in genes[here]:
                 kept[g] = 1
-            moderate, products = largest < _MODERATE, log_zero  # which has served
-            value += f64(0) * of_all + _log_product(f64(0), kept, moderate, products)
-            value -= _log_product(f64(1), odds, moderate, products)
+            value += _log_product(f64(0), kept) - _log_product(f64(1), odds)
         else:
             for g in genes[here]:
                 log_zero[g] = 0
             value += _sum(log_zero)
         log_factor = np.log(factor) - shift
         out[b] = value + _at_counts(
-            *(genes[here], counts[here], log_scale[b], scale_bias, log_factor, scale, factor, theta[t]),
-            of_counts,
+            *(genes[here], counts[here], log_scale[b], log_factor, scale, factor, theta[t]), of_counts
         )
 
 
@@ -193,27 +186,21 @@ def _sum(row: np.ndarray) -> np.float64:
 
 
 @inlined
-def _scale(
-    log_scale: np.ndarray, bias: np.ndarray, normalised: bool, scale: np.ndarray
-) -> tuple[np.float64, np.float64, np.float64]:
-    """Exponentials of ``log_scale`` less a shift; the shift, their sum, and the sum of what they are of."""
+def _scale(log_scale: np.ndarray, normalised: bool, scale: np.ndarray) -> np.float64:
+    """Exponentials of ``log_scale`` less a shift, which is returned."""
     wide_vectors()
-    shift = f64(log_scale[0]) + f64(bias[0]) if normalised else f64(0)
-    total, of_all = f64(0), f64(0)
+    shift = f64(log_scale[0]) if normalised else f64(0)
     for g in range(scale.size):
-        x = f64(log_scale[g]) + f64(bias[g]) - shift
-        scale[g] = exp(x)
-        total += scale[g]
-        of_all += x
-    if not normalised or 1e-200 < total < 1e200:
-        return shift, total, of_all
+        scale[g] = exp(f64(log_scale[g]) - shift)
+    if not normalised or 1e-200 < _sum(scale) < 1e200:
+        return shift
     largest = i64(-(2**63))
     for g in range(scale.size):
-        largest = i64(max(largest, sortable(f64(log_scale[g]) + f64(bias[g]))))
+        largest = i64(max(largest, sortable(f64(log_scale[g]))))
     shift = from_sortable(largest)
     for g in range(scale.size):
-        scale[g] = exp(f64(log_scale[g]) + f64(bias[g]) - shift)
-    return shift, _sum(scale), of_all
+        scale[g] = exp(f64(log_scale[g]) - shift)
+    return shift
 
 
 @inlined
@@ -227,41 +214,18 @@ def _at_zero(
 
 
 @inlined
-def _odds(logit: np.ndarray, bias: np.ndarray, odds: np.ndarray) -> tuple[np.float64, np.float64]:
-    """Odds of a dropout; the sum of the logits, and the largest of their absolute values."""
+def _inflate(logit: np.ndarray, log_zero: np.ndarray, odds: np.ndarray, kept: np.ndarray) -> None:
+    """``pi + (1 - pi) e^z`` as a ratio: ``kept / (1 + odds)``."""
     wide_vectors()
-    of_all, largest = f64(0), i64(0)
+    for g in range(logit.size):  # a loop that writes to two arrays would get no vector instructions
+        odds[g] = exp(f64(logit[g]))
     for g in range(logit.size):
-        x = f64(logit[g]) + f64(bias[g])
-        odds[g] = exp(x)
-        of_all += x
-        largest = i64(max(largest, f64(x).view(np.int64) & _NO_SIGN))
-    return of_all, i64(largest).view(np.float64)
-
-
-@inlined
-def _keep(odds: np.ndarray, log_zero: np.ndarray, kept: np.ndarray) -> None:
-    """``pi + (1 - pi) e^z`` is ``kept / (1 + odds)``."""
-    wide_vectors()
-    for g in range(odds.size):
         kept[g] = odds[g] + exp(log_zero[g])
 
 
 @inlined
-def _log_product(shift: np.float64, numbers: np.ndarray, moderate: bool, products: np.ndarray) -> np.float64:
-    """Sum of ``log(shift + number)``, nearly without logarithms; ``products`` is working space."""
-    wide_vectors()
-    n = numbers.size // _TOGETHER if moderate else 0
-    products[:n] = 1
-    for k in range(_TOGETHER):
-        for j in range(n):
-            products[j] *= shift + numbers[k * n + j]
-    return _log_of_product(f64(0), products[:n]) + _log_of_product(shift, numbers[_TOGETHER * n :])
-
-
-@inlined
-def _log_of_product(shift: np.float64, numbers: np.ndarray) -> np.float64:
-    """Sum of ``log(shift + number)``: exponents are added and mantissas multiplied, in any range."""
+def _log_product(shift: np.float64, numbers: np.ndarray) -> np.float64:
+    """Sum of ``log(shift + number)``: exponents are added and mantissas multiplied, with few logarithms."""
     wide_vectors()
     total = f64(0)
     for start in range(0, numbers.size, _AT_ONCE):
@@ -279,7 +243,6 @@ def _at_counts(
     genes: np.ndarray,
     counts: np.ndarray,
     log_scale: np.ndarray,
-    bias: np.ndarray,
     log_factor: np.float64,
     scale: np.ndarray,
     factor: np.float64,
@@ -293,7 +256,7 @@ def _at_counts(
     for i in range(n):
         g = genes[i]
         x_[i], mu_[i], theta_[i] = counts[i], factor * scale[g], theta[g]
-        value += x_[i] * (f64(log_scale[g]) + f64(bias[g]) + log_factor)
+        value += x_[i] * (f64(log_scale[g]) + log_factor)
     for i in range(n):
         x, m, t = x_[i], mu_[i], theta_[i]
         value += (t + x) * log1p((x - m) / (t + m))

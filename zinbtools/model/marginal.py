@@ -233,8 +233,6 @@ class _Compiled:
         model, every_cell = self._model, among.numpy()
         hidden = model.decode_hidden(z, self._covariates[among])[0]
         log_library, values = library[0, :, 0].numpy(), np.empty(len(among))
-        scale_bias = _bias(model.scale)
-        logit_bias = scale_bias if model.dropout is None else _bias(model.dropout)
         for start in range(0, len(among), self._at_once):
             here = slice(start, start + self._at_once)
             cells, of_cells = every_cell[here], hidden[here]
@@ -242,16 +240,24 @@ class _Compiled:
             logit = log_scale[:0] if model.dropout is None else self._output(model.dropout, of_cells, 1)
             log_theta, theta_row, fixed = self._dispersions(cells, of_cells)
             log_likelihoods(
-                *(*self._rows, self._places[cells]),
-                *(log_scale, scale_bias, logit, logit_bias, log_theta, theta_row),
-                *(log_library[here], fixed, model.config.library != "size_factor"),
-                *(*self._space, values[here]),
+                *(
+                    *self._rows,
+                    self._places[cells],
+                    log_scale,
+                    logit,
+                    log_theta,
+                    theta_row,
+                    log_library[here],
+                ),
+                *(fixed, model.config.library != "size_factor", *self._space, values[here]),
             )
         return torch.from_numpy(values)
 
     def _output(self, layer: Linear, hidden: Tensor, number: int) -> np.ndarray:
-        """Of an output layer but for its bias, always in the same memory, which is in the cache already."""
-        return torch.mm(hidden, layer.weight[0], out=self._outputs[number, : len(hidden)]).numpy()
+        """Of an output layer, always in the same memory: new memory would have to be brought to the cache."""
+        assert layer.bias is not None
+        out = self._outputs[number, : len(hidden)]
+        return torch.addmm(layer.bias[0], hidden, layer.weight[0], out=out).numpy()
 
     def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log inverse dispersions, each cell's row among them, and its fixed terms."""
@@ -260,18 +266,12 @@ class _Compiled:
             return log_theta, row[cells], fixed[cells]
         assert self._model.dispersion is not None
         log_theta, row = self._output(self._model.dispersion, hidden, 2), np.arange(len(cells))
-        log_theta += _bias(self._model.dispersion)
         return log_theta, row, self._fixed_terms(self._places[cells], log_theta, row)
 
     def _fixed_terms(self, places: np.ndarray, log_theta: np.ndarray, theta_row: np.ndarray) -> np.ndarray:
         values = np.empty(len(places))
         fixed_terms(*self._rows, self._constant, places, log_theta, theta_row, *self._space, values)
         return values
-
-
-def _bias(layer: Linear) -> np.ndarray:
-    assert layer.bias is not None
-    return layer.bias[0, 0].numpy(force=True)
 
 
 def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
