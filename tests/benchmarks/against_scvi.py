@@ -24,7 +24,7 @@ from typing import Any
 
 import report
 import scale
-from tables import Record
+from tables import Record, with_rest
 
 HERE = Path(__file__).parent
 SIDES = ("ours", "theirs")
@@ -207,7 +207,7 @@ def main() -> None:
     for name, measure in MEASUREMENTS.items():
         if name in options.only:
             measure(bench, options)
-            options.out.write_text(scale.with_section(report.page(bench.records), options.out))
+            options.out.write_text(with_rest(report.page(bench.records), options.out, scale.TITLE))
     print(options.out.read_text())
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from genes import BINS, METHODS
+from tables import Record, table
 
-Record = dict[str, Any]
 PAGE = """# Gene calls on known truth
 
 How often each method is right about zero inflation, gene by gene, on counts whose truth is known: three
@@ -35,28 +35,23 @@ the test takes them for it, as it does around the true means, and they are liste
 ## Without inflation: genes called
 
 {null}
-
 Bursting genes called, of {bursting}.
 
 ## With inflation: false discoveries among the calls
 
 {fdr}
-
 ## With inflation: power by mean count
 
 Share of the inflated genes that are called; in brackets, for `conditional`, the share of all genes in the bin
 that are undecided.
 
 {power}
-
 ## Ranking: area under the ROC curve, genes of mean above 1
 
 {auroc}
-
 ## Seconds of one core, per data set of {size}, the fit of the networks included
 
-{seconds}
-"""
+{seconds}"""
 
 
 def page(found: Sequence[Record]) -> str:
@@ -111,11 +106,6 @@ def _sum(found: Sequence[Record], method: str, what: str, place: int | None = No
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _per_base_and_bin(found: Sequence[Record], bases: Sequence[str], methods: Sequence[str]) -> str:
     rows = []
     for base in bases:
@@ -129,7 +119,7 @@ def _per_base_and_bin(found: Sequence[Record], bases: Sequence[str], methods: Se
             ]
             whole = _sum(some, method, "null_called") / _sum(some, method, "null")
             rows.append([base, method, *cells, f"{100 * whole:.1f} %"])
-    return _table(["base", "method", *BINS, "all"], rows)
+    return table(["base", "method", *BINS, "all"], rows)
 
 
 def _per_base(found: Sequence[Record], bases: Sequence[str], methods: Sequence[str], value: Any) -> str:
@@ -138,7 +128,7 @@ def _per_base(found: Sequence[Record], bases: Sequence[str], methods: Sequence[s
         cells = [value([r for r in found if (r["base"], r["method"]) == (b, method)], method) for b in bases]
         if any(cell != "" for cell in cells):
             rows.append([method, *cells])
-    return _table(["method", *bases], rows)
+    return table(["method", *bases], rows)
 
 
 def _fdr(some: Sequence[Record], method: str) -> str:
@@ -169,11 +159,11 @@ def _power(found: Sequence[Record], bases: Sequence[str]) -> str:
                     cell += f" ({_sum(some, method, 'undecided', b) / everyone:.2f})"
                 cells.append(cell)
             rows.append([base, method, *cells])
-    return _table(["base", "method", *BINS], rows)
+    return table(["base", "method", *BINS], rows)
 
 
 def _seconds(found: Sequence[Record], methods: Sequence[str]) -> str:
     spent = {
         m: [r["seconds"] for r in found if r["method"] == m and r["seconds"] is not None] for m in methods
     }
-    return _table(["method", "median"], [[m, f"{np.median(s):.2f}"] for m, s in spent.items() if s])
+    return table(["method", "median"], [[m, f"{np.median(s):.2f}"] for m, s in spent.items() if s])

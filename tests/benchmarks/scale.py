@@ -232,12 +232,6 @@ the cache before. No layer of all cells and genes is written. `tests/benchmarks/
 """
 
 
-def with_section(page: str, old: Path) -> str:
-    """A page anew, with the section on scale that it had."""
-    _, title, kept = (old.read_text("utf-8") if old.exists() else "").partition(TITLE)
-    return f"{page.partition(TITLE)[0].rstrip()}\n\n{title}{kept}"
-
-
 def main() -> None:
     """Measure, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)

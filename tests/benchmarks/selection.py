@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
+from tables import table, with_rest
 
 from zinbtools import simulate, tl
 from zinbtools._fitted import Fitted
@@ -32,6 +33,7 @@ from zinbtools.stats.equivalence import VERDICTS
 
 DROPOUT = (0.0, 0.08)
 N_MORE = 2500  # cells of the large test set
+BY_HAND = "## Other seeds"  # from this title on the page is written by hand
 DENSE, SPARSE = (0, 1.7, 200), (-1.3, 1, 300)  # log10 of the smallest and largest mean, genes
 
 
@@ -125,23 +127,11 @@ def tables(records: pd.DataFrame) -> Iterator[str]:
         judged["interval covers"] = rows.groupby("family")["covered"].agg(lambda c: f"{c.sum()}/{c.count()}")
         judged["median restarts"] = rows.groupby("family")["n_restarts"].median()
         yield f"## {title}\n"
-        yield markdown(judged.reset_index())
+        judged = judged.reset_index()
+        yield table(list(judged), judged.itertuples(index=False))
     covered = records["covered"].dropna()
     yield f"All intervals: {covered.sum()} of {len(covered)} cover what the large test set gives.\n"
 
-
-def markdown(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def by_hand(page: Path) -> str:
-    """What follows the tables on the page as it is."""
-    _, title, rest = (page.read_text("utf-8") if page.exists() else "").partition(BY_HAND)
-    return title + rest
-
-
-BY_HAND = "\n## Other seeds\n"
 
 HEAD = """# The verdict on known truth
 
@@ -190,8 +180,8 @@ def main() -> None:
         options = " --seeds {} {}".format(*arguments.seeds)
         options += f" --restarts {arguments.restarts}" if arguments.restarts else ""
         head = HEAD.format(restarts=restarts, options=options)
-        page = head + "\n".join(tables(pd.DataFrame(kept)))
-        arguments.write.write_text(page + by_hand(arguments.write), encoding="utf-8")
+        page = with_rest(head + "\n".join(tables(pd.DataFrame(kept))), arguments.write, BY_HAND)
+        arguments.write.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -79,3 +80,9 @@ def section(text: str, body: str, records: Records) -> str:
     """What was measured, the figures, and when and at which commit."""
     when = ", ".join(sorted({f"{r['date']} at {r['commit']}" for r in records}))
     return f"{text}\n{body}\nMeasured on {when}.\n"
+
+
+def with_rest(page: str, old: Path, title: str) -> str:
+    """A page anew, with what its file has from this title on."""
+    _, found, rest = (old.read_text("utf-8") if old.exists() else "").partition(title)
+    return f"{page.rstrip()}\n\n{found}{rest}".rstrip() + "\n"
