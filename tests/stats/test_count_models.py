@@ -8,11 +8,12 @@ from collections.abc import Callable
 import mpmath
 import numpy as np
 import pytest
-from scipy import sparse, special, stats
+from scipy import optimize, sparse, special, stats
 
 from zinbtools.stats import _count_kernel as kernel
 from zinbtools.stats import _count_likelihood as likelihood
 from zinbtools.stats.count_models import FAMILIES, fit_counts
+from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
 
 RNG = np.random.default_rng
 
@@ -250,6 +251,55 @@ def test_one_family_contains_the_other() -> None:
     assert (zinb >= np.maximum(nb, zip_)).all()
 
 
+@pytest.mark.parametrize("negligible", [0.01, 0.3])
+def test_the_best_fit_with_a_negligible_dropout_is_that_of_a_search(negligible: float) -> None:
+    """At none, or at the largest that is; where the estimate is smaller, it is the ZINB's."""
+    x, depth = draw(400, [0.4, 1, 3, 10, 100, 1000], 1.5, 0.1, seed=5)
+    fits = fit_counts(x, depth, negligible_dropout=negligible)
+    pi, zinb = fits.dropout[:, fits.of("zinb")], fits.log_likelihood[:, fits.of("zinb")]
+    above = pi > negligible
+    assert above.all() == (negligible < 0.1)
+    np.testing.assert_array_equal(fits.null_log_likelihood[~above], zinb[~above])
+
+    def highest(counts: np.ndarray, pi: float) -> float:
+        def minus(at: np.ndarray) -> float:
+            return -log_probabilities(counts, np.exp(at[0]) * depth, np.exp(at[1]), pi).sum()
+
+        starts = ([np.log(counts.mean()), log_theta] for log_theta in (0.0, 12.0))
+        return -min(optimize.minimize(minus, at, method="Nelder-Mead", tol=1e-8).fun for at in starts)
+
+    for g in np.flatnonzero(above):
+        found = max(highest(x[:, g], pi) for pi in (0.0, negligible))
+        assert fits.null_log_likelihood[g] == pytest.approx(found, rel=1e-9, abs=1e-7)
+
+
+def test_the_null_grows_with_what_is_negligible() -> None:
+    x, depth = draw(300, [*np.geomspace(0.05, 100, 40)], 1.0, 0.1, seed=6)
+    x = x[:, x.any(0)]
+    nulls = [fit_counts(x, depth, negligible_dropout=pi) for pi in (0, 0.001, 0.05, 0.2, 0.9)]
+    heights = np.array([fits.null_log_likelihood for fits in nulls])
+    np.testing.assert_array_equal(heights[0], nulls[0].log_likelihood[:, 1])
+    assert (np.diff(heights, axis=0) >= -1e-8).all()
+    np.testing.assert_array_equal(heights[-1], nulls[-1].log_likelihood[:, 3])
+
+
+def test_p_values_of_a_dropout_that_is_just_negligible_are_uniform_up_to_a_half() -> None:
+    """And of a smaller one they are larger."""
+    random, n, copies = RNG(7), 1500, 400
+    depth = random.lognormal(0, 0.3, n)
+    mu = np.repeat(2 * depth[:, None], copies, axis=1)
+    whole = random.poisson(random.gamma(2.0, mu / 2.0))
+    just, smaller = (
+        boundary_pval(
+            dropout_ratio(fit_counts(whole * (random.random(mu.shape) >= pi), depth, negligible_dropout=0.1))
+        )
+        for pi in (0.1, 0.05)
+    )
+    for level in (0.05, 0.2, 0.4):
+        assert stats.binomtest(int((just <= level).sum()), copies, level).pvalue > 0.001
+        assert (smaller <= level).sum() < (just <= level).sum()
+
+
 def test_poisson_counts_have_no_dispersion() -> None:
     random = RNG(4)
     depth = random.lognormal(0, 0.3, 1000)
@@ -375,6 +425,7 @@ def test_criteria_count_all_parameters() -> None:
         ({"covariates": np.full((10, 1), np.nan)}, "covariates must be finite"),
         ({"families": []}, r"families must be some of .*, found \[\]"),
         ({"families": ["cauchy"]}, "families must be some of 'poisson', 'nb', 'zip', 'zinb'"),
+        ({"negligible_dropout": 1.0}, "negligible_dropout must be from 0 to below 1, found 1.0"),
     ],
 )
 def test_what_is_refused(arguments: dict, words: str) -> None:

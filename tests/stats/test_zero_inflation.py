@@ -11,9 +11,11 @@ from zinbtools.stats.zero_inflation import (
     CLASSES,
     call,
     classes,
+    dropout_ratio,
     excess_zeros,
     likelihood_ratio,
     of_like_mean,
+    power,
     simplest,
     threshold,
 )
@@ -24,7 +26,8 @@ ZERO_INFLATED, NOT_INFLATED, UNDECIDED = CALLS
 def fits(log_likelihood: list[list[float]], **fields: np.ndarray) -> CountFits:
     """Of 100 cells, the log likelihoods in the order Poisson, NB, ZIP, ZINB."""
     unknown = {name: np.empty(0) for name in CountFits.__dataclass_fields__}
-    known = {"n_cells": 100, "log_likelihood": np.array(log_likelihood)}
+    heights = np.array(log_likelihood)
+    known = {"n_cells": 100, "log_likelihood": heights, "null_log_likelihood": heights[:, 1]}
     return CountFits(**unknown | known | fields)  # type: ignore[arg-type]
 
 
@@ -32,6 +35,16 @@ def test_the_ratio_is_twice_the_gain_and_never_negative() -> None:
     found = fits([[-9.0, -7.5, np.nan, -7.5], [-9.0, -9.0, np.nan, -9.5]])
     assert likelihood_ratio(found, "poisson", "nb").tolist() == [3, 0]
     assert likelihood_ratio(found, "nb", "zinb").tolist() == [0, 0]
+
+
+def test_the_ratio_of_a_dropout_is_against_the_negligible_ones() -> None:
+    found = fits([[-9.0, -8.0, np.nan, -5.0]] * 2, null_log_likelihood=np.array([-6.5, -4.9]))
+    assert dropout_ratio(found).tolist() == [3, 0]
+
+
+def test_a_negligible_dropout_has_the_level_as_its_power() -> None:
+    assert power(np.array([1e6]), 0.1, 0.05, negligible=0.1) == pytest.approx(0.05)
+    assert power(np.array([600.0]), 0.1, 0.05, negligible=0.01) < power(np.array([600.0]), 0.1, 0.05)
 
 
 def test_the_threshold_is_that_of_benjamini_and_hochberg() -> None:

@@ -90,6 +90,8 @@ def test_threads_are_given_back(fitted: AnnData) -> None:
         ({"method": "magic"}, "method must be one of 'conditional', .* found 'magic'"),
         ({"alpha": 1.5}, "alpha must be between 0 and 1, found 1.5"),
         ({"smallest_dropout": 0}, "smallest_dropout must be between 0 and 1, found 0"),
+        ({"negligible_dropout": 0.1}, r"from 0 to below smallest_dropout \(0.1\), found 0.1"),
+        ({"negligible_dropout": -0.1}, r"negligible_dropout must be from 0 .* found -0.1"),
         ({"n_samples": 0}, "n_samples must be at least 1, found 0"),
         ({"split": "holdout"}, "split must be one of .* found 'holdout'"),
     ],

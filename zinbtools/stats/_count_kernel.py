@@ -63,11 +63,18 @@ def solve(factor: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 @compiled
 def maximise(
-    gene: Gene, table: np.ndarray, family: int, at: np.ndarray, hessian: np.ndarray, known: float
+    gene: Gene,
+    table: np.ndarray,
+    family: int,
+    at: np.ndarray,
+    hessian: np.ndarray,
+    known: float,
+    held: bool = False,
 ) -> tuple[float, bool]:
     """Climb from ``at``, which ends at the maximum, by damped Newton steps; the height, and whether it ended.
 
     ``hessian`` becomes that of the end. A climb that will hardly end above the ``known`` height is given up.
+    The last parameter may be ``held`` where it is.
     """
     d, p = len(at), table.shape[1]
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
@@ -79,6 +86,8 @@ def maximise(
     gradient, trial = np.empty(d), np.empty(d)
     new_gradient, new_hessian, damped = np.empty(d), np.empty((d, d)), np.empty((d, d))
     value = evaluate(gene, table, family, at, gradient, hessian)
+    if held:
+        _hold(gradient, hessian)
     damping = 0.0
     for n_steps in range(_MOST_STEPS):
         while True:
@@ -111,6 +120,8 @@ def maximise(
         if inflated:
             trial[d - 1] = np.minimum(np.maximum(trial[d - 1], -_LOGIT_LIMIT), _LOGIT_LIMIT)
         new_value = evaluate(gene, table, family, trial, new_gradient, new_hessian)
+        if held:
+            _hold(new_gradient, new_hessian)
         if new_value >= value - 1e-13 * abs(value):
             at[:], value = trial, new_value
             gradient[:], hessian[:] = new_gradient, new_hessian
@@ -122,6 +133,15 @@ def maximise(
                 return value, True
             damping = max(8.0 * damping, 1e-3)
     return value, False
+
+
+@compiled
+def _hold(gradient: np.ndarray, hessian: np.ndarray) -> None:
+    """Make the last parameter one that nothing depends on."""
+    gradient[-1] = 0.0
+    hessian[-1, :] = 0.0
+    hessian[:, -1] = 0.0
+    hessian[-1, -1] = -1.0
 
 
 class Table(NamedTuple):
@@ -155,6 +175,7 @@ class Output(NamedTuple):
     zeros: np.ndarray
     gain: np.ndarray
     information: np.ndarray
+    null_log_likelihood: np.ndarray
 
 
 @compiled
@@ -165,6 +186,7 @@ def fit_block(
     means: np.ndarray,
     table: Table,
     wanted: np.ndarray,
+    negligible: float,
     output: Output,
 ) -> None:
     """Fit the wanted families to genes in compressed columns; ``means`` is (n_genes or 1, n_cells)."""
@@ -173,11 +195,13 @@ def fit_block(
         mean = means[g if len(means) > 1 else 0]
         gene = gather(mean, table.rows, cells[stored], counts[stored].astype(np.float64), table.starts)
         if len(gene.mean) > 0:
-            _fit_gene(gene, table, wanted, g, output)
+            _fit_gene(gene, table, wanted, negligible, g, output)
 
 
 @compiled
-def _fit_gene(gene: Gene, table: Table, wanted: np.ndarray, g: int, output: Output) -> None:
+def _fit_gene(
+    gene: Gene, table: Table, wanted: np.ndarray, negligible: float, g: int, output: Output
+) -> None:
     """All families of one gene: each starts where simpler ones ended, and is never below them."""
     p = table.values.shape[1]
     estimate = np.full((4, p + 2), np.nan)  # b, log alpha, logit pi
@@ -218,6 +242,28 @@ def _fit_gene(gene: Gene, table: Table, wanted: np.ndarray, g: int, output: Outp
     output.estimate[g] = estimate
     if wanted[NB] and wanted[ZINB]:
         _compare(gene, table.values, estimate, g, output)
+        output.null_log_likelihood[g] = _negligible(gene, table, negligible, value, estimate)
+
+
+@compiled
+def _negligible(
+    gene: Gene, table: Table, negligible: float, value: np.ndarray, estimate: np.ndarray
+) -> float:
+    """The highest log likelihood of a ZINB whose dropout probability is at most ``negligible``."""
+    p = table.values.shape[1]
+    logit = log(negligible / (1.0 - negligible)) if negligible > 0.0 else -np.inf
+    if estimate[ZINB, p + 1] <= logit:
+        return value[ZINB]
+    highest = value[NB]
+    if negligible > 0.0:
+        hessian = np.empty((p + 2, p + 2))
+        for start in (ZINB, NB):
+            at = estimate[start].copy()
+            at[p] = max(at[p], log(1e-4))
+            at[p + 1] = logit
+            height, _ = maximise(gene, table.values, ZINB, at, hessian, highest, True)
+            highest = max(highest, height)
+    return min(highest, value[ZINB])
 
 
 @compiled

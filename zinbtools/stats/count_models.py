@@ -55,6 +55,8 @@ class CountFits:
     information
         On the dropout probability, at no dropout and with all else estimated, (G,): of ``pi / se(pi)``
         under the NB that was fitted, the square per square of pi.
+    null_log_likelihood
+        The highest of a ZINB whose dropout probability is at most the negligible one, nats, (G,).
     """
 
     n_cells: int
@@ -70,6 +72,7 @@ class CountFits:
     gain: Floats
     gain_se: Floats
     information: Floats
+    null_log_likelihood: Floats
 
     def __len__(self) -> int:
         return len(self.log_likelihood)
@@ -100,6 +103,7 @@ def fit_counts(
     *,
     covariates: Floats | None = None,
     families: Iterable[Family] = FAMILIES,
+    negligible_dropout: float = 0.0,
 ) -> CountFits:
     """Fit every gene by maximum likelihood.
 
@@ -117,6 +121,8 @@ def fit_counts(
         by default. Cells with the same covariates cost no more than without any.
     families
         Which to fit; those that a start is taken from are fitted too.
+    negligible_dropout
+        Of ``null_log_likelihood``, from 0, where it is that of the NB, to below 1.
 
     Returns
     -------
@@ -125,8 +131,8 @@ def fit_counts(
     Raises
     ------
     ValueError
-        If shapes do not go together, means are not positive, covariates do not have full rank or a family
-        is not known.
+        If shapes do not go together, means are not positive, covariates do not have full rank, a family is
+        not known or ``negligible_dropout`` is out of range.
 
     Examples
     --------
@@ -147,6 +153,8 @@ def fit_counts(
         )
     if not (np.isfinite(means).all() and (means > 0).all()):
         raise ValueError("means must be positive and finite; found others.")
+    if not 0 <= negligible_dropout < 1:
+        raise ValueError(f"negligible_dropout must be from 0 to below 1, found {negligible_dropout!r}.")
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
     matrix = _sorted_columns(matrix, order)
@@ -161,6 +169,7 @@ def fit_counts(
             np.ascontiguousarray(of_block, dtype=np.float64),
             table,
             wanted,
+            negligible_dropout,
             Output(*(part[block] for part in output)),
         )
     return _fits(output, n_cells, wanted)
@@ -210,6 +219,7 @@ def _empty(n_genes: int, p: int) -> Output:
         zeros=np.full((n_genes, 4), np.nan),
         gain=np.full((n_genes, 2), np.nan),
         information=np.full(n_genes, np.nan),
+        null_log_likelihood=np.full(n_genes, np.nan),
     )
 
 
@@ -233,4 +243,5 @@ def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
         gain=mean_gain,
         gain_se=np.sqrt(variance / max(n_cells - 1, 1)),
         information=output.information,
+        null_log_likelihood=output.null_log_likelihood,
     )

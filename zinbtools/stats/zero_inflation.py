@@ -30,11 +30,19 @@ def likelihood_ratio(fits: CountFits, simpler: Family, richer: Family) -> Floats
     return np.maximum(2.0 * (ll[:, fits.of(richer)] - ll[:, fits.of(simpler)]), 0.0)
 
 
-def boundary_pval(ratio: Floats) -> Floats:
-    """P value of a likelihood ratio for one parameter whose null value is the end of its range.
+def dropout_ratio(fits: CountFits) -> Floats:
+    """Twice what a dropout probability above the negligible one adds to the log likelihood, nats, (G,).
 
-    Under the null the ratio is 0 half of the time and chi-squared with one degree of freedom otherwise, so
-    that the p value is half of the latter's, and 1 for a ratio of 0.
+    It is 0 where the estimate is no larger than that.
+    """
+    return np.maximum(2.0 * (fits.log_likelihood[:, fits.of("zinb")] - fits.null_log_likelihood), 0.0)
+
+
+def boundary_pval(ratio: Floats) -> Floats:
+    """P value of a likelihood ratio for one parameter that the null keeps to one side of a value.
+
+    With the parameter at that value the ratio is 0 half of the time and chi-squared with one degree of
+    freedom otherwise, so that the p value is half of the latter's, and 1 for a ratio of 0.
 
     Examples
     --------
@@ -65,19 +73,21 @@ def threshold(adjusted: Floats, alpha: float) -> float:
     return alpha * max(int((known <= alpha).sum()), 1) / max(len(known), 1)
 
 
-def power(information: Floats, dropout: float, level: float) -> Floats:
+def power(information: Floats, dropout: float, level: float, negligible: float = 0.0) -> Floats:
     """Probability that the test at this level finds a dropout probability of this size, (G,).
 
-    ``Phi(pi (1 - pi) sqrt(I) - z)``, with ``I`` the information on pi at no dropout that is left once scale
-    and dispersion are estimated (`CountFits.information`), and z the normal quantile of the level. The factor
-    ``1 - pi`` stands for the counts that are lost; with it the power is right to about a tenth around a half.
+    ``Phi((pi - pi_0) (1 - pi) sqrt(I) - z)``, with ``pi_0`` the negligible one, ``I`` the information on pi
+    at no dropout that is left once scale and dispersion are estimated (`CountFits.information`), and z the
+    normal quantile of the level. The factor ``1 - pi`` stands for the counts that are lost; with it the power
+    is right to about a tenth around a half.
 
     Examples
     --------
     >>> power(np.array([0.0, 600.0]), 0.1, 0.05).round(2)
     array([0.05, 0.71])
     """
-    return stats.norm.sf(stats.norm.isf(level) - dropout * (1 - dropout) * np.sqrt(information))
+    shift = (dropout - negligible) * (1 - dropout) * np.sqrt(information)
+    return stats.norm.sf(stats.norm.isf(level) - shift)
 
 
 def of_like_mean(mean: Floats, size: int = 100) -> Iterator[NDArray[np.int_]]:
@@ -139,7 +149,8 @@ def excess_zeros(fits: CountFits, n_zeros: Floats) -> Floats:
 def simplest(fits: CountFits, alpha: float) -> tuple[Strings, dict[Literal["nb", "zip", "zinb"], Floats]]:
     """The simplest family that suffices for each gene, and the adjusted p values that say so.
 
-    The NB against the Poisson, the ZIP against the Poisson and the ZINB against the NB. A gene has the family
+    The NB against the Poisson, the ZIP against the Poisson and the ZINB against the NB (or against one whose
+    dropout probability is at most the negligible one, if the fits were made with one). A gene has the family
     ``zinb`` where the last is significant, ``nb`` where the first is, and ``poisson`` otherwise; where no NB
     was fitted, ``zip`` or ``poisson``.
     """
@@ -152,7 +163,7 @@ def simplest(fits: CountFits, alpha: float) -> tuple[Strings, dict[Literal["nb",
     if has_zip:
         tests["zip"] = adjusted_pval(boundary_pval(likelihood_ratio(fits, "poisson", "zip")))
     if has_zinb:
-        tests["zinb"] = adjusted_pval(boundary_pval(likelihood_ratio(fits, "nb", "zinb")))
+        tests["zinb"] = adjusted_pval(boundary_pval(dropout_ratio(fits)))
     family = np.full(len(fits), "poisson", dtype=object)
     order: tuple[Literal["nb", "zip", "zinb"], ...] = ("nb", "zinb") if has_nb else ("zip",)
     for name in order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,35 @@ from ..model.predictive import expectations
 from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ._columns import Means, fit_columns, gene_groups
+from ._setup import check_shares
 
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 
 
+class CallRule(NamedTuple):
+    """When a gene is called, as in `zi_scores`."""
+
+    alpha: float
+    negligible_dropout: float
+    smallest_dropout: float
+
+    def check(self) -> None:
+        """Refuse numbers that are out of range."""
+        check_shares(alpha=self.alpha, smallest_dropout=self.smallest_dropout)
+        if not 0 <= self.negligible_dropout < self.smallest_dropout:
+            raise ValueError(
+                "negligible_dropout must be from 0 to below smallest_dropout "
+                f"({self.smallest_dropout!r}), found {self.negligible_dropout!r}."
+            )
+
+
 def conditional_fits(
-    adata: AnnData, fit: Fitted, data: CountData, cells: np.ndarray, n_zeros: np.ndarray
+    adata: AnnData,
+    fit: Fitted,
+    data: CountData,
+    cells: np.ndarray,
+    n_zeros: np.ndarray,
+    negligible_dropout: float,
 ) -> CountFits:
     """NB and ZINB of each fitted gene around the NB network's means in the given cells.
 
@@ -29,12 +53,15 @@ def conditional_fits(
     ----------
     n_zeros
         Cells among them without a count of each fitted gene, (n_fitted,).
+    negligible_dropout
+        As for `zinbtools.stats.count_models.fit_counts`.
     """
     everyone, n_counts = torch.as_tensor(cells, device=data.device), len(cells) - n_zeros
 
     def counts() -> Iterator[sparse.csr_array]:
         return data.compressed(everyone)
 
+    options: dict[str, Any] = {"families": ("zinb",), "negligible_dropout": negligible_dropout}
     layer = fit.keys.mean("nb")
     if layer in adata.layers:
         means = np.asarray(adata.layers[layer])[:, fit.genes(adata)]
@@ -42,10 +69,10 @@ def conditional_fits(
             raise ValueError(f"layer {layer!r} holds numbers that are not finite; fit again.")
         means = np.maximum(means[cells], SMALLEST_MEAN)
         groups = ((group, means[:, group]) for group in gene_groups(n_counts))
-        return fit_columns(counts, n_counts, groups, families=("zinb",))
+        return fit_columns(counts, n_counts, groups, **options)
     with Means((len(cells), data.n_genes), SMALLEST_MEAN) as kept:
         kept.write(_expected(fit, data, cells))
-        return fit_columns(counts, n_counts, kept.groups(), families=("zinb",))
+        return fit_columns(counts, n_counts, kept.groups(), **options)
 
 
 def _expected(fit: Fitted, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
@@ -68,27 +95,21 @@ def check_nb(fit: Fitted) -> None:
 
 
 def conditional_test(
-    adata: AnnData,
-    fit: Fitted,
-    cells: np.ndarray,
-    device: torch.device,
-    alpha: float,
-    smallest_dropout: float,
+    adata: AnnData, fit: Fitted, cells: np.ndarray, device: torch.device, rule: CallRule
 ) -> dict[str, np.ndarray]:
     """What `zi_scores` writes, the likelihood ratio and the mean count, by name, (n_fitted,) each."""
     data = fit.data(adata, device)
     genes = data.statistics(cells)
-    fits = conditional_fits(adata, fit, data, cells, genes.n_zeros)
-    return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, alpha, smallest_dropout)}
+    fits = conditional_fits(adata, fit, data, cells, genes.n_zeros, rule.negligible_dropout)
+    return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, rule)}
 
 
-def _columns(
-    fits: CountFits, n_zeros: np.ndarray, alpha: float, smallest_dropout: float
-) -> dict[str, np.ndarray]:
-    ratio = zi.likelihood_ratio(fits, "nb", "zinb")
+def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, np.ndarray]:
+    ratio = zi.dropout_ratio(fits)
     pval = zi.boundary_pval(ratio)
     adjusted = zi.adjusted_pval(pval)
-    power = zi.power(fits.information, smallest_dropout, zi.threshold(adjusted, alpha))
+    level = zi.threshold(adjusted, rule.alpha)
+    power = zi.power(fits.information, rule.smallest_dropout, level, rule.negligible_dropout)
     return {
         "ratio": ratio,
         "score": fits.gain,
@@ -98,7 +119,7 @@ def _columns(
         "dropout": fits.dropout[:, fits.of("zinb")],
         "excess_zeros": zi.excess_zeros(fits, n_zeros),
         "power": power,
-        "call": zi.call(adjusted, power, alpha),
+        "call": zi.call(adjusted, power, rule.alpha),
     }
 
 

@@ -29,6 +29,7 @@ def zero_test(
     batch_key: str | None = None,
     groupby: str | None = None,
     alpha: float = 0.05,
+    negligible_dropout: float = 0.01,
     check_counts: bool = True,
     key_added: str | None = None,
     copy: bool = False,
@@ -41,7 +42,8 @@ def zero_test(
     ``groupby`` they do not. `zi_scores` asks the same given the state of each cell as a network sees it.
 
     Likelihood ratios of nested families have half a chi-squared as null, as the parameter that one of them
-    lacks cannot be negative, and are adjusted by Benjamini and Hochberg over the genes.
+    lacks cannot be negative, and are adjusted by Benjamini and Hochberg over the genes. The ZINB is held
+    against the best of those whose dropout probability is negligible, at most 0.01, the NB among them.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def zero_test(
         Columns of ``obs``, such as batches and cell types, whose categories have rates of their own.
     alpha
         False discovery rate at which a richer family is needed.
+    negligible_dropout
+        Dropout probabilities up to this one are no reason for a ZINB; with 0 it is tested against the NB.
     check_counts
         Refuse numbers that are not whole; otherwise warn and round them.
     key_added
@@ -97,6 +101,7 @@ def zero_test(
         ((group, depth) for group in gene_groups(n_counts)),
         covariates=covariates,
         families=families,
+        negligible_dropout=negligible_dropout,
     )
     table = _table(fits, sums, alpha)
     table.insert(0, "gene", adata.var_names[counts.genes].astype(str))
@@ -107,6 +112,7 @@ def zero_test(
         "batch_key": batch_key,
         "groupby": groupby,
         "alpha": alpha,
+        "negligible_dropout": negligible_dropout,
     }
     target = writable(adata, copy)
     target.uns[keys.zero_test] = {"params": storable(settings), "genes": table}
@@ -152,7 +158,7 @@ def _table(fits: CountFits, sums: GeneStatistics, alpha: float) -> pd.DataFrame:
         columns |= {
             "score": fits.gain,
             "score_se": fits.gain_se,
-            "pval": zi.boundary_pval(zi.likelihood_ratio(fits, "nb", "zinb")),
+            "pval": zi.boundary_pval(zi.dropout_ratio(fits)),
             "excess_zeros": zi.excess_zeros(fits, sums.n_zeros),
         }
     columns |= {f"{name}_pval_adj": values for name, values in tests.items()}

@@ -13,7 +13,7 @@ from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integers, seed_sequence
 from ..stats.zero_inflation import CALLS, bootstrap_pval
 from ._comparison import settings_of_fit, twin
-from ._conditional import conditional_test
+from ._conditional import CallRule, conditional_test
 from ._fit import fit_nb_zinb
 
 
@@ -35,14 +35,13 @@ def refitted(
     settings: Mapping[str, Any],
     *,
     split: str = "all",
-    alpha: float,
-    smallest_dropout: float,
+    rule: CallRule,
     seed: int,
 ) -> pd.DataFrame:
     """Fit the NB to counts of which nothing else is kept, and test its genes; rows by the gene's name."""
     fit_nb_zinb(counts, **settings, rng=seed)
     fit, device = Fitted.read(counts), resolve_device(settings["device"])
-    found = conditional_test(counts, fit, fit.cells(counts, split), device, alpha, smallest_dropout)
+    found = conditional_test(counts, fit, fit.cells(counts, split), device, rule)
     return pd.DataFrame(found, index=counts.var_names[fit.genes(counts)])
 
 
@@ -53,8 +52,7 @@ def bootstrap(
     *,
     n_twins: int,
     split: str,
-    alpha: float,
-    smallest_dropout: float,
+    rule: CallRule,
     device: str,
     rng: RNG,
 ) -> tuple[pd.DataFrame, np.ndarray]:
@@ -71,9 +69,7 @@ def bootstrap(
     rows, null = [], np.full((n_twins, len(genes)), np.nan)
     for k, seed in enumerate(integers(seed_sequence(rng), n_twins)):
         counts, of_twin = twin(adata, fit, nb, data, settings, seed)
-        tested = refitted(
-            counts, of_twin, split=split, alpha=alpha, smallest_dropout=smallest_dropout, seed=seed
-        )
+        tested = refitted(counts, of_twin, split=split, rule=rule, seed=seed)
         null[k] = tested["ratio"].reindex(genes).to_numpy()
         rows.append(
             {

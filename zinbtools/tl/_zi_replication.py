@@ -15,8 +15,8 @@ from .._rng import RNG, seed_sequence
 from .._threads import single_threaded
 from ..model.config import default_epochs
 from ._comparison import FEWEST_CELLS, part, scratch
-from ._conditional import check_nb
-from ._setup import check_shares, check_whole
+from ._conditional import CallRule, check_nb
+from ._setup import check_whole
 from ._zi_refits import refitted, settings_of_nb
 
 KEPT = ["mean_count", "score", "pval", "pval_adj", "dropout", "call"]
@@ -37,6 +37,7 @@ def zi_replication(
     groupby: str | None = None,
     n_splits: int = 1,
     alpha: float = 0.05,
+    negligible_dropout: float = 0.01,
     smallest_dropout: float = 0.1,
     device: str = "auto",
     rng: RNG = 0,
@@ -61,7 +62,7 @@ def zi_replication(
         left out. Random halves by default.
     n_splits
         How often the cells are halved.
-    alpha, smallest_dropout, device
+    alpha, negligible_dropout, smallest_dropout, device
         As for `zinbtools.tl.zi_scores`.
     rng
         Seed, numpy Generator or SeedSequence.
@@ -101,7 +102,8 @@ def zi_replication(
     """
     check_anndata(adata, copy)
     check_whole(n_splits=n_splits)
-    check_shares(alpha=alpha, smallest_dropout=smallest_dropout)
+    rule = CallRule(alpha, negligible_dropout, smallest_dropout)
+    rule.check()
     fit = Fitted.read(adata, key)
     check_nb(fit)
     resolve_device(device)
@@ -118,7 +120,7 @@ def zi_replication(
     if settings["max_epochs"] == default_epochs(len(fit.cells(adata, "train"))):
         settings["max_epochs"] = None
     counts, settings = scratch(adata, settings, fit.keys)
-    rows, genes = _tested(counts, parts, settings, alpha, smallest_dropout, random)
+    rows, genes = _tested(counts, parts, settings, rule, random)
     target = writable(adata, copy)
     target.uns[fit.keys.uns]["zi_replication"] = {
         "parts": pd.DataFrame(rows),
@@ -144,8 +146,7 @@ def _tested(
     counts: AnnData,
     parts: list[Part],
     settings: dict[str, Any],
-    alpha: float,
-    smallest_dropout: float,
+    rule: CallRule,
     random: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """A row per part, and the tests of the genes of all parts."""
@@ -157,7 +158,7 @@ def _tested(
             message = f"fewer than {FEWEST_CELLS} cells"
         else:
             try:
-                found = refitted(cells, of_part, alpha=alpha, smallest_dropout=smallest_dropout, seed=seed)
+                found = refitted(cells, of_part, rule=rule, seed=seed)
                 genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=name))
             except (ValueError, KeyError) as error:  # what cannot be fitted in one part is no reason to stop
                 message = str(error)

@@ -15,8 +15,8 @@ from .._rng import RNG, integer
 from .._threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import check_nb, conditional_test, spread_calls
-from ._setup import check_shares, check_whole
+from ._conditional import CallRule, check_nb, conditional_test, spread_calls
+from ._setup import check_whole
 from ._zi_refits import bootstrap
 
 METHODS = ("conditional", "predictive", "reconstruction")
@@ -28,6 +28,7 @@ def zi_scores(
     *,
     method: Literal["conditional", "predictive", "reconstruction"] = "conditional",
     alpha: float = 0.05,
+    negligible_dropout: float = 0.01,
     smallest_dropout: float = 0.1,
     n_samples: int | None = None,
     n_bootstrap: int = 0,
@@ -45,10 +46,11 @@ def zi_scores(
 
     .. math:: x_{ng} \sim \pi_g [x = 0] + (1 - \pi_g) \, \mathrm{NB}(e^{b_g} \mu_{ng}, \theta_g),
 
-    and compared with the same without dropout. The ratio's null is half a chi-squared and half 0, as a
-    probability cannot be negative. Cell types, library sizes and batches are in the means, and so are no
-    evidence of zero inflation. Genes that are silent in some cells for reasons that no other gene shows
-    (bursts) cannot be told from dropout and are called.
+    and compared with the best of those whose dropout probability is negligible, at most 0.01: the counts of
+    no gene are NB to the letter, and with enough cells all would differ from it. The ratio's null is half a
+    chi-squared and half 0. Cell types, library sizes and batches are in the means, and so are no evidence of
+    zero inflation. Genes that are silent in some cells for reasons that no other gene shows (bursts) cannot
+    be told from dropout and are called.
 
     Parameters
     ----------
@@ -61,6 +63,9 @@ def zi_scores(
         ``"reconstruction"``, ``E_q log p(x_ng | z)``, the 2019 study's score with its sign turned.
     alpha
         False discovery rate of the calls.
+    negligible_dropout
+        Dropout probabilities up to this one are no zero inflation to speak of; they are the null hypothesis.
+        With 0 it is that no count drops out.
     smallest_dropout
         The smallest dropout probability of interest. A gene that is not called is undecided where the test
         would find this one with a probability below a half: ``zinbtools.stats.zero_inflation.power``.
@@ -123,7 +128,8 @@ def zi_scores(
     check_anndata(adata, copy)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, found {method!r}.")
-    check_shares(alpha=alpha, smallest_dropout=smallest_dropout)
+    rule = CallRule(alpha, negligible_dropout, smallest_dropout)
+    rule.check()
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
     if n_bootstrap:
@@ -138,7 +144,7 @@ def zi_scores(
     genes = fit.genes(adata)
     if method == "conditional":
         check_nb(fit)
-        columns = conditional_test(adata, fit, cells, where, alpha, smallest_dropout)
+        columns = conditional_test(adata, fit, cells, where, rule)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
     twins = None
@@ -149,8 +155,7 @@ def zi_scores(
             columns,
             n_twins=n_bootstrap,
             split=split or "all",
-            alpha=alpha,
-            smallest_dropout=smallest_dropout,
+            rule=rule,
             device=device,
             rng=rng,
         )
