@@ -47,7 +47,7 @@ Verdict = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def base(name: str, n_obs: int, n_vars: int, n_batches: int, seed: int) -> ad.AnnData:
-    """Counts without inflation, with ``obsm["expected"]``, the true means, where there are any."""
+    """Counts without inflation, with ``layers["expected"]``, the true means, where there are any."""
     import zinbtools as zt
 
     means = 10 ** np.random.default_rng([seed, 1]).uniform(-2, 2, n_vars)
@@ -60,7 +60,7 @@ def base(name: str, n_obs: int, n_vars: int, n_batches: int, seed: int) -> ad.An
         log_mean = effects.T + np.log(adata.obs["library_size"].to_numpy())[:, None]
         if name == "poisson_lognormal":
             log_mean = log_mean + adata.obsm["factors"] @ adata.varm["loadings"].T
-        adata.obsm["expected"] = np.exp(log_mean)
+        adata.layers["expected"] = np.exp(log_mean)
         return adata
     import data  # beside this file
 
@@ -88,7 +88,7 @@ def trajectory(n_obs: int, means: Floats, seed: int) -> ad.AnnData:
     adata = ad.AnnData(sparse.csr_matrix(counts.astype(np.float32)))
     adata.obs["cell_type"] = pd.Categorical((place[:, 0] * 6).astype(int).astype(str))
     adata.obs["batch"] = "one"
-    adata.obsm["expected"] = expected
+    adata.layers["expected"] = expected
     return adata
 
 
@@ -97,11 +97,11 @@ def with_truth(adata: ad.AnnData, share: float, seed: int) -> ad.AnnData:
     import zinbtools as zt
 
     p = np.random.default_rng([seed, 4]).uniform(0.02, 0.3, adata.n_vars)
-    expected = adata.obsm.get("expected")
+    expected = adata.layers.get("expected")
     result = zt.simulate.knockout(adata, zt.simulate.PerGene(p), share=share, rng=seed)
     result.var["true_dropout"] = np.where(result.var["is_zero_inflated"], p, 0.0)
     if expected is not None:
-        result.obsm["expected"] = expected
+        result.layers["expected"] = expected
     X = result.X.toarray()
     return result[X.sum(axis=1) > 0, (X > 0).sum(axis=0) > 0].copy()
 
@@ -124,7 +124,7 @@ def bound(negligible: float) -> Callable[[ad.AnnData], Verdict]:
         from zinbtools.stats.count_models import fit_counts
         from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
 
-        expected = adata.obsm["expected"]
+        expected = adata.layers["expected"]
         fits = fit_counts(adata.X, expected, families=["zinb"], negligible_dropout=negligible)
         return by_pval(fits.gain, boundary_pval(dropout_ratio(fits)))
 
@@ -242,7 +242,7 @@ def records(arguments: argparse.Namespace, done: set[tuple]) -> Iterator[dict[st
                 adata = with_truth(whole, share, seed)
                 seconds = fit(adata, arguments, seed, todo)
                 for method in todo:
-                    if method.startswith("bound") and "expected" not in adata.obsm:
+                    if method.startswith("bound") and "expected" not in adata.layers:
                         continue
                     yield {
                         **dict(zip(PLACE, place, strict=True)),
