@@ -23,8 +23,9 @@ _BETAS = 0.9, 0.999  # Adam's, as in `kernels.adam`
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 natively."""
-    return bool(get_host_cpu_features().get("amx-bf16", False))
+    """Whether this processor multiplies matrices of bfloat16 natively, as newer ones of Intel and AMD do."""
+    features = get_host_cpu_features()
+    return any(features.get(name, False) for name in ("amx-bf16", "avx512bf16"))
 
 
 class CompiledStack:

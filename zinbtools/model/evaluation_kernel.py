@@ -15,7 +15,7 @@ from ..stats._elementary import (
     i64,
     log,
     log1p,
-    parts,
+    mantissa,
     polynomial,
     sortable,
     wide_vectors,
@@ -24,7 +24,7 @@ from ._stirling import DOUBLE
 from ._vector import compiled, inlined
 
 _LN2 = f64(np.log(2))
-_AT_ONCE = 512  # mantissas between the square roots of 1/2 and 2: their product stays in range
+_AT_ONCE = 512  # mantissas from 1 to 2: their product stays in range
 
 
 def scratch(n_genes: int, n_theta: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def log_likelihoods(
             _inflate(logit[b], log_zero, odds, kept)
             for g in genes[here]:
                 kept[g] = 1
-            value += _log_product(f64(0), kept) - _log_product(f64(1), odds)
+            value += _log_ratio(kept, odds)
         else:
             for g in genes[here]:
                 log_zero[g] = 0
@@ -224,17 +224,18 @@ def _inflate(logit: np.ndarray, log_zero: np.ndarray, odds: np.ndarray, kept: np
 
 
 @inlined
-def _log_product(shift: np.float64, numbers: np.ndarray) -> np.float64:
-    """Sum of ``log(shift + number)``: exponents are added and mantissas multiplied, with few logarithms."""
+def _log_ratio(kept: np.ndarray, odds: np.ndarray) -> np.float64:
+    """Sum of ``log(kept / (1 + odds))``: few logarithms, as exponents are added and mantissas multiplied."""
     wide_vectors()
     total = f64(0)
-    for start in range(0, numbers.size, _AT_ONCE):
-        exponents, product = i64(0), f64(1)
-        for g in range(start, min(start + _AT_ONCE, numbers.size)):
-            exponent, mantissa = parts(shift + numbers[g])
-            exponents += exponent
-            product *= mantissa
-        total += exponents * _LN2 + np.log(product)
+    for start in range(0, kept.size, _AT_ONCE):
+        exponents, above, below = i64(0), f64(1), f64(1)
+        for g in range(start, min(start + _AT_ONCE, kept.size)):
+            numerator, denominator = f64(kept[g]).view(np.int64), f64(f64(1) + odds[g]).view(np.int64)
+            exponents += i64((numerator >> 52) - (denominator >> 52))
+            above *= mantissa(numerator)
+            below *= mantissa(denominator)
+        total += exponents * _LN2 + np.log(above / below)
     return total
 
 

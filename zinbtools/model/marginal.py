@@ -18,7 +18,7 @@ from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
 from .evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from .laplace import posterior_mode
-from .layers import Linear, Streams
+from .layers import Linear, Streams, affine
 from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
 
@@ -257,7 +257,7 @@ class _Compiled:
         """Of an output layer, always in the same memory: new memory would have to be brought to the cache."""
         assert layer.bias is not None
         out = self._outputs[number, : len(hidden)]
-        return torch.addmm(layer.bias[0], hidden, layer.weight[0], out=out).numpy()
+        return affine(hidden, layer.weight[0], layer.bias[0, 0], out).numpy()
 
     def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log inverse dispersions, each cell's row among them, and its fixed terms."""

@@ -92,15 +92,15 @@ def exp(x: np.float64) -> np.float64:
 @inlined
 def log(x: np.float64) -> np.float64:
     """Natural logarithm of a positive normal number."""
-    exponent, mantissa = parts(x)
-    return f64(exponent) * _LN2 + _log1p_near(mantissa - f64(1))
+    exponent = _exponent(x)
+    reduced = i64(f64(x).view(np.int64) - (exponent << 52)).view(np.float64)
+    return f64(exponent) * _LN2 + _log1p_near(reduced - f64(1))
 
 
 @inlined
-def parts(x: np.float64) -> tuple[np.int64, np.float64]:
-    """``k`` and ``x / 2^k`` between the square roots of 1/2 and 2, of a positive normal number."""
-    exponent = _exponent(x)
-    return exponent, i64(f64(x).view(np.int64) - (exponent << 52)).view(np.float64)
+def mantissa(bits: np.int64) -> np.float64:
+    """From 1 to 2, of the bits of a positive normal number; ``bits >> 52`` is its exponent plus 1023."""
+    return i64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
 
 
 @inlined
