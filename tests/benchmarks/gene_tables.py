@@ -18,12 +18,14 @@ probability of its own between 0.02 and 0.3. Gene means of the simulated sets ar
 from 0.01 to 100. Calls are at a false discovery rate of 5 %.
 
 ```bash
-{commands}
+python tests/benchmarks/genes.py --n-obs 2000 --n-vars 500 --seeds 31 32 33 --out genes.jsonl
 python tests/benchmarks/genes.py --out genes.jsonl --write docs/gene_calls.md
 ```
 
-What was run: {what}
+What was run, with `--n-obs`, `--n-batches`, `--bases`, `--methods` and `--seeds` accordingly; tables that name
+no size are of {size}:
 
+{what}
 `bound` is our test around the true means; its null hypothesis is a dropout of 0.01 at most, and that of
 `bound, any dropout` none. `conditional` is the default of `zt.tl.zi_scores`. HIPPO's z compares with a
 Poisson distribution, NBDrop's with an NB whose dispersion is a smooth function of the mean; both ask about
@@ -52,31 +54,45 @@ that are undecided.
 Ranked by p value, then by score; AUTOZI by its probability, mean dropout by itself.
 
 {auroc}
+## Fewer cells, more cells, and batches
+
+Each batch has an effect of its own on each gene, and is known to the network.
+
+{others}
 ## Seconds of one core, per data set of {size}, the fit of the networks included
 
 {seconds}"""
 
 
-def page(found: Sequence[Record]) -> str:
-    """The whole page."""
+def page(everything: Sequence[Record]) -> str:
+    """The whole page: tables of the first size, and one of the others."""
+    size = _size(everything[0])
+    found = [r for r in everything if _size(r) == size]
     bases, methods = ordered(r["base"] for r in found), [m for m in (*METHODS, "AUTOZI") if _has(found, m)]
-    sizes = ordered(f"{r['n_obs']:,} cells x {r['n_vars']:,} genes" for r in found)
-    seeds = ordered(r["seed"] for r in found)
     null = [r for r in found if r["share"] == 0]
     inflated = [r for r in found if r["share"] > 0]
     silent = _sum(null, "conditional", "silent_called"), _sum(null, "conditional", "silent")
     bound = _sum(null, "bound", "silent_called")
     return PAGE.format(
-        commands="\n".join(_commands(found)),
-        what=f"{', '.join(sizes)}; seeds {', '.join(map(str, seeds))}; {len(found)} records.",
+        what=_what(everything),
         null=_per_base_and_bin(null, bases, methods),
         bursting=f"{silent[1]}: {silent[0]} by `conditional`, {bound} by `bound`",
         fdr=_per_base(inflated, bases, methods, _fdr),
         power=_power(inflated, bases),
         auroc=_per_base(inflated, bases, methods, _auroc),
-        size=" or ".join(sizes),
+        others=_per_size(everything, methods),
+        size=_name(size),
         seconds=_seconds(found, methods),
     )
+
+
+def _size(record: Record) -> tuple[int, int, int]:
+    return record["n_obs"], record["n_vars"], record["n_batches"]
+
+
+def _name(size: tuple[int, int, int]) -> str:
+    n_obs, n_vars, n_batches = size
+    return f"{n_obs:,} cells x {n_vars:,} genes" + (f", {n_batches} batches" if n_batches > 1 else "")
 
 
 def ordered(values: Iterable[Any]) -> list[Any]:
@@ -88,15 +104,20 @@ def _has(found: Sequence[Record], method: str) -> bool:
     return any(r["method"] == method for r in found)
 
 
-def _commands(found: Sequence[Record]) -> list[str]:
-    runs = ordered((r["n_obs"], r["n_vars"], r["n_batches"]) for r in found)
-    lines = []
-    for n_obs, n_vars, n_batches in runs:
-        some = [r for r in found if (r["n_obs"], r["n_vars"], r["n_batches"]) == (n_obs, n_vars, n_batches)]
-        seeds = " ".join(map(str, ordered(r["seed"] for r in some)))
-        line = f"python tests/benchmarks/genes.py --n-obs {n_obs} --n-vars {n_vars} --seeds {seeds}"
-        lines.append(line + (f" --n-batches {n_batches}" if n_batches > 1 else "") + " --out genes.jsonl")
-    return lines
+def _what(found: Sequence[Record]) -> str:
+    """Which methods were run on what."""
+    methods: dict[tuple[Any, ...], list[str]] = {}
+    for size, method in ordered((_size(r), r["method"]) for r in found):
+        some = [r for r in found if (_size(r), r["method"]) == (size, method)]
+        bases, seeds = (tuple(ordered(r[part] for r in some)) for part in ("base", "seed"))
+        methods.setdefault((size, bases, seeds), []).append(method)
+    return table(
+        ["data sets", "bases", "seeds", "methods"],
+        [
+            [_name(size), ", ".join(bases), ", ".join(map(str, seeds)), ", ".join(several)]
+            for (size, bases, seeds), several in methods.items()
+        ],
+    )
 
 
 def _sum(found: Sequence[Record], method: str, what: str, place: int | None = None) -> int:
@@ -163,6 +184,31 @@ def _power(found: Sequence[Record], bases: Sequence[str]) -> str:
                 cells.append(cell)
             rows.append([base, method, *cells])
     return table(["base", "method", *BINS], rows)
+
+
+def _per_size(found: Sequence[Record], methods: Sequence[str]) -> str:
+    """Errors and power of the tests on simulated counts of each size, all bases together."""
+    rows = []
+    for size in ordered(map(_size, found)):
+        for base in ordered(r["base"] for r in found if _size(r) == size):
+            for method in methods:
+                some = [r for r in found if (_size(r), r["base"], r["method"]) == (size, base, method)]
+                if method not in ("bound", "bound, any dropout", "conditional") or not some:
+                    continue
+                null, inflated = ([r for r in some if (r["share"] > 0) == truth] for truth in (False, True))
+                n = _sum(null, method, "null")
+                called = f"{_sum(null, method, 'null_called')}/{n}" if n else ""
+                found_above_1 = sum(_sum(inflated, method, "found", b) for b in range(3, len(BINS)))
+                n_above_1 = sum(_sum(inflated, method, "inflated", b) for b in range(3, len(BINS)))
+                rows.append(
+                    [
+                        *(_name(size), base, method, called, _fdr(inflated, method)),
+                        f"{found_above_1 / n_above_1:.2f}" if n_above_1 else "",
+                        _auroc(inflated, method),
+                    ]
+                )
+    header = ["data sets", "base", "method", "called without inflation", "false discoveries"]
+    return table([*header, "power above mean 1", "area above mean 1"], rows)
 
 
 def _seconds(found: Sequence[Record], methods: Sequence[str]) -> str:
