@@ -22,8 +22,8 @@ python tests/benchmarks/genes.py --n-obs 2000 --n-vars 500 --seeds 31 32 33 --ou
 python tests/benchmarks/genes.py --out genes.jsonl --write docs/gene_calls.md
 ```
 
-What was run, with `--n-obs`, `--n-batches`, `--bases`, `--methods` and `--seeds` accordingly; tables that name
-no size are of {size}:
+What was run, with `--n-obs`, `--n-batches`, `--bases`, `--methods` and `--seeds` accordingly; tables that
+name no size are of {size}:
 
 {what}
 `bound` is our test around the true means; its null hypothesis is a dropout of 0.01 at most, and that of
