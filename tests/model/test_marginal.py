@@ -126,6 +126,20 @@ def test_replicates_are_evaluated_as_if_alone(data, cells, config):
     np.testing.assert_allclose(alone.log_likelihood[0], both.log_likelihood[1], rtol=1e-10)
 
 
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_threads_give_the_same_bits(data, cells, config, proposal):
+    model = train("zinb", data, Shape(data.n_genes), cells, config, seeds=[0, 1], order_seed=0).model
+    alone, shared = (
+        marginal_log_likelihood(
+            model, data, cells.stop, n_samples=30, batch_size=7, proposal=proposal, n_threads=n
+        )
+        for n in (1, 3)
+    )
+    for name in ("log_likelihood", "standard_error", "pareto_k"):
+        assert torch.equal(getattr(alone, name), getattr(shared, name))
+    assert all(torch.equal(alone.by_draws[n], shared.by_draws[n]) for n in alone.by_draws)
+
+
 def test_the_size_of_the_blocks_does_not_matter_beyond_the_draws(data, cells, config):
     """Cells weigh the same whatever batch they are in: a last small batch is no exception."""
     model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from compare import assert_same_anndata
 
 import zinbtools as zt
+from zinbtools.model.marginal import MarginalLikelihood, marginal_log_likelihood
 
 SIZES = {"train": 240, "validation": 30, "test": 30, "all": 300}
 
@@ -36,6 +40,31 @@ def test_columns_and_rows_agree(fitted: AnnData, model: str, split: str) -> None
     np.testing.assert_allclose(rows["value"].iloc[best], -column.mean(), rtol=1e-12)
     assert rows["value"].nunique() == 2
     assert rows["se"].between(1e-6, 5).all()
+
+
+def test_torch_says_how_many_threads_share_the_cells(
+    fitted: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as torch may use, and one where an executor shares out the restarts."""
+    asked, found = [], []
+
+    def spy(*arguments: Any, n_threads: int, **options: Any) -> MarginalLikelihood:
+        asked.append(n_threads)
+        return marginal_log_likelihood(*arguments, n_threads=n_threads, **options)
+
+    monkeypatch.setattr("zinbtools.tl._marginal.marginal_log_likelihood", spy)
+    before = torch.get_num_threads()
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(zt.tl.marginal_ll(fitted, n_samples=5, copy=True))
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(2) as executor:
+            zt.tl.marginal_ll(fitted, n_samples=5, executor=executor, copy=True)
+    finally:
+        torch.set_num_threads(before)
+    assert asked == [1] * 4 + [2] * 4 + [1] * 4
+    assert_same_anndata(*found)
 
 
 def test_a_mask_chooses_cells(fitted: AnnData) -> None:

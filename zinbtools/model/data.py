@@ -105,6 +105,8 @@ class CountData:
     ([2.0, 2.0, 3.0], [0, 1, 3])
     """
 
+    in_memory = True  # and so threads may ask for different cells
+
     def __init__(
         self,
         counts: np.ndarray | sparse.csr_matrix | sparse.csr_array,

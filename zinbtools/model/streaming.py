@@ -51,6 +51,8 @@ class StreamedCountData(CountData):
         As for `CountData`.
     """
 
+    in_memory = False
+
     def __init__(
         self,
         source: BlockSource,

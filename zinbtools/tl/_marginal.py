@@ -16,7 +16,7 @@ from anndata import AnnData
 from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
-from .._threads import single_threaded
+from .._threads import available_threads, single_threaded
 from ..jobs import DaskClient, check_workers, run
 from ..model.config import Likelihood
 from ..model.marginal import PROPOSALS, MarginalLikelihood, Proposal, marginal_log_likelihood
@@ -25,6 +25,7 @@ from ._metrics import Metric, update_metrics
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
+_MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
 _TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
 
@@ -70,7 +71,9 @@ def marginal_ll(
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_jobs, executor
         Worker processes that the restarts are shared out to, or where to evaluate them instead; as for
-        `zinbtools.tl.fit_nb_zinb`.
+        `zinbtools.tl.fit_nb_zinb`. Without them up to 8 of the threads that torch may use
+        (`torch.set_num_threads`) share the cells of each restart, if the counts are in memory. The numbers
+        are the same.
     rng
         Seed, numpy Generator or SeedSequence.
     key
@@ -164,6 +167,7 @@ def evaluate_restarts(
     executor: Executor | DaskClient | None,
 ) -> dict[Restart, MarginalLikelihood]:
     """Log likelihood of the given cells under some restarts, all by the same random numbers."""
+    n_jobs = max(1, min(n_jobs, len(restarts)))
     evaluate = partial(
         marginal_log_likelihood,
         data=fit.data(adata, device),
@@ -171,9 +175,10 @@ def evaluate_restarts(
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
+        n_threads=min(available_threads(), _MOST_THREADS) if n_jobs == 1 and executor is None else 1,
     )
     models = (fit.load(name, device, restart) for name, restart in restarts)
-    found = dict(run(evaluate, models, n_jobs=max(1, min(n_jobs, len(restarts))), executor=executor))
+    found = dict(run(evaluate, models, n_jobs=n_jobs, executor=executor))
     return {restart: found[place] for place, restart in enumerate(restarts)}
 
 
