@@ -20,7 +20,8 @@ def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library
     )
     space = scratch(data.n_genes, len(log_theta))
     fixed_terms(starts, genes, counts, constant, cells, log_theta, theta_row, *space, fixed)
-    of_rows = cells, log_scale, logit, log_theta, theta_row, library, fixed, normalised
+    outputs = np.concatenate([log_scale, logit], axis=1) if len(logit) else log_scale
+    of_rows = cells, outputs, log_theta, theta_row, library, fixed, normalised
     log_likelihoods(starts, genes, counts, *of_rows, *space, out)
     return out
 

@@ -68,8 +68,7 @@ def log_likelihoods(
     genes: np.ndarray,
     counts: np.ndarray,
     cells: np.ndarray,
-    log_scale: np.ndarray,
-    logit: np.ndarray,
+    outputs: np.ndarray,
     log_theta: np.ndarray,
     theta_row: np.ndarray,
     library: np.ndarray,
@@ -87,10 +86,9 @@ def log_likelihoods(
         The data in compressed rows.
     cells
         Which cell of the data each row is, (B,).
-    log_scale
-        Log of the means but for the library size, (B, G), float32 or float64.
-    logit
-        Logit of the dropout, likewise; without rows for the NB.
+    outputs
+        Log of the means but for the library size, (B, G), and to the right of it for the ZINB logit of the
+        dropout, (B, 2 G); float32 or float64.
     log_theta, theta_row
         Log inverse dispersions, (T, G), likewise, and each row's among them, (B,).
     library
@@ -109,18 +107,18 @@ def log_likelihoods(
     for t in range(len(log_theta)):
         _inverse_dispersions(log_theta[t], theta[t], inverse[t])
     # inf and NaN may vanish in the functions of _elementary; here they do not
-    doubt = f64(0) * _sum(log_theta.reshape(-1))
+    doubt = _doubt(log_theta.reshape(-1))
     scale, log_zero, odds, kept, of_counts = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4:]
-    for b in range(len(log_scale)):
+    for b in range(len(outputs)):
         t, cell = theta_row[b], cells[b]
         here = slice(starts[cell], starts[cell + 1])
-        value = fixed[b] + doubt + f64(0) * _sum(log_scale[b])
-        shift = _scale(log_scale[b], normalised, scale)
+        log_scale, logit = outputs[b, : scale.size], outputs[b, scale.size :]
+        value = fixed[b] + doubt + _doubt(outputs[b])
+        shift = _scale(log_scale, normalised, scale)
         factor = np.exp(library[b]) / (_sum(scale) if normalised else f64(1))
         _at_zero(scale, factor, theta[t], inverse[t], log_zero)
-        if len(logit):
-            value += f64(0) * _sum(logit[b])
-            _inflate(logit[b], log_zero, odds, kept)
+        if logit.size:
+            _inflate(logit, log_zero, odds, kept)
             for g in genes[here]:
                 kept[g] = 1
             value += _log_ratio(kept, odds)
@@ -130,7 +128,7 @@ def log_likelihoods(
             value += _sum(log_zero)
         log_factor = np.log(factor) - shift
         out[b] = value + _at_counts(
-            *(genes[here], counts[here], log_scale[b], log_factor, scale, factor, theta[t]), of_counts
+            *(genes[here], counts[here], log_scale, log_factor, scale, factor, theta[t]), of_counts
         )
 
 
@@ -174,6 +172,16 @@ def _fixed_terms(
         inverse = f64(1) / total
         terms[i] = polynomial(DOUBLE, inverse) * inverse - f64(0.5) * log(total) - x * log(x)
     return value + _sum(terms[:n])
+
+
+@inlined
+def _doubt(row: np.ndarray) -> np.float64:
+    """0, or NaN if a number is not finite."""
+    wide_vectors()
+    total = row[0]
+    for i in range(1, row.size):
+        total += row[i]
+    return f64(0) * f64(total)
 
 
 @inlined

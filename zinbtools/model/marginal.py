@@ -29,7 +29,7 @@ PROPOSALS = get_args(Proposal)
 
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
-_ROWS, _ENTRIES = 1024, 2**18  # of a product, and of its result, at most
+_ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
 
 
@@ -115,8 +115,9 @@ def _of_replicate(
     proposal: Proposal,
     n_threads: int,
 ) -> tuple[LogMean, dict[int, float]]:
-    model = copy.deepcopy(model)
-    model.take([replicate])
+    if model.n_replicates > 1:
+        model = copy.deepcopy(model)
+        model.take([replicate])
     answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
 
@@ -232,7 +233,9 @@ class _Compiled:
         self._rows = tuple(part.numpy() for part in (rows.starts, rows.genes, rows.counts))
         self._constant, self._places = rows.constant.numpy(), places.numpy()
         self._at_once = max(1, min(_ROWS, _ENTRIES // data.n_genes))
-        self._outputs = torch.empty(3, self._at_once, data.n_genes, dtype=model.scale.weight.dtype)
+        inflated = [] if model.dropout is None else [model.dropout]
+        self._outputs = _Outputs([model.scale, *inflated], self._at_once)
+        self._log_theta = None if model.dispersion is None else _Outputs([model.dispersion], self._at_once)
         self._shared = None
         if model.log_theta is None:
             self._space = scratch(data.n_genes, self._at_once)
@@ -244,48 +247,44 @@ class _Compiled:
 
     def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
         """Of M states, (1, M, n_latent) and (1, M, 1), of the cells at the given places, (M,)."""
-        model, every_cell = self._model, among.numpy()
-        hidden = model.decode_hidden(z, self._covariates[among])[0]
+        every_cell, normalised = among.numpy(), self._model.config.library != "size_factor"
+        hidden = self._model.decode_hidden(z, self._covariates[among])[0]
         log_library, values = library[0, :, 0].numpy(), np.empty(len(among))
         for start in range(0, len(among), self._at_once):
             here = slice(start, start + self._at_once)
             cells, of_cells = every_cell[here], hidden[here]
-            log_scale = self._output(model.scale, of_cells, 0)
-            logit = log_scale[:0] if model.dropout is None else self._output(model.dropout, of_cells, 1)
             log_theta, theta_row, fixed = self._dispersions(cells, of_cells)
             log_likelihoods(
-                *(
-                    *self._rows,
-                    self._places[cells],
-                    log_scale,
-                    logit,
-                    log_theta,
-                    theta_row,
-                    log_library[here],
-                ),
-                *(fixed, model.config.library != "size_factor", *self._space, values[here]),
+                *(*self._rows, self._places[cells], self._outputs(of_cells), log_theta, theta_row),
+                *(log_library[here], fixed, normalised, *self._space, values[here]),
             )
         return torch.from_numpy(values)
-
-    def _output(self, layer: Linear, hidden: Tensor, number: int) -> np.ndarray:
-        """Of an output layer, always in the same memory: new memory would have to be brought to the cache."""
-        assert layer.bias is not None
-        out = self._outputs[number, : len(hidden)]
-        return affine(hidden, layer.weight[0], layer.bias[0, 0], out).numpy()
 
     def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log inverse dispersions, each cell's row among them, and its fixed terms."""
         if self._shared is not None:
             log_theta, row, fixed = self._shared
             return log_theta, row[cells], fixed[cells]
-        assert self._model.dispersion is not None
-        log_theta, row = self._output(self._model.dispersion, hidden, 2), np.arange(len(cells))
+        assert self._log_theta is not None
+        log_theta, row = self._log_theta(hidden), np.arange(len(cells))
         return log_theta, row, self._fixed_terms(self._places[cells], log_theta, row)
 
     def _fixed_terms(self, places: np.ndarray, log_theta: np.ndarray, theta_row: np.ndarray) -> np.ndarray:
         values = np.empty(len(places))
         fixed_terms(*self._rows, self._constant, places, log_theta, theta_row, *self._space, values)
         return values
+
+
+class _Outputs:
+    """Output layers side by side, in the same memory: new memory would have to be brought to the cache."""
+
+    def __init__(self, layers: Sequence[Linear], n_rows: int) -> None:
+        self._weight = torch.cat([layer.weight[0] for layer in layers], 1)
+        self._bias = torch.cat([layer.bias[0, 0] for layer in layers if layer.bias is not None])
+        self._out = torch.empty(n_rows, len(self._bias), dtype=self._bias.dtype)
+
+    def __call__(self, hidden: Tensor) -> np.ndarray:
+        return affine(hidden, self._weight, self._bias, self._out[: len(hidden)]).numpy()
 
 
 def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
