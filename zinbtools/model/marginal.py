@@ -31,6 +31,7 @@ _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not b
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
+MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
 
 
 class MarginalLikelihood(NamedTuple):
@@ -83,10 +84,13 @@ def marginal_log_likelihood(
         The distribution r. ``"posterior"`` is the encoder's ``q(z|x_n) q(l|x_n)``, as in scvi-tools;
         ``"laplace"`` a Gaussian around the mode of the cell's posterior, a little wider than the curvature
         there says, from which nine of ten draws are taken, and the tenth from the encoder's.
+    batch_size
+        Cells that are looked at together, at most.
     n_threads
-        That share the batches of cells, if these are in memory; no number depends on it.
+        That share the batches, if the data are in memory, up to `MOST_THREADS`; no number depends on it.
     """
-    batches = cells.split(batch_size)
+    n_batches = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
+    batches = cells.tensor_split(min(n_batches, len(cells)))
     seeds = np.random.SeedSequence(seed).generate_state(len(batches), np.uint64) >> np.uint64(1)
     parts = [
         _of_replicate(model, r, data, batches, seeds, n_samples, proposal, n_threads)
@@ -129,6 +133,7 @@ def _of_replicate(
         return log_mean(weights), [log_mean_alone(weights[:n]).sum() for n in by_draws]
 
     if n_threads > 1 and data.in_memory:
+        n_threads = min(n_threads, MOST_THREADS)
         with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             found = list(threads.map(estimate, batches, seeds.tolist()))
     else:

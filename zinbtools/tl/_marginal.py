@@ -25,7 +25,6 @@ from ._metrics import Metric, update_metrics
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
-_MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
 _TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
 
@@ -175,7 +174,7 @@ def evaluate_restarts(
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
-        n_threads=min(available_threads(), _MOST_THREADS) if n_jobs == 1 and executor is None else 1,
+        n_threads=available_threads() if n_jobs == 1 and executor is None else 1,
     )
     models = (fit.load(name, device, restart) for name, restart in restarts)
     found = dict(run(evaluate, models, n_jobs=n_jobs, executor=executor))
