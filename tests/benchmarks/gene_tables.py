@@ -187,7 +187,7 @@ def _power(found: Sequence[Record], bases: Sequence[str]) -> str:
 
 
 def _per_size(found: Sequence[Record], methods: Sequence[str]) -> str:
-    """Errors and power of the tests on simulated counts of each size, all bases together."""
+    """Errors and power of the tests on each base, at each size."""
     rows = []
     for size in ordered(map(_size, found)):
         for base in ordered(r["base"] for r in found if _size(r) == size):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zinbtools.model.data import CountData
-from zinbtools.model.layers import Streams
+from zinbtools.model.layers import Streams, affine
 from zinbtools.model.likelihood import log_likelihood
 from zinbtools.model.marginal import PROPOSALS, _Target, marginal_log_likelihood
 from zinbtools.model.training import train
@@ -126,6 +126,17 @@ def test_replicates_are_evaluated_as_if_alone(data, cells, config):
     model.take([1])
     alone = marginal_log_likelihood(model, data, cells.stop, n_samples=20)
     np.testing.assert_allclose(alone.log_likelihood[0], both.log_likelihood[1], rtol=1e-10)
+
+
+def test_both_libraries_multiply(monkeypatch):
+    """Which of them does depends on the processor."""
+    x, weight, bias = torch.randn(5, 128), torch.randn(128, 300), torch.randn(300)
+    for onednn in {False, hasattr(torch.ops.mkldnn, "_linear_pointwise")}:
+        monkeypatch.setattr("zinbtools.model.layers._ONEDNN", onednn)
+        for kind in (torch.float32, torch.float64):
+            found = affine(x.to(kind), weight.to(kind), bias.to(kind), torch.empty(5, 300, dtype=kind))
+            assert found.dtype == kind
+            np.testing.assert_allclose(found, x.double() @ weight.double() + bias, atol=1e-4)
 
 
 @pytest.mark.parametrize("proposal", PROPOSALS)

@@ -31,7 +31,7 @@ _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not b
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
-MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
+_MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
 
 
 class MarginalLikelihood(NamedTuple):
@@ -87,9 +87,9 @@ def marginal_log_likelihood(
     batch_size
         Cells that are looked at together, at most.
     n_threads
-        That share the batches, if the data are in memory, up to `MOST_THREADS`; no number depends on it.
+        That share the batches on a CPU, if the data are in memory, up to 8. No number depends on it.
     """
-    n_batches = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
+    n_batches = _MOST_THREADS * math.ceil(len(cells) / (_MOST_THREADS * batch_size))
     batches = cells.tensor_split(min(n_batches, len(cells)))
     seeds = np.random.SeedSequence(seed).generate_state(len(batches), np.uint64) >> np.uint64(1)
     parts = [
@@ -132,9 +132,9 @@ def _of_replicate(
         weights = target.log_weights(draws, Streams([seed], data.device), n_samples)
         return log_mean(weights), [log_mean_alone(weights[:n]).sum() for n in by_draws]
 
-    if n_threads > 1 and data.in_memory:
-        n_threads = min(n_threads, MOST_THREADS)
-        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+    if n_threads > 1 and data.in_memory and data.device.type == "cpu":
+        most = min(n_threads, _MOST_THREADS)
+        with ThreadPoolExecutor(most, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             found = list(threads.map(estimate, batches, seeds.tolist()))
     else:
         found = list(map(estimate, data.ahead(batches), seeds.tolist()))
