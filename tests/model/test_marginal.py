@@ -134,9 +134,11 @@ def test_both_libraries_multiply(monkeypatch):
     for onednn in {False, hasattr(torch.ops.mkldnn, "_linear_pointwise")}:
         monkeypatch.setattr("zinbtools.model.layers._ONEDNN", onednn)
         for kind in (torch.float32, torch.float64):
-            found = affine(x.to(kind), weight.to(kind), bias.to(kind), torch.empty(5, 300, dtype=kind))
-            assert found.dtype == kind
-            np.testing.assert_allclose(found, x.double() @ weight.double() + bias, atol=1e-4)
+            operands, expected = (x.to(kind), weight.to(kind)), x.double() @ weight.double()
+            found = affine(*operands), affine(*operands, bias.to(kind), torch.empty(5, 300, dtype=kind))
+            assert {product.dtype for product in found} == {kind}
+            np.testing.assert_allclose(found[0], expected, atol=1e-4)
+            np.testing.assert_allclose(found[1], expected + bias, atol=1e-4)
 
 
 @pytest.mark.parametrize("proposal", PROPOSALS)

@@ -188,6 +188,17 @@ def test_seeds_and_copies(fitted: AnnData) -> None:
     assert (tables[0]["nb"] != tables[1]["nb"]).any()
 
 
+def test_threads_draw_the_same(fitted: AnnData) -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            found.append(zt.tl.ppc(fitted, n_samples=12, n_null=5, copy=True))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_anndata(*found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -55,12 +55,12 @@ class Streams:
         return draws.add_(keep).floor_().div_(keep)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """``x @ weight + bias`` on a CPU and without a gradient, in the memory of ``out`` or elsewhere."""
-    if _ONEDNN and x.dtype == torch.float32:
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """``x @ weight + bias``, without a gradient, in the memory of ``out`` or elsewhere."""
+    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight.t(), bias, "none", [], "")
         return product
-    return torch.addmm(bias, x, weight, out=out)
+    return torch.mm(x, weight, out=out) if bias is None else torch.addmm(bias, x, weight, out=out)
 
 
 class Linear(nn.Module):

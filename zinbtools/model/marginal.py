@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._threads import MOST_THREADS, in_order
 from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
 from .evaluation_kernel import fixed_terms, log_likelihoods, scratch
@@ -31,7 +31,6 @@ _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not b
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
-_MOST_THREADS = 8  # each takes some hundred bytes per gene and cell of a batch
 
 
 class MarginalLikelihood(NamedTuple):
@@ -87,9 +86,9 @@ def marginal_log_likelihood(
     batch_size
         Cells that are looked at together, at most.
     n_threads
-        That share the batches on a CPU, if the data are in memory, up to 8. No number depends on it.
+        That share the batches, if the data are in memory. No number depends on it.
     """
-    n_batches = _MOST_THREADS * math.ceil(len(cells) / (_MOST_THREADS * batch_size))
+    n_batches = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
     batches = cells.tensor_split(min(n_batches, len(cells)))
     seeds = np.random.SeedSequence(seed).generate_state(len(batches), np.uint64) >> np.uint64(1)
     parts = [
@@ -126,18 +125,15 @@ def _of_replicate(
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
 
     @torch.no_grad()  # which holds in one thread
-    def estimate(cells: Tensor, seed: int) -> tuple[LogMean, list[float]]:
+    def estimate(job: tuple[Tensor, int]) -> tuple[LogMean, list[float]]:
+        cells, seed = job
         target = _Target(answering, data, cells)
         draws = _proposal(target, model, data) if proposal == "laplace" else target.encoded
         weights = target.log_weights(draws, Streams([seed], data.device), n_samples)
         return log_mean(weights), [log_mean_alone(weights[:n]).sum() for n in by_draws]
 
-    if n_threads > 1 and data.in_memory and data.device.type == "cpu":
-        most = min(n_threads, _MOST_THREADS)
-        with ThreadPoolExecutor(most, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-            found = list(threads.map(estimate, batches, seeds.tolist()))
-    else:
-        found = list(map(estimate, data.ahead(batches), seeds.tolist()))
+    jobs = zip(data.ahead(batches), seeds.tolist(), strict=True)
+    found = list(in_order(estimate, jobs, n_threads if data.in_memory else 1))
     estimates, sums = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / sum(map(len, batches))
     together = LogMean(*(np.concatenate(values) for values in zip(*estimates, strict=True)))

@@ -31,7 +31,7 @@ from .draw_kernels import (
     add_expected,
     log_means,
 )
-from .layers import Streams
+from .layers import Streams, affine
 from .vae import CountVAE, Gaussian, Posterior
 
 # Latent draws are made block by block, each from a seed of its own, so that any cell can be computed alone.
@@ -195,7 +195,7 @@ def _prior(model: CountVAE, batch: Batch) -> Posterior:
 def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tuple[np.ndarray, ...]:
     """``log_mean``, ``theta`` and ``dropout_logit`` as the kernels take them."""
     hidden = model.decode_hidden(z, batch.covariates)
-    log_mean = (hidden[0] @ model.scale.weight[0]).numpy(force=True)
+    log_mean = affine(hidden[0], model.scale.weight[0]).numpy(force=True)
     assert model.scale.bias is not None
     log_means(
         log_mean,
@@ -205,7 +205,8 @@ def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tup
     )
     logit = np.zeros((0, 0), dtype=np.float32)
     if model.dropout is not None:
-        logit = model.dropout(hidden)[0].numpy(force=True)
+        assert model.dropout.bias is not None
+        logit = affine(hidden[0], model.dropout.weight[0], model.dropout.bias[0, 0]).numpy(force=True)
     return log_mean, model.log_inverse_dispersion(hidden, batch)[0].double().exp().numpy(force=True), logit
 
 

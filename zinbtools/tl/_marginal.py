@@ -174,7 +174,7 @@ def evaluate_restarts(
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
-        n_threads=available_threads() if n_jobs == 1 and executor is None else 1,
+        n_threads=available_threads(device) if n_jobs == 1 and executor is None else 1,
     )
     models = (fit.load(name, device, restart) for name, restart in restarts)
     found = dict(run(evaluate, models, n_jobs=n_jobs, executor=executor))

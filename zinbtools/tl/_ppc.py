@@ -15,8 +15,8 @@ from anndata import AnnData
 from .._anndata import check_anndata, writable
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
-from .._threads import single_threaded
-from ..model.predictive import Latent, Replicates, quantile_residuals
+from .._threads import available_threads, in_order, single_threaded
+from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
 from ..stats.calibration import ResidualSums, rank_position
 from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance
 from ._metrics import Metric, update_metrics
@@ -68,7 +68,8 @@ def ppc(
         ``"fixed"``: one draw from the posterior, shared by all draws of counts; uniform if the posterior were
         exact. ``"prior"``: whole new cells, uniform for a true model. Residuals are always as ``"fixed"``.
     device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        ``"auto"``, ``"cpu"`` or ``"cuda"``. On a CPU up to 8 of the threads that torch may use
+        (`torch.set_num_threads`) draw side by side; the numbers are the same.
     rng
         Seed, numpy Generator or SeedSequence.
     key
@@ -116,7 +117,7 @@ def ppc(
     cells = fit.cells(adata, split)
     data, everyone = fit.data(adata, where), torch.as_tensor(cells, device=where)
     observed = _evaluate(chosen, data.statistics(cells))
-    seed = integer(rng)
+    seed, n_threads = integer(rng), available_threads(where)
     rows: list[Metric] = []
     distances: list[dict[str, Any]] = []
     best: dict[str, _Comparison] = {}
@@ -128,12 +129,12 @@ def ppc(
             if chosen:
                 draws = Replicates(model, data, everyone, seed=seed, latent=latent)
                 comparison = _Comparison(chosen, observed, each_draw=is_best)
-                for number in range(n_samples):
-                    comparison.add(draws, number, expected=number % _EXPECTED_EVERY == 0)
+                comparison.add(draws, range(n_samples), n_threads)
                 rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in comparison.distances()]
             if is_best and chosen:
                 best[name] = comparison
-                distances += comparison.against_null(name, draws, range(n_samples, n_samples + n_null))
+                others = range(n_samples, n_samples + n_null)
+                distances += comparison.against_null(name, draws, others, n_threads)
             if is_best and residuals_wanted:
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
@@ -198,9 +199,17 @@ class _Comparison:
         self._by_draw: list[list[float]] = []
         self._last = observed
 
-    def add(self, draws: Replicates, number: int, *, expected: bool) -> None:
-        """One more draw; with what is expected of it."""
-        draw = draws.draw(number, expected=expected and bool(self._linear.any()))
+    def add(self, draws: Replicates, numbers: range, n_threads: int) -> None:
+        """More draws; with what is expected of every few of them."""
+        linear = bool(self._linear.any())
+
+        def draw(number: int) -> Draw:
+            return draws.draw(number, expected=linear and number % _EXPECTED_EVERY == 0)
+
+        for made in in_order(draw, numbers, n_threads):
+            self._add(made)
+
+    def _add(self, draw: Draw) -> None:
         values = _evaluate(self.checks, draw.counts)
         defined = np.isfinite(values)
         self._n += defined
@@ -242,11 +251,13 @@ class _Comparison:
         """The study's distance of each check."""
         return list(zip(self.checks, _distances(self.observed, self.predicted), strict=True))
 
-    def against_null(self, model: str, draws: Replicates, numbers: range) -> list[dict[str, Any]]:
+    def against_null(
+        self, model: str, draws: Replicates, numbers: range, n_threads: int
+    ) -> list[dict[str, Any]]:
         """Rows of the table of distances: further draws, which the prediction has not seen, are the data."""
         predicted, null, between = self.predicted, [], []
-        for number in numbers:
-            values = _evaluate(self.checks, draws.draw(number).counts)
+        for draw in in_order(draws.draw, numbers, n_threads):
+            values = _evaluate(self.checks, draw.counts)
             null.append(_distances(values, predicted))
             between.append(_distances(values, self._last))
             self._last = values
