@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, special, stats
 
-from zinbtools.stats import _count_kernel as kernel
+from zinbtools.stats import _count_climb as climb
 from zinbtools.stats import _count_likelihood as likelihood
 from zinbtools.stats.count_models import FAMILIES, fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
@@ -96,11 +96,11 @@ def test_cholesky() -> None:
     root = RNG(9).normal(size=(4, 6))
     matrix, vector = root @ root.T, RNG(9).normal(size=4)
     factor = matrix.copy()
-    assert kernel.factorise(factor)
+    assert climb.factorise(factor)
     np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(matrix))
-    np.testing.assert_allclose(kernel.solve(factor, vector), np.linalg.solve(matrix, vector))
+    np.testing.assert_allclose(climb.solve(factor, vector), np.linalg.solve(matrix, vector))
     for hopeless in (np.diag([1.0, 0.0]), np.diag([1.0, -1.0]), np.ones((2, 2)), np.full((2, 2), np.nan)):
-        assert not kernel.factorise(hopeless)
+        assert not climb.factorise(hopeless)
 
 
 @pytest.mark.parametrize("per_entry", [False, True])
@@ -146,7 +146,7 @@ def test_nothing_better_is_found_by_search() -> None:
         gene = _gene(x[:, g], depth)
         for _ in range(10):
             at = np.array([random.normal(0, 2), random.normal(0, 2), random.normal(-1, 2)])
-            height, _ = kernel.maximise(gene, np.ones((1, 1)), likelihood.ZINB, at, np.empty((3, 3)), -np.inf)
+            height, _ = climb.maximise(gene, np.ones((1, 1)), likelihood.ZINB, at, np.empty((3, 3)), -np.inf)
             worst = max(worst, height - fits.log_likelihood[g, 3])
     assert worst < 1e-4
 
