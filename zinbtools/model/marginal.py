@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._rng import integers, seed_sequence
 from .._threads import MOST_THREADS, in_order
 from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
@@ -90,7 +91,7 @@ def marginal_log_likelihood(
     """
     n_batches = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
     batches = cells.tensor_split(min(n_batches, len(cells)))
-    seeds = np.random.SeedSequence(seed).generate_state(len(batches), np.uint64) >> np.uint64(1)
+    seeds = integers(seed_sequence(seed), len(batches))
     parts = [
         _of_replicate(model, r, data, batches, seeds, n_samples, proposal, n_threads)
         for r in range(model.n_replicates)
@@ -113,7 +114,7 @@ def _of_replicate(
     replicate: int,
     data: CountData,
     batches: Sequence[Tensor],
-    seeds: np.ndarray,
+    seeds: Sequence[int],
     n_samples: int,
     proposal: Proposal,
     n_threads: int,
@@ -132,7 +133,7 @@ def _of_replicate(
         weights = target.log_weights(draws, Streams([seed], data.device), n_samples)
         return log_mean(weights), [log_mean_alone(weights[:n]).sum() for n in by_draws]
 
-    jobs = zip(data.ahead(batches), seeds.tolist(), strict=True)
+    jobs = zip(data.ahead(batches), seeds, strict=True)
     found = list(in_order(estimate, jobs, n_threads if data.in_memory else 1))
     estimates, sums = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / sum(map(len, batches))
