@@ -73,10 +73,26 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
         (["study", "a.h5ad", "--simulate", "zisynth", "--out", "o"], "not allowed with argument"),
         (
             ["study", "a.h5ad", "--restarts", "0", "--out", "o"],
-            "--restarts: must be a whole number of 1 or more",
+            "--restarts: must be a whole number of at least 1 or 'auto', found '0'",
         ),
-        (["study", "a.h5ad", "--n-jobs", "0", "--out", "o"], "--n-jobs: must be a whole number of 1 or more"),
+        (
+            ["study", "a.h5ad", "--n-jobs", "0", "--out", "o"],
+            "--n-jobs: must be a whole number of at least 1",
+        ),
         (["study", "a.h5ad", "--n-top-genes", "ten", "--out", "o"], "--n-top-genes: must be a whole number"),
+        (["study", "a.h5ad", "--min-detection", "1", "--out", "o"], "must be a number from 0 to below 1"),
+        (["study", "a.h5ad", "--protocol", "blog2018", "--out", "o"], "--protocol: must be one of 'default'"),
+        (["study", "a.h5ad", "--device", "tpu", "--out", "o"], "--device: must be 'auto', 'cpu' or 'cuda'"),
+        (["study", "a.h5ad", "--layer", "", "--out", "o"], "--layer: must be a non-empty string, found ''"),
+        (["study", "a.h5ad", "--seed", "-1", "--out", "o"], "--seed: must be a whole number of at least 0"),
+        (["study", "a.h5ad", "--lam", "nan", "--out", "o"], "--lam: must be a finite number of at least 0"),
+        (["study", "a.h5ad", "--resume", "", "--out", "o"], "--resume: must be a non-empty string"),
+        (["study", "a.h5ad", "--out", ""], "--out: must be a non-empty string, found ''"),
+        (["tune", "a.h5ad", "--space", "wide", "--out", "o"], "--space: must be one of 'default'"),
+        (
+            ["reproduce", "--table", "1", "--max-evals", "-1", "--out", "o"],
+            "must be a whole number of at least 0",
+        ),
     ],
 )
 def test_wrong_use_is_explained(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,9 +182,6 @@ def test_empty_cells_and_unseen_genes_are_dropped_and_told(
         (["counts.txt"], "counts.txt must end in .h5ad or .zarr"),
         (["counts.h5ad", "--layer", "raw"], "layer 'raw' is not in adata.layers"),
         (["counts.h5ad", "--batch-key", "plate"], "'plate' is not in adata.obs"),
-        (["counts.h5ad", "--min-detection", "1"], "min_detection must be a share"),
-        (["counts.h5ad", "--protocol", "blog2018"], "protocol must be one of"),
-        (["counts.h5ad", "--device", "tpu"], "device must be"),
         (["logged.h5ad"], "not whole, as log-transformed data do"),
     ],
 )

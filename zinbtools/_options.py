@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Literal
 
 STUDY_EPILOG = """examples:
   zinbtools study counts.h5ad --layer counts --batch-key sample --n-top-genes 1200 --out study
@@ -65,41 +67,61 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce_options(reproduce_command.add_argument_group("table"))
     for command in (study_command, tune_command, reproduce_command):
         _add_run_options(command.add_argument_group("how to run"))
-        command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+        command.add_argument("--out", required=True, type=_path, metavar="DIR", help="folder for the results")
         command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
 
 
 def _add_data_options(command: argparse.ArgumentParser) -> None:
     source = command.add_argument_group("counts").add_mutually_exclusive_group(required=True)
-    source.add_argument("input", nargs="?", metavar="INPUT", type=Path, help="AnnData file: .h5ad or .zarr")
+    source.add_argument("input", nargs="?", metavar="INPUT", type=_path, help="AnnData file: .h5ad or .zarr")
     source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
     data = command.add_argument_group("data")
-    data.add_argument("--layer", metavar="KEY", help="layer with the raw counts (default: X)")
-    data.add_argument("--batch-key", metavar="KEY", help="column of obs with the batch")
+    data.add_argument(
+        "--layer", type=_of(str, "layer"), metavar="KEY", help="layer with the raw counts (default: X)"
+    )
+    data.add_argument(
+        "--batch-key", type=_of(str, "batch_key"), metavar="KEY", help="column of obs with the batch"
+    )
     data.add_argument(
         "--min-detection",
-        type=float,
+        type=_of(float, "min_detection"),
         default=0.0,
         metavar="F",
         help="keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)",
     )
     data.add_argument(
-        "--n-top-genes", type=_positive, metavar="N", help="of these keep the N of largest raw-count variance"
+        "--n-top-genes",
+        type=_of(int, "n_top_genes"),
+        metavar="N",
+        help="of these keep the N of largest raw-count variance",
     )
-    data.add_argument("--lam", type=float, default=0.0, help="decay of the simulated dropout (default: 0)")
     data.add_argument(
-        "--n-obs", type=_positive, default=12_000, metavar="N", help="simulated cells (default: 12000)"
+        "--lam", type=_of(float, "lam"), default=0.0, help="decay of the simulated dropout (default: 0)"
+    )
+    data.add_argument(
+        "--n-obs",
+        type=_of(int, "n_obs"),
+        default=12_000,
+        metavar="N",
+        help="simulated cells (default: 12000)",
     )
 
 
 def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     fit = command.add_argument_group("fit")
     fit.add_argument(
-        "--max-epochs", type=_positive, metavar="N", help="epochs at most (default: by data size)"
+        "--max-epochs",
+        type=_of(int, "max_epochs"),
+        metavar="N",
+        help="epochs at most (default: by data size)",
     )
     fit.add_argument(
-        "--protocol", default="default", metavar="NAME", help="preset of the fit (default: default)"
+        "--protocol",
+        type=_of(Literal["default", "blog2019"], "protocol"),
+        default="default",
+        metavar="NAME",
+        help="preset of the fit: default, or blog2019, that of the 2019 study (default: default)",
     )
     return fit
 
@@ -107,7 +129,7 @@ def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGrou
 def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     fit.add_argument(
         "--restarts",
-        type=_positive_or_auto,
+        type=_of(int | Literal["auto"], "n_restarts"),
         default="auto",
         metavar="N",
         help="pairs of fits, or auto: 3 to 20, until the answer is clear (default: auto)",
@@ -117,15 +139,23 @@ def _add_study_options(fit: argparse._ArgumentGroup) -> None:
 
 def _add_tune_options(search: argparse._ArgumentGroup) -> None:
     search.add_argument(
-        "--max-evals", type=_positive, default=100, metavar="N", help="settings to try (default: 100)"
+        "--max-evals",
+        type=_of(int, "max_evals"),
+        default=100,
+        metavar="N",
+        help="settings to try (default: 100)",
     )
     search.add_argument(
-        "--space", default="default", metavar="NAME", help="default, or blog2019: that of the 2019 study"
+        "--space",
+        type=_of(Literal["default", "blog2019"], "space"),
+        default="default",
+        metavar="NAME",
+        help="default, or blog2019: that of the 2019 study",
     )
     search.add_argument("--per-model", action="store_true", help="a setting for each model, not one for both")
     search.add_argument(
         "--max-queue-len",
-        type=_positive,
+        type=_of(int, "max_queue_len"),
         default=1,
         metavar="N",
         help="settings suggested at a time, 2 N trainings side by side (default: 1)",
@@ -135,17 +165,25 @@ def _add_tune_options(search: argparse._ArgumentGroup) -> None:
 def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
     table.add_argument("--table", type=int, choices=[1, 2, 3], required=True, help="which table")
     table.add_argument(
-        "--restarts", type=_positive, default=100, metavar="N", help="fits per model (default: 100)"
+        "--restarts",
+        type=_of(int, "n_restarts"),
+        default=100,
+        metavar="N",
+        help="fits per model (default: 100)",
     )
     table.add_argument(
         "--max-evals",
-        type=_whole,
+        type=_of(int, "max_evals", "reproduce"),
         default=100,
         metavar="N",
         help="settings to try for each model under protocol blog2019; 0: the defaults (default: 100)",
     )
     table.add_argument(
-        "--protocol", action="append", metavar="NAME", help="blog2019 or default; both, if not given"
+        "--protocol",
+        action="append",
+        type=_of(Literal["blog2019", "default"], "protocol"),
+        metavar="NAME",
+        help="blog2019 or default; both, if not given",
     )
     table.add_argument(
         "--dataset", action="append", metavar="NAME", help="a data set, or a lambda; all, if not given"
@@ -154,7 +192,7 @@ def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
         "--file", action="append", default=[], type=_named_file, metavar="NAME=PATH", help="where its file is"
     )
     table.add_argument(
-        "--params", type=Path, metavar="NPZ", help="mu and sigma of the simulated counts (default: built in)"
+        "--params", type=_path, metavar="NPZ", help="mu and sigma of the simulated counts (default: built in)"
     )
 
 
@@ -166,11 +204,15 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _add_run_options(run: argparse._ArgumentGroup) -> None:
-    run.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
-    run.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    run.add_argument(
+        "--seed", type=_of(int, "rng"), default=0, metavar="N", help="seed of everything (default: 0)"
+    )
+    run.add_argument(
+        "--device", type=_of(str, "device"), default="auto", help="auto, cpu or cuda (default: auto)"
+    )
     run.add_argument(
         "--n-jobs",
-        type=_positive,
+        type=_of(int, "n_jobs"),
         default=1,
         metavar="N",
         help="worker processes that fits are shared out to (default: 1, none but this one)",
@@ -178,22 +220,29 @@ def _add_run_options(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster to run on instead")
     run.add_argument(
         "--resume",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="keep every finished fit in DIR; the same command goes on from there after a crash",
     )
 
 
-def _whole(text: str, smallest: int = 0) -> int:
-    number = int(text) if text.isdecimal() else -1
-    if number < smallest:
-        raise argparse.ArgumentTypeError(f"must be a whole number of {smallest} or more, found {text!r}")
-    return number
+def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
+    """What reads a word of the command line as the value of an argument, by the rule of that argument."""
+
+    def read(text: str) -> Any:
+        from ._check import rule  # which needs numpy: --help is quicker without
+
+        known = rule(annotation, name, function)
+        try:
+            value = known.read(text)
+        except ValueError:
+            value = None
+        if value is None or not known.accepts(value):
+            raise argparse.ArgumentTypeError(f"must be {known}, found {text!r}")
+        return value
+
+    return read
 
 
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _positive_or_auto(text: str) -> int | str:
-    return text if text == "auto" else _positive(text)
+def _path(text: str) -> Path:
+    return Path(_of(str, "path")(text))

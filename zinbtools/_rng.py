@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-RNG = int | np.integer | np.random.Generator | np.random.SeedSequence
+RNG = int | np.integer | np.random.Generator | np.random.RandomState | np.random.SeedSequence | None
 
 
 def seed_sequence(rng: RNG) -> np.random.SeedSequence:
-    """SeedSequence from an int, a Generator (which advances) or a SeedSequence (which is left as it is)."""
+    """SeedSequence from any seed.
+
+    A Generator or RandomState advances, a SeedSequence is left as it is, None differs from call to call.
+    """
     if isinstance(rng, np.random.Generator):
         return np.random.SeedSequence(rng.integers(2**63, size=2).tolist())
+    if isinstance(rng, np.random.RandomState):
+        return np.random.SeedSequence(rng.randint(0, 2**32, size=4, dtype=np.uint32).tolist())
     if isinstance(rng, np.random.SeedSequence):
         return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key)
-    if isinstance(rng, int | np.integer) and rng >= 0:
-        return np.random.SeedSequence(int(rng))
-    raise TypeError(f"rng must be a non-negative int, a numpy Generator or a SeedSequence, found {rng!r}.")
+    return np.random.SeedSequence(None if rng is None else int(rng))
+
+
+def generator(rng: RNG) -> np.random.Generator:
+    """Random numbers from any seed; those of a Generator are its own."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(seed_sequence(rng))
 
 
 def integers(sequence: np.random.SeedSequence, n: int) -> list[int]:
@@ -26,3 +34,8 @@ def integers(sequence: np.random.SeedSequence, n: int) -> list[int]:
 def integer(rng: RNG) -> int:
     """One seed of 63 bits."""
     return integers(seed_sequence(rng), 1)[0]
+
+
+def as_integer(rng: RNG) -> int:
+    """One seed of 63 bits, which is the number itself where a number of so many bits was given."""
+    return int(rng) if isinstance(rng, int | np.integer) and rng < 2**63 else integer(rng)

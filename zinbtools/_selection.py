@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._anndata import read_matrix
+from ._check import checked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
+@checked
 def select(
     adata: AnnData,
     *,
@@ -57,8 +59,6 @@ def select(
     counts = read_matrix(adata, layer)
     genes = np.arange(adata.n_vars)
     if min_detection is not None:
-        if not 0 <= min_detection < 1:
-            raise ValueError(f"min_detection must be a share from 0 to below 1, found {min_detection}.")
         genes = genes[_sum_of_genes(counts.astype(bool)) / adata.n_obs > min_detection]
         if not len(genes):
             raise ValueError(
@@ -66,8 +66,6 @@ def select(
                 "more than that share of the cells; choose a smaller one."
             )
     if n_top_genes is not None:
-        if n_top_genes < 1:
-            raise ValueError(f"n_top_genes must be 1 or more, found {n_top_genes}.")
         largest = np.argsort(-_variances(counts[:, genes]), kind="stable")[:n_top_genes]
         genes = np.sort(genes[largest])
     cells = np.asarray(counts[:, genes].astype(bool).sum(axis=1)).ravel() > 0

@@ -133,8 +133,8 @@ def test_other_genes_are_refused(fitted: AnnData) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"model": "poisson"}, ValueError, "model must be one of nb, zinb, found 'poisson'"),
-        ({"kind": "variance"}, ValueError, "kind must be 'mean', 'dropout' or 'zero', found 'variance'"),
+        ({"model": "poisson"}, ValueError, "model must be one of 'nb', 'zinb', found 'poisson'"),
+        ({"kind": "variance"}, ValueError, "kind must be one of 'mean', 'dropout', 'zero', found 'variance'"),
         ({"obs": ["nobody"]}, KeyError, r"obs: 'nobody' is not in adata\.obs_names"),
         ({"var": ["nothing"]}, KeyError, r"var: 'nothing' is not in adata\.var_names"),
         (
@@ -153,10 +153,9 @@ def test_what_is_refused(
         zt.get.expected_counts(fitted, **arguments)
 
 
-@pytest.mark.parametrize("restart", [2, -1])
-def test_a_restart_that_is_not_there_is_refused(fitted: AnnData, restart: int) -> None:
-    with pytest.raises(ValueError, match=rf"restart must be one of .*\(0, 1\), found {restart}"):
-        zt.get.model(fitted, "nb", restart=restart)
+def test_a_restart_that_is_not_there_is_refused(fitted: AnnData) -> None:
+    with pytest.raises(ValueError, match=r"restart must be one of .*\(0, 1\), found 2"):
+        zt.get.model(fitted, "nb", restart=2)
 
 
 def test_posterior_dropout_needs_the_zinb(counts: AnnData) -> None:

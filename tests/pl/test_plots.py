@@ -129,7 +129,7 @@ def test_the_distribution_has_the_distance_as_its_largest_gap(adata: AnnData, ch
 
 
 def test_the_kind_must_be_known(adata: AnnData) -> None:
-    with pytest.raises(ValueError, match="kind must be 'genes' or 'distribution', found 'pie'"):
+    with pytest.raises(ValueError, match="kind must be one of 'genes', 'distribution', found 'pie'"):
         pl.ppc(adata, kind="pie")
 
 
@@ -290,7 +290,7 @@ def test_levels_are_shared_or_each_panels_own(adata: AnnData) -> None:
 def test_what_cannot_be_drawn_of_zeros_is_refused(adata: AnnData) -> None:
     with pytest.raises(ValueError, match="x must be one of 'dropout', 'total', found 'mean'"):
         pl.zero_study(adata, x="mean")
-    with pytest.raises(ValueError, match="truth must be one of True, False, 'posterior', found 'all'"):
+    with pytest.raises(ValueError, match="truth must be True or False or 'posterior', found 'all'"):
         pl.zero_study(adata, truth="all")
     with pytest.raises(ValueError, match="levels must be one of 'panel', 'shared', found 3"):
         pl.zero_study(adata, levels=3)
@@ -394,7 +394,7 @@ def test_every_gene_is_one_point_in_the_color_of_its_call(calls: AnnData, kind: 
 
 
 def test_kinds_that_are_not_there_are_refused(adata: AnnData) -> None:
-    with pytest.raises(ValueError, match="kind must be 'histogram', 'volcano' or 'mean', found 'pie'"):
+    with pytest.raises(ValueError, match="kind must be one of 'histogram', 'volcano', 'mean', found 'pie'"):
         pl.zi_scores(adata, kind="pie")
     with pytest.raises(KeyError, match="no p values"):
         pl.zi_scores(adata, kind="volcano")

@@ -133,10 +133,15 @@ def test_files_keep_everything(tmp_path: Path, base: Base, form: str) -> None:
 @pytest.mark.parametrize(
     ("base", "settings", "error", "message"),
     [
-        (gamma_poisson, {"n_obs": 0}, ValueError, "n_obs must be at least 1, found 0"),
-        (gamma_poisson, {"n_vars": 2.5}, TypeError, "n_vars must be a whole number, found 2.5"),
-        (gamma_poisson, {"n_types": 0}, ValueError, "n_types must be at least 1"),
-        (gamma_poisson, {"library_sd": -1}, ValueError, "library_sd must be finite and at least 0, found -1"),
+        (gamma_poisson, {"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1, found 0"),
+        (gamma_poisson, {"n_vars": 2.5}, TypeError, "n_vars must be a whole number of at least 1, found 2.5"),
+        (gamma_poisson, {"n_types": 0}, ValueError, "n_types must be a whole number of at least 1"),
+        (
+            gamma_poisson,
+            {"library_sd": -1},
+            ValueError,
+            "library_sd must be a finite number of at least 0, found -1",
+        ),
         (
             gamma_poisson,
             {"means": [1.0, 2.0]},
@@ -151,9 +156,9 @@ def test_files_keep_everything(tmp_path: Path, base: Base, form: str) -> None:
             "inverse_dispersion must be finite and above 0",
         ),
         (gamma_poisson, {"means": 1e8, "n_obs": 5, "n_vars": 2}, ValueError, "expected counts below 8388608"),
-        (poisson_lognormal, {"n_factors": 0}, ValueError, "n_factors must be at least 1"),
-        (poisson_lognormal, {"factor_share": 1.5}, ValueError, "factor_share must be a probability"),
-        (beta_poisson, {"bimodal_share": -1}, ValueError, "bimodal_share must be a probability"),
+        (poisson_lognormal, {"n_factors": 0}, ValueError, "n_factors must be a whole number of at least 1"),
+        (poisson_lognormal, {"factor_share": 1.5}, ValueError, "factor_share must be a number from 0 to 1"),
+        (beta_poisson, {"bimodal_share": -1}, ValueError, "bimodal_share must be a number from 0 to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(

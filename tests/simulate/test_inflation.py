@@ -83,12 +83,12 @@ def test_a_rule_of_one_s_own_is_a_rule(base: AnnData) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Uniform(1.1), ValueError, "p must be a probability from 0 to 1, found 1.1"),
-        (lambda: Exponential(-0.1), ValueError, "p must be a probability"),
-        (lambda: Exponential(0.1, lam=-1), ValueError, "lam must be finite and at least 0, found -1"),
-        (lambda: Logistic(p=np.nan), ValueError, "p must be a probability"),
-        (lambda: Logistic(midpoint=0), ValueError, "midpoint must be finite and above 0, found 0"),
-        (lambda: Logistic(slope=np.inf), ValueError, "slope must be finite and above 0, found inf"),
+        (lambda: Uniform(1.1), ValueError, "p must be a number from 0 to 1, found 1.1"),
+        (lambda: Exponential(-0.1), ValueError, "p must be a number from 0 to 1"),
+        (lambda: Exponential(0.1, lam=-1), ValueError, "lam must be a finite number of at least 0, found -1"),
+        (lambda: Logistic(p=np.nan), ValueError, "p must be a number from 0 to 1"),
+        (lambda: Logistic(midpoint=0), ValueError, "midpoint must be a finite number above 0, found 0"),
+        (lambda: Logistic(slope=np.inf), ValueError, "slope must be a finite number above 0, found inf"),
         (lambda: PerGene([0.1]).probability(ENTRIES), ValueError, r"per row of var, 2, found \(1,\)"),
         (lambda: PerGene([0.1, 2]).probability(ENTRIES), ValueError, "from 0 to 1, found 0.1 to 2.0"),
         (lambda: PerCell("quality").probability(ENTRIES), KeyError, "'quality' is not in adata.obs"),
@@ -171,5 +171,5 @@ def test_a_rule_that_gives_no_probabilities_is_refused(base: AnnData) -> None:
 
     with pytest.raises(ValueError, match="must give one probability from 0 to 1 for each of"):
         knockout(base, Twice())
-    with pytest.raises(ValueError, match="share must be a probability from 0 to 1, found 2"):
+    with pytest.raises(ValueError, match="share must be a number from 0 to 1, found 2"):
         knockout(base, Uniform(0.1), share=2)

@@ -189,13 +189,17 @@ def test_files_keep_everything(tmp_path: Path, real: AnnData, form: str, groupby
     ("arguments", "error", "message"),
     [
         ({"lam": 0, "inflation": Uniform(0.1)}, ValueError, "lam and inflation both say what is lost"),
-        ({"lam": -1}, ValueError, "lam must be finite and at least 0, found -1"),
-        ({"lam": 0, "share": 2}, ValueError, "share must be a probability"),
+        ({"lam": -1}, ValueError, "lam must be a finite number of at least 0 or None, found -1"),
+        ({"lam": 0, "share": 2}, ValueError, "share must be a number from 0 to 1"),
         ({"groupby": "louvain"}, KeyError, "groupby: 'louvain' is not in adata.obs; there are 'cell_type'"),
         ({"groupby": ["cell_type", "gaps"]}, ValueError, "groupby: 'gaps' is missing for 1 cells"),
         ({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers"),
-        ({"n_factors": -1}, ValueError, "n_factors must be at least 0, found -1"),
-        ({"cells_per_group": 0}, ValueError, "cells_per_group must be at least 1, found 0"),
+        ({"n_factors": -1}, ValueError, "n_factors must be a whole number of at least 0, found -1"),
+        (
+            {"cells_per_group": 0},
+            ValueError,
+            "cells_per_group must be a whole number of at least 1 or None, found 0",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(

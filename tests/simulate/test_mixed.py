@@ -52,7 +52,7 @@ def test_which_genes_are_inflated_depends_on_the_seed(base: AnnData) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"share": 1.5}, ValueError, "share must be a probability from 0 to 1, found 1.5"),
+        ({"share": 1.5}, ValueError, "share must be a number from 0 to 1, found 1.5"),
         ({"inflation": 0.1}, TypeError, "inflation must be a rule such as Uniform"),
         ({"base": np.ones((3, 3))}, TypeError, "base must be an AnnData.*found ndarray"),
     ],

@@ -213,13 +213,13 @@ def test_the_builtin_set_is_like_the_study_s() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"lam": -1}, ValueError, "lam must be finite and at least 0, found -1"),
-        ({"lam": np.nan}, ValueError, "lam must be finite"),
-        ({"lam": np.inf}, ValueError, "lam must be finite"),
-        ({"p": 1.5}, ValueError, "p must be a probability from 0 to 1, found 1.5"),
-        ({"p": np.nan}, ValueError, "p must be a probability"),
-        ({"n_obs": 0}, ValueError, "n_obs must be at least 1, found 0"),
-        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number, found 10.5"),
+        ({"lam": -1}, ValueError, "lam must be a finite number of at least 0, found -1"),
+        ({"lam": np.nan}, ValueError, "lam must be a finite number"),
+        ({"lam": np.inf}, ValueError, "lam must be a finite number"),
+        ({"p": 1.5}, ValueError, "p must be a number from 0 to 1, found 1.5"),
+        ({"p": np.nan}, ValueError, "p must be a number from 0 to 1"),
+        ({"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1, found 0"),
+        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number of at least 1, found 10.5"),
         (
             {"params": {**SMALL, "mu_2": [20.0, 1.0]}},
             ValueError,

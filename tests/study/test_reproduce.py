@@ -113,7 +113,7 @@ def test_data_sets_that_are_not_there_are_named(quick: list[Any], shared_data: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((4, {}), "1, 2 or 3"),
+        ((4, {}), "table must be one of 1, 2, 3, found 4"),
         ((1, {"max_evals": -1}), "max_evals"),
         ((1, {"names": ["7"]}), "'7'"),
         ((1, {"protocols": ["old"]}), "'old'"),

@@ -149,15 +149,19 @@ def test_the_fit_of_a_key(counts: AnnData) -> None:
     ("arguments", "error", "words"),
     [
         ({"key": "elsewhere"}, KeyError, r"'elsewhere'.*zt\.tl\.fit_nb_zinb\(adata, key_added='elsewhere'\)"),
-        ({"split": "holdout"}, ValueError, "split must be one of 'test', 'train', 'validation' or 'all'"),
+        (
+            {"split": "holdout"},
+            ValueError,
+            "split must be one of 'train', 'validation', 'test', 'all' or an array, found 'holdout'",
+        ),
         ({"split": np.zeros(300, dtype=bool)}, ValueError, r"boolean, of shape \(300,\), and true somewhere"),
         ({"split": np.arange(3)}, ValueError, r"found int64 of shape \(3,\)"),
         ({"proposal": "prior"}, ValueError, "proposal must be one of 'laplace', 'posterior', found 'prior'"),
-        ({"n_samples": 0}, ValueError, "n_samples must be at least 1, found 0"),
+        ({"n_samples": 0}, ValueError, "n_samples must be a whole number of at least 1, found 0"),
         ({"device": "abacus"}, ValueError, "device must be .* found 'abacus'"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number of at least 1, found 0"),
-        ({"executor": 2}, TypeError, "executor must be a concurrent.futures.Executor or a .* found 2"),
-        ({"rng": None}, TypeError, "rng must be"),
+        ({"executor": 2}, TypeError, "executor must be a concurrent.futures.Executor, a .* found 2"),
+        ({"rng": "1"}, TypeError, "rng must be a whole number .* found '1'"),
     ],
 )
 def test_what_is_refused(

@@ -203,15 +203,15 @@ def test_threads_draw_the_same(fitted: AnnData) -> None:
     ("arguments", "words"),
     [
         ({"checks": ["cv", "mood"]}, r"checks must be some of 'dropout_ratio'.*found \['cv', 'mood'\]"),
-        ({"checks": ()}, "checks must be some of"),
+        ({"checks": ()}, "checks must be .* a non-empty list"),
         ({"checks": ["pit", "pith"]}, "or Check objects, found"),
         ({"checks": ["cv", "cv"]}, "checks must have different names, found 'cv', 'cv'"),
         (
             {"checks": Check("total", lambda genes: genes.total.sum(), "total")},
             r"check 'total' must give one number per gene, shape \(50,\), found \(\)",
         ),
-        ({"n_samples": 0}, "n_samples must be at least 1, found 0"),
-        ({"n_null": -1}, "n_null must be at least 0, found -1"),
+        ({"n_samples": 0}, "n_samples must be a whole number of at least 1, found 0"),
+        ({"n_null": -1}, "n_null must be a whole number of at least 0, found -1"),
         ({"latent": "truth"}, "latent must be one of 'posterior', 'fixed', 'prior', found 'truth'"),
         ({"split": "holdout"}, "split must be one of .* found 'holdout'"),
     ],

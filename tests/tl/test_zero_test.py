@@ -71,7 +71,7 @@ def test_genes_without_a_count_are_left_open(adata: AnnData) -> None:
     ("arguments", "error", "words"),
     [
         ({"groupby": "type"}, KeyError, "groupby: 'type' is not in adata.obs"),
-        ({"alpha": 0}, ValueError, "alpha must be between 0 and 1, found 0"),
+        ({"alpha": 0}, ValueError, "alpha must be a number between 0 and 1, both excluded, found 0"),
         ({"families": ["gauss"]}, ValueError, "families must be some of"),
         ({"groupby": "sample", "batch_key": "sample"}, ValueError, "cannot be told apart"),
     ],

@@ -88,11 +88,14 @@ def test_threads_are_given_back(fitted: AnnData) -> None:
     ("arguments", "words"),
     [
         ({"method": "magic"}, "method must be one of 'conditional', .* found 'magic'"),
-        ({"alpha": 1.5}, "alpha must be between 0 and 1, found 1.5"),
-        ({"smallest_dropout": 0}, "smallest_dropout must be between 0 and 1, found 0"),
-        ({"negligible_dropout": 0.1}, r"from 0 to below smallest_dropout \(0.1\), found 0.1"),
-        ({"negligible_dropout": -0.1}, r"negligible_dropout must be from 0 .* found -0.1"),
-        ({"n_samples": 0}, "n_samples must be at least 1, found 0"),
+        ({"alpha": 1.5}, "alpha must be a number between 0 and 1, both excluded, found 1.5"),
+        (
+            {"smallest_dropout": 0},
+            "smallest_dropout must be a number between 0 and 1, both excluded, found 0",
+        ),
+        ({"negligible_dropout": 0.1}, r"must be below smallest_dropout \(0.1\), found 0.1"),
+        ({"negligible_dropout": -0.1}, "negligible_dropout must be a number from 0 to below 1, found -0.1"),
+        ({"n_samples": 0}, "n_samples must be a whole number of at least 1 or None, found 0"),
         ({"split": "holdout"}, "split must be one of .* found 'holdout'"),
     ],
 )

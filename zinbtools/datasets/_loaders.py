@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 
+from .._check import checked
 from .._selection import select
 from ._files import fetch, find
 from ._registry import REGISTRY, Dataset
@@ -20,6 +21,7 @@ SPIKE_IN_DETECTION = 0.21
 logger = logging.getLogger(__name__)
 
 
+@checked
 def cortex(*, n_top_genes: int | None = 558) -> AnnData:
     """Mouse cortex and hippocampus of Zeisel et al. (2015): 3,005 cells, STRT on the Fluidigm C1.
 
@@ -55,6 +57,7 @@ def cortex(*, n_top_genes: int | None = 558) -> AnnData:
     return _load("cortex", n_top_genes)
 
 
+@checked
 def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
     """Mouse blood progenitors of Tusi et al. (2018): 4,016 cells of the basal bone marrow, inDrops, UMI.
 
@@ -91,6 +94,7 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
     return _load("hemato", n_top_genes)
 
 
+@checked
 def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
     """Brain of a mouse embryo, 10x Genomics' ``neuron_9k``: 9,128 cells, Chromium v2, UMI.
 
@@ -122,6 +126,7 @@ def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
     return _load("brain_small", n_top_genes)
 
 
+@checked
 def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
     """Blood mononuclear cells of one donor in two 10x batches: 11,990 cells, Chromium v2, UMI.
 
@@ -160,6 +165,7 @@ def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
     return _load("pbmc", n_top_genes)
 
 
+@checked
 def retina(*, n_top_genes: int | None = 1200) -> AnnData:
     """Bipolar cells of the mouse retina, Shekhar et al. (2016): 19,829 cells, Drop-seq, UMI.
 
@@ -193,6 +199,7 @@ def retina(*, n_top_genes: int | None = 1200) -> AnnData:
     return _load("retina", n_top_genes)
 
 
+@checked
 def klein_ercc() -> AnnData:
     """Spike-ins in droplets of Klein et al. (2015): 52 ERCC transcripts, inDrops, UMI.
 
@@ -221,6 +228,7 @@ def klein_ercc() -> AnnData:
     return _load("klein_ercc", None)
 
 
+@checked
 def zheng_ercc() -> AnnData:
     """Spike-ins in droplets of Zheng et al. (2017): 1,015 droplets, 57 ERCC transcripts, GemCode, UMI.
 
@@ -249,6 +257,7 @@ def zheng_ercc() -> AnnData:
     return _load("zheng_ercc", None)
 
 
+@checked
 def svensson_ercc(which: Literal[1, 2]) -> AnnData:
     """Spike-ins in droplets of Svensson et al. (2017): 38 or 36 ERCC transcripts, 10x Chromium, UMI.
 
@@ -279,11 +288,10 @@ def svensson_ercc(which: Literal[1, 2]) -> AnnData:
     (2000, 38)
     >>> adata = svensson_ercc(1)  # doctest: +SKIP
     """
-    if which not in (1, 2):
-        raise ValueError(f"which must be 1 (sample 20311) or 2 (sample 20312), found {which!r}.")
     return _load(f"svensson_ercc_{which}", None)
 
 
+@checked
 def from_files(
     name: str, path: str | PathLike[str], *, n_top_genes: int | None | Literal["study"] = "study"
 ) -> AnnData:
@@ -337,6 +345,7 @@ def from_files(
     return _as_in_the_study(adata, dataset, dataset.n_top_genes if n_top_genes == "study" else n_top_genes)
 
 
+@checked
 def info(name: str) -> Dataset:
     """What a data set is, and where its files come from.
 

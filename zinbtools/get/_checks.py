@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._check import checked
 from ._lookup import stored
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MODELS = ("nb", "zinb")
 
 
+@checked
 def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Posterior predictive checks, one row per gene, check and model.
 
@@ -71,6 +73,7 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return tidy
 
 
+@checked
 def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Distances of the study between observed and predicted checks, with those that draws of the model have.
 
@@ -112,6 +115,7 @@ def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return _part(adata, key, "ks").copy()
 
 
+@checked
 def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Whether the counts of each gene are distributed as predicted, one row per gene and model.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._check import checked
 from .._keys import Keys
 from .._text import with_error
 from ._lookup import column
@@ -57,6 +58,7 @@ class NLLDifference:
         return f"{self.favours.upper()} better by {size.removeprefix('-')}"
 
 
+@checked
 def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     """Paired difference of the held-out log likelihood, with its standard error.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._anndata import read_matrix
+from .._check import checked
 from .._keys import ZI_COLUMNS, Keys
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
@@ -23,6 +24,7 @@ SMALLEST = 1e-12
 KINDS_OF_ZERO = ("limited sensitivity", "dropout")
 
 
+@checked
 def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) -> pd.DataFrame:
     """Every number by which the models are judged, one a row.
 
@@ -64,6 +66,7 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
     return table[is_best].reset_index(drop=True)
 
 
+@checked
 def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """The course of the training, one row per model, restart and epoch.
 
@@ -93,6 +96,7 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return stored(adata, key, "history", "tl.fit_nb_zinb").copy()
 
 
+@checked
 def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Observed and expected share of zeros of each fitted gene.
 
@@ -128,6 +132,7 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return frame.dropna()
 
 
+@checked
 def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """What regressions on the library size say of each gene.
 
@@ -168,6 +173,7 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return table.set_index("gene")
 
 
+@checked
 def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """All evidence on the zero inflation of each gene, the largest gain first.
 
@@ -225,6 +231,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return frame.sort_values("score", ascending=False, kind="stable")
 
 
+@checked
 def zero_study_df(
     adata: AnnData, *, total: bool = False, posterior: bool = False, key: str | None = None
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from .._anndata import checked_column, read_matrix
+from .._check import checked
 from .._keys import Keys
 from ..stats.count_models import fit_counts
 from ._lookup import fit_params, layer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checked
 def gene_df(
     adata: AnnData, gene: str, *, groupby: str | None = None, max_count: int = 12, key: str | None = None
 ) -> pd.DataFrame:
@@ -61,8 +63,6 @@ def gene_df(
     """
     if gene not in adata.var_names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    if max_count < 1:
-        raise ValueError(f"max_count must be at least 1, found {max_count}.")
     place = [adata.var_names.get_loc(gene)]
     means = layer(adata, Keys(key).mean("nb"))[:, place].astype(np.float64)
     if np.isnan(means).any():

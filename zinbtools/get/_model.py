@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from torch import Tensor
 
+from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._threads import single_threaded
 from ..model.predictive import Expectation, expectations
@@ -19,6 +20,7 @@ from ..model.vae import CountVAE
 Kind = Literal["mean", "dropout", "zero"]
 
 
+@checked
 def model(
     adata: AnnData,
     model: Literal["nb", "zinb"],
@@ -64,6 +66,7 @@ def model(
     return Fitted.read(adata, key).load(model, resolve_device(device), restart)
 
 
+@checked
 @single_threaded()
 def expected_counts(
     adata: AnnData,
@@ -114,11 +117,10 @@ def expected_counts(
     >>> bool(np.allclose(block, adata.layers["zinb_mean"][:3, :2]))
     True
     """
-    if kind not in ("mean", "dropout", "zero"):
-        raise ValueError(f"kind must be 'mean', 'dropout' or 'zero', found {kind!r}.")
     return next(_blocks(adata, model, [attrgetter(kind)], obs, var, device, key))
 
 
+@checked
 @single_threaded()
 def posterior_dropout(
     adata: AnnData,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from .._check import checked
 from ..stats.replication import overlap, rank_correlation
 from ..stats.zero_inflation import CALLS
 from ._lookup import stored
@@ -14,9 +15,8 @@ from ._lookup import stored
 if TYPE_CHECKING:
     from anndata import AnnData
 
-WAYS = ("pair", "part", "gene")
 
-
+@checked
 def zi_replication_df(
     adata: AnnData, *, by: Literal["pair", "part", "gene"] = "pair", key: str | None = None
 ) -> pd.DataFrame:
@@ -63,8 +63,6 @@ def zi_replication_df(
     >>> zt.get.zi_replication_df(adata, by="part")["part"].tolist()
     ['1a', '1b']
     """
-    if by not in WAYS:
-        raise ValueError(f"by must be one of {', '.join(map(repr, WAYS))}, found {by!r}.")
     found = stored(adata, key, "zi_replication", "tl.zi_replication")
     genes = found["genes"].assign(called=found["genes"]["call"].astype(str) == CALLS[0])
     if by == "pair":

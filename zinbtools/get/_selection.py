@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from .._check import checked
 from .._text import percent
 from ..stats.equivalence import VERDICTS
 from ._lookup import stored
@@ -63,6 +64,7 @@ class Verdict:
         return "\n\n".join([self.sentence, *written])
 
 
+@checked
 def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     """What `zinbtools.tl.model_selection` concluded; print it for sentence and tables.
 
@@ -101,6 +103,7 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     )
 
 
+@checked
 def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Every comparison of restarts, one row per metric, as in the 2019 study's tables.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._check import checked
 from ._lookup import stored
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checked
 def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Every trial, one row per trial and model.
 
@@ -45,6 +47,7 @@ def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return stored(adata, key, "tuning", "tl.tune")["trials"].copy()
 
 
+@checked
 def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """The best setting against the default, one row per model.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
 
 Proposal = Literal["laplace", "posterior"]
-PROPOSALS = get_args(Proposal)
 
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from .._check import checked
 from ..get import calibration_df
 from ..get._checks import residual_histograms
 from ._style import COLORS, LABELS, finish, new_axes, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ALPHA = 0.05
 
 
+@checked
 def calibration(
     adata: AnnData,
     *,

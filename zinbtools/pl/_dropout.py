@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from .._check import checked
 from ..get import dropout_df
 from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FEW_GENES = 200
 GENES_PER_BIN, MOST_BINS = 40, 25
 
 
+@checked
 def dropout(
     adata: AnnData,
     *,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .._check import checked
 from ..get import gene_df
 from ._style import COLORS, LABELS, finish, new_axes, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_PANELS = 6
 BARS_TO = 0.72  # share of the height that the bars take, the legend being above them
 
 
+@checked
 def gene(
     adata: AnnData,
     gene: str,

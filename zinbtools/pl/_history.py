@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .._check import checked
 from ..get import history_df
 from ._style import COLORS, LABELS, finish, legend_above, new_axes, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
+@checked
 def history(
     adata: AnnData,
     *,

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from .._check import checked
 from ..get import metrics_df, verdict
 from ._style import COLORS, HEIGHT, LABELS, WIDTH, finish, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from ..get import Verdict
 
@@ -28,6 +29,7 @@ RIVALS = {"zinb": "ZINB", "poisson": "Poisson", "nb-gene-cell": "NB, dispersion\
 _NARROW = 1.25  # inches, of a panel with two columns of dots
 
 
+@checked
 def model_selection(
     adata: AnnData,
     *,

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from .._check import checked
 from ..get import metrics_df, ppc_df, ppc_ks_df
 from ..get._checks import check_labels
 from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
@@ -14,12 +17,11 @@ from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LINEAR = {"dropout_ratio", "one_ratio", "zeros_by_mean"}
 
 
+@checked
 def ppc(
     adata: AnnData,
     *,
@@ -77,8 +79,6 @@ def ppc(
     >>> [ax.get_title() for ax in axes]
     ['share of zeros', 'zeros / mean non-zero count', 'coefficient of variation']
     """
-    if kind not in ("genes", "distribution"):
-        raise ValueError(f"kind must be 'genes' or 'distribution', found {kind!r}.")
     table = ppc_df(adata, key=key)
     names = _checks_to_draw(table, checks)
     metrics, distances = metrics_df(adata, best=True, key=key), ppc_ks_df(adata, key=key)

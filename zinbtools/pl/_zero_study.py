@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from .._check import checked
 from ..get import zero_study_df
 from ._density import Density, levels_of_mass, smoothed_density
 from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 MASSES = (0.95, 0.8, 0.6, 0.4, 0.2)
@@ -30,6 +31,7 @@ X_LABELS = {
 Y_LABEL = "NB mean (log10)"
 
 
+@checked
 def zero_study(
     adata: AnnData | Mapping[str, AnnData] | Sequence[AnnData],
     *,
@@ -99,13 +101,6 @@ def zero_study(
     >>> [ax.get_title() for ax in axes]
     ['one', 'other']
     """
-    for name, value, known in (
-        ("x", x, ("dropout", "total")),
-        ("truth", truth, (True, False, "posterior")),
-        ("levels", levels, ("panel", "shared")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, found {value!r}.")
     objects, titles = _several(adata)
     panels = [_clouds(one, x, truth, key) for one in objects]
     shared = _shared_levels(panels) if levels == "shared" else {}

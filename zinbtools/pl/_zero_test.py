@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from .._check import checked
 from ..get import zero_test_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # The simplest family that suffices, from Okabe and Ito's palette; what needs dropout is red.
 FAMILY_COLORS = {
@@ -25,6 +26,7 @@ FAMILY_COLORS = {
 FAMILY_LABELS = {"poisson": "Poisson", "nb": "NB", "zip": "ZIP", "zinb": "ZINB"}
 
 
+@checked
 def zero_test(
     adata: AnnData,
     *,

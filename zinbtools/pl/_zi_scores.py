@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .._check import checked
 from ..get import zi_genes_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
@@ -24,6 +25,7 @@ NAME_SIZE = 6.0  # points
 BARS_TO = 0.63  # share of the height that the bars take
 
 
+@checked
 def zi_scores(
     adata: AnnData,
     *,
@@ -81,8 +83,6 @@ def zi_scores(
     >>> ax.get_xlabel()
     'ZINB gain (nats per cell)'
     """
-    if kind not in ("histogram", "volcano", "mean"):
-        raise ValueError(f"kind must be 'histogram', 'volcano' or 'mean', found {kind!r}.")
     genes = zi_genes_df(adata, key=key)
     genes = genes[genes["score"].notna()]
     if kind == "volcano" and "pval" not in genes:

@@ -18,9 +18,10 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
+from .._check import checked
 from .._rng import RNG
-from ._core import LARGEST_COUNT, check_number, csr, generator, names, no_inflation, seed_record
-from ._inflation import Floats, check_probability
+from ._core import LARGEST_COUNT, csr, generator, names, no_inflation, seed_record
+from ._inflation import Floats
 
 # Gene means of droplet data: small, with a few that are large. Their logarithms follow Student's t with few
 # degrees of freedom, so that no single gene makes most of the counts, cut off at both ends.
@@ -28,6 +29,7 @@ _SMALLEST_MEAN, _MEDIAN_MEAN, _LARGEST_MEAN = 0.005, 0.03, 100.0
 _LOG_MEAN_SCALE, _DEGREES_OF_FREEDOM = 1.3, 4
 
 
+@checked
 def gamma_poisson(
     n_obs: int = 2000,
     n_vars: int = 500,
@@ -99,6 +101,7 @@ def gamma_poisson(
     return _counts("gamma_poisson", plan, rates, random, seed_record(rng, random_state))
 
 
+@checked
 def poisson_lognormal(
     n_obs: int = 2000,
     n_vars: int = 500,
@@ -165,8 +168,6 @@ def poisson_lognormal(
     >>> adata.shape, adata.obsm["factors"].shape, bool(adata.var["is_zero_inflated"].any())
     ((500, 500), (500, 8), False)
     """
-    check_number("n_factors", n_factors)
-    check_probability("factor_share", factor_share)
     random = generator(rng, random_state)
     plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
     sd = _per_gene("log_sd", log_sd, n_vars)
@@ -182,6 +183,7 @@ def poisson_lognormal(
     return adata
 
 
+@checked
 def beta_poisson(
     n_obs: int = 2000,
     n_vars: int = 500,
@@ -242,7 +244,6 @@ def beta_poisson(
     >>> int(adata.var["is_bimodal"].sum())
     20
     """
-    check_probability("bimodal_share", bimodal_share)
     random = generator(rng, random_state)
     plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
     is_bimodal = np.zeros(n_vars, dtype=bool)
@@ -276,13 +277,6 @@ def _plan(
     batch_sd: float,
     random: np.random.Generator,
 ) -> _Plan:
-    whole = {"n_obs": n_obs, "n_vars": n_vars, "n_types": n_types, "n_batches": n_batches}
-    spreads = {"type_sd": type_sd, "library_sd": library_sd, "batch_sd": batch_sd}
-    for name, number in whole.items():
-        check_number(name, number)
-    for name, spread in spreads.items():
-        if not (spread >= 0 and np.isfinite(spread)):
-            raise ValueError(f"{name} must be finite and at least 0, found {spread}.")
     mean = random.permutation(_spectrum(n_vars)) if means is None else _per_gene("means", means, n_vars)
 
     abundance = 1 / np.arange(1, n_types + 1)
@@ -304,6 +298,8 @@ def _plan(
         index=names("cell", n_obs),
     )
     var = pd.DataFrame({"mean": mean}, index=names("gene", n_vars))
+    whole = {"n_obs": n_obs, "n_vars": n_vars, "n_types": n_types, "n_batches": n_batches}
+    spreads = {"type_sd": type_sd, "library_sd": library_sd, "batch_sd": batch_sd}
     settings = {name: int(n) for name, n in whole.items()} | {name: float(x) for name, x in spreads.items()}
     return _Plan(expected, obs, var, {"log_type_effect": log_type, "log_batch_effect": log_batch}, settings)
 

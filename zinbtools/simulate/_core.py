@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from .. import _rng
 from .._rng import RNG
-from ._inflation import Entries, Inflation, Uniform, check_probability
+from ._inflation import Entries, Inflation, Uniform
 
 TRUE_COUNTS = "true_counts"
 IS_ZERO_INFLATED = "is_zero_inflated"
@@ -22,15 +22,16 @@ EXPECTED_DROPOUT = "expected_dropout"
 LARGEST_COUNT = 2**24
 
 
-def generator(rng: RNG, random_state: RNG | None) -> np.random.Generator:
+def generator(rng: RNG, random_state: RNG) -> np.random.Generator:
     """Random numbers from a seed, which may go by its older name."""
-    return np.random.default_rng(rng if random_state is None else random_state)
+    return _rng.generator(rng if random_state is None else random_state)
 
 
-def seed_record(rng: RNG, random_state: RNG | None) -> str:
+def seed_record(rng: RNG, random_state: RNG) -> str:
     """The seed as ``uns`` can hold it: whoever gave a generator knows its state themselves."""
     seed = rng if random_state is None else random_state
-    return type(seed).__name__ if isinstance(seed, np.random.Generator) else str(seed)
+    has_state = isinstance(seed, np.random.Generator | np.random.RandomState)
+    return type(seed).__name__ if has_state else str(seed)
 
 
 def no_inflation(adata: AnnData) -> AnnData:
@@ -63,14 +64,9 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
 
     Raises
     ------
-    TypeError
-        If ``inflation`` is no rule.
     ValueError
-        If ``share`` or a probability of the rule is out of range.
+        If a probability of the rule is out of range.
     """
-    if not isinstance(inflation, Inflation):
-        raise TypeError(f"inflation must be a rule such as Uniform(0.1), found {inflation!r}.")
-    check_probability("share", share)
     true: Any = adata.X
     obs: Any = adata.obs
     var: Any = adata.var
@@ -145,11 +141,3 @@ def names(kind: str, number: int) -> pd.Index:
     """Names that sort as they count."""
     width = len(str(number - 1))
     return pd.Index([f"{kind}_{i:0{width}}" for i in range(number)])
-
-
-def check_number(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is no whole number, or too small a one."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, found {value!r}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, found {value}.")

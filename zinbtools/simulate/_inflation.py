@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from .._check import check, rule
+
 Floats = NDArray[np.float64]
 
 
@@ -85,7 +87,7 @@ class Uniform(Inflation):
     p: float
 
     def __post_init__(self) -> None:
-        check_probability("p", self.p)
+        check_numbers(self, "p")
 
     def probability(self, entries: Entries) -> Floats:
         return np.full(entries.count.shape, float(self.p))
@@ -112,9 +114,7 @@ class Exponential(Inflation):
     lam: float = 0.0
 
     def __post_init__(self) -> None:
-        check_probability("p", self.p)
-        if not (self.lam >= 0 and np.isfinite(self.lam)):
-            raise ValueError(f"lam must be finite and at least 0, found {self.lam}.")
+        check_numbers(self, "p", "lam")
 
     def probability(self, entries: Entries) -> Floats:
         return self.p * np.exp(-self.lam * np.square(entries.count, dtype=np.float64))
@@ -144,9 +144,7 @@ class Logistic(Inflation):
     slope: float = 1.0
 
     def __post_init__(self) -> None:
-        check_probability("p", self.p)
-        for name in ("midpoint", "slope"):
-            check_positive(name, getattr(self, name))
+        check_numbers(self, "p", "midpoint", "slope")
 
     def probability(self, entries: Entries) -> Floats:
         return (self.p / (1 + (entries.gene_mean / self.midpoint) ** self.slope))[entries.gene]
@@ -223,10 +221,10 @@ class PerBatch(Inflation):
             )
         # Every rule sees all entries, so that what it depends on is the same whatever the other batches.
         probability = np.zeros(entries.count.shape)
-        for batch, rule in self.p.items():
-            rule = rule if isinstance(rule, Inflation) else Uniform(rule)
+        for batch, p in self.p.items():
+            of_it = p if isinstance(p, Inflation) else Uniform(p)
             of_batch = (batches == batch)[entries.cell]
-            probability[of_batch] = rule.probability(entries)[of_batch]
+            probability[of_batch] = of_it.probability(entries)[of_batch]
         return probability
 
     def record(self) -> dict[str, Any]:
@@ -237,16 +235,10 @@ class PerBatch(Inflation):
         return {"rule": "PerBatch", "key": self.key, "p": rules}
 
 
-def check_probability(name: str, value: float) -> None:
-    """Refuse what is no probability."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a probability from 0 to 1, found {value}.")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Refuse what is not finite and above 0."""
-    if not (value > 0 and np.isfinite(value)):
-        raise ValueError(f"{name} must be finite and above 0, found {value}.")
+def check_numbers(of: Inflation, *names: str) -> None:
+    """Refuse numbers of a rule that are out of range."""
+    for name in names:
+        check(name, getattr(of, name), rule(float, name))
 
 
 def _probabilities(p: ArrayLike | str, frame: pd.DataFrame, where: str) -> Floats:

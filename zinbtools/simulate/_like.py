@@ -14,9 +14,10 @@ from scipy import sparse
 from scipy.cluster.vq import kmeans2
 from scipy.sparse.linalg import LinearOperator, svds
 
+from .._check import checked
 from .._rng import RNG
 from ..stats.pln_factors import PLNFactors, normal_scores, pln_factors
-from ._core import check_number, counts_of, csr, generator, inflate, no_inflation, seed_record
+from ._core import counts_of, csr, generator, inflate, no_inflation, seed_record
 from ._inflation import Exponential, Floats, Inflation
 
 # What k-means sees of a cell, and the most groups that it makes of one cell type.
@@ -28,6 +29,7 @@ _N_SCALINGS = 5
 _GENES_AT_ONCE = 500
 
 
+@checked
 def like(
     adata: AnnData,
     *,
@@ -114,7 +116,6 @@ def like(
         raise ValueError("lam and inflation both say what is lost; give one of them.")
     if lam is not None:
         inflation = Exponential(p, lam)
-    check_number("n_factors", n_factors, least=0)
     counts = counts_of(adata, layer)
     random = generator(rng, random_state)
     keys = [groupby] if isinstance(groupby, str) else list(groupby or [])
@@ -214,8 +215,6 @@ def _types(obs: pd.DataFrame, keys: list[str]) -> pd.Series:
 def _groups(
     counts: sparse.csr_matrix, types: pd.Series, cells_per_group: int | None, random: np.random.Generator
 ) -> pd.Series:
-    if cells_per_group is not None:
-        check_number("cells_per_group", cells_per_group)
     labels = types.to_numpy(dtype=object).copy()
     for name in np.unique(labels):
         cells = np.flatnonzero(types == name)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from .._check import checked
 from .._rng import RNG
 from ._core import IS_ZERO_INFLATED, counts_of, generator, inflate
 from ._inflation import Inflation, Uniform
@@ -17,6 +18,7 @@ from ._zisynth import zisynth
 _STUDY = Uniform(0.08)
 
 
+@checked
 def mixed(
     share: float = 0.5,
     *,
@@ -63,8 +65,6 @@ def mixed(
     random = generator(rng, random_state)
     if base is None:
         return inflate(zisynth(p=0, rng=random), inflation, random, share)
-    if not isinstance(base, AnnData):
-        raise TypeError(f"base must be an AnnData, as a simulator gives it, found {type(base).__name__}.")
     if IS_ZERO_INFLATED in base.var and base.var[IS_ZERO_INFLATED].any():
         raise ValueError(
             f"base must be without inflation, found {int(base.var[IS_ZERO_INFLATED].sum())} inflated genes; "
@@ -73,6 +73,7 @@ def mixed(
     return _with_losses(base, None, inflation, random, share)
 
 
+@checked
 def knockout(
     adata: AnnData,
     inflation: Inflation,

@@ -10,14 +10,16 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
+from .._check import checked
 from .._rng import RNG
-from ._core import LARGEST_COUNT, check_number, csr, generator, inflate, names, seed_record
+from ._core import LARGEST_COUNT, csr, generator, inflate, names, seed_record
 from ._inflation import Exponential
 from ._parameters import TYPES, Floats, builtin_parameters, read_parameters
 
 PROBABILITY_OF_TYPE_2 = 0.7
 
 
+@checked
 def zisynth(
     lam: float = 0.0,
     *,
@@ -88,7 +90,6 @@ def zisynth(
     True
     """
     inflation = Exponential(p, lam)
-    check_number("n_obs", n_obs)
     arrays = builtin_parameters() if params is None else read_parameters(params)
     random = generator(rng, random_state)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import get
+from .._check import checked
 from .._text import percent
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checked
 def conclusion(adata: AnnData, *, key: str | None = None) -> str:
     """Whether to zero-inflate, with the numbers that say so, and the share of zeros beside each model's.
 

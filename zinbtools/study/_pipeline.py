@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .. import tl
+from .._check import checked
+from .._cluster import DaskClient
 from ._conclusion import conclusion
 from ._table import summary, table_text
 
 if TYPE_CHECKING:
-    import os
-    from concurrent.futures import Executor
-
     import pandas as pd
     from anndata import AnnData
-
-    from .._cluster import DaskClient
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,7 @@ class Study:
         return f"{table_text(self.table)}\n\n{self.conclusion}"
 
 
+@checked
 def run_study(
     adata: AnnData,
     *,

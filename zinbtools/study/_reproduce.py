@@ -14,15 +14,15 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from .. import datasets, get, simulate, tl
+from .._check import checked
 from .._checkpoints import Checkpoints, Died, fingerprint
+from .._cluster import DaskClient
 from .._selection import select
 from ..tl._setup import SHARES
 from ._printed import METRICS, ROWS, Row
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from .._cluster import DaskClient
 
 Protocol = Literal["blog2019", "default"]
 PROTOCOLS: tuple[Protocol, ...] = ("blog2019", "default")
@@ -67,6 +67,7 @@ class Reproduction:
         return "\n\n".join(parts)
 
 
+@checked
 def reproduce(
     table: Literal[1, 2, 3],
     *,
@@ -126,12 +127,6 @@ def reproduce(
     >>> print(found)  # doctest: +SKIP
     """
     rows = _chosen(table, names)
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            known = ", ".join(map(repr, PROTOCOLS))
-            raise ValueError(f"protocols must be some of {known}, found {protocol!r}.")
-    if max_evals < 0:
-        raise ValueError(f"max_evals must be 0 or more, found {max_evals!r}.")
     left_out: dict[str, str] = {}
     found: list[dict[str, Any]] = []
     for row in rows:
@@ -170,8 +165,6 @@ def reproduce(
 
 def _chosen(table: int, names: Sequence[str] | None) -> list[Row]:
     of_table = [row for row in ROWS if row.table == table]
-    if not of_table:
-        raise ValueError(f"table must be 1, 2 or 3, found {table!r}.")
     if names is None:
         return of_table
     by_name = {word: row for row in of_table for word in _names(row)}

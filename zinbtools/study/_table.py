@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import get
+from .._check import checked
 from .._text import with_error
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ COLUMNS = {
 }
 
 
+@checked
 def summary(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """One row per model with the numbers that it is judged by.
 

@@ -17,7 +17,6 @@ from ..model.predictive import expectations
 from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ._columns import Means, fit_columns, gene_groups
-from ._setup import check_shares
 
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 
@@ -30,12 +29,11 @@ class CallRule(NamedTuple):
     smallest_dropout: float
 
     def check(self) -> None:
-        """Refuse numbers that are out of range."""
-        check_shares(alpha=self.alpha, smallest_dropout=self.smallest_dropout)
-        if not 0 <= self.negligible_dropout < self.smallest_dropout:
+        """Refuse dropout probabilities in the wrong order."""
+        if self.negligible_dropout >= self.smallest_dropout:
             raise ValueError(
-                "negligible_dropout must be from 0 to below smallest_dropout "
-                f"({self.smallest_dropout!r}), found {self.negligible_dropout!r}."
+                f"negligible_dropout must be below smallest_dropout ({self.smallest_dropout!r}), "
+                f"found {self.negligible_dropout!r}."
             )
 
 

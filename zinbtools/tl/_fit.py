@@ -15,20 +15,22 @@ from anndata import AnnData
 
 from .. import __version__
 from .._anndata import SPLITS, Results, check_anndata, storable, writable
+from .._check import checked
 from .._covariates import store_covariates
 from .._fitted import weight_arrays
 from .._keys import Keys
 from .._rng import RNG
 from .._threads import single_threaded
 from ..jobs import DaskClient
-from ..model.config import FitConfig, Likelihood
+from ..model.config import PROTOCOLS, FitConfig, Likelihood
 from ..model.restarts import train_restarts
 from ._metrics import metrics_table
 from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
-from ._setup import SHARES, Seeds, check_library, check_models, check_whole, key_list, preset, read_setup
+from ._setup import SHARES, Seeds, in_order, key_list, read_setup
 from ._tune import tuned_settings
 
 
+@checked
 @single_threaded()
 def fit_nb_zinb(
     adata: AnnData,
@@ -36,10 +38,10 @@ def fit_nb_zinb(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
     batch_key: str | None = None,
-    categorical_covariate_keys: Sequence[str] | None = None,
-    continuous_covariate_keys: Sequence[str] | None = None,
+    categorical_covariate_keys: str | Sequence[str] | None = None,
+    continuous_covariate_keys: str | Sequence[str] | None = None,
     size_factor_key: str | None = None,
-    models: Sequence[Likelihood] = ("nb", "zinb"),
+    models: Likelihood | Sequence[Likelihood] = ("nb", "zinb"),
     protocol: Literal["default", "blog2019"] = "default",
     config: Literal["tuned"] | None = None,
     n_latent: int = 10,
@@ -55,7 +57,7 @@ def fit_nb_zinb(
     learning_rate: float | None = None,
     split: Sequence[float] | str | None = None,
     n_draws: int = 25,
-    layers: Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
+    layers: Literal["mean", "dropout"] | Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
     layer_memory: float = 4.0,
     check_counts: bool = True,
     device: str = "auto",
@@ -184,12 +186,8 @@ def fit_nb_zinb(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
-    chosen = check_models(models)
-    if config not in (None, "tuned"):
-        raise ValueError(f"config must be 'tuned' or left out, found {config!r}.")
-    check_library(library)
-    check_whole(n_restarts=n_restarts, n_draws=n_draws)
-    of_protocol = preset(protocol)
+    chosen = in_order(models)
+    of_protocol = PROTOCOLS[protocol]
     base = replace(
         of_protocol,
         n_latent=n_latent,
@@ -304,8 +302,6 @@ def _affordable(
 ) -> list[str]:
     """The layers to write, or none and a warning where they would not fit in the budget (GiB)."""
     wanted = key_list(layers)
-    if set(wanted) - {"mean", "dropout"}:
-        raise ValueError(f"layers must be some of 'mean', 'dropout', found {layers!r}.")
     n_layers = ("mean" in wanted) * len(models) + ("dropout" in wanted and "zinb" in models)
     needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
     if needed <= budget:

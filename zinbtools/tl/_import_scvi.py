@@ -13,6 +13,7 @@ from anndata import AnnData
 
 from .. import __version__
 from .._anndata import SPLITS, Results, check_anndata, read_counts, read_split, storable, writable
+from .._check import checked
 from .._covariates import store_covariates
 from .._fitted import count_data, resolve_device, weight_arrays
 from .._keys import Keys
@@ -26,6 +27,7 @@ from ._outputs import describe, fit_metrics, history_table
 from ._scvi import Imported, convert
 
 
+@checked
 @single_threaded()
 def import_scvi(
     adata: AnnData,
@@ -33,7 +35,7 @@ def import_scvi(
     *,
     split: str | None = None,
     n_draws: int = 25,
-    layers: Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
+    layers: Literal["mean", "dropout"] | Sequence[Literal["mean", "dropout"]] = ("mean", "dropout"),
     layer_memory: float = 4.0,
     device: str = "auto",
     rng: RNG = 0,

@@ -14,12 +14,13 @@ import torch
 from anndata import AnnData
 
 from .._anndata import check_anndata, writable
+from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import available_threads, single_threaded
 from ..jobs import DaskClient, check_workers, run
 from ..model.config import Likelihood
-from ..model.marginal import PROPOSALS, MarginalLikelihood, Proposal, marginal_log_likelihood
+from ..model.marginal import MarginalLikelihood, Proposal, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
 
@@ -28,6 +29,7 @@ Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 _TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
 
+@checked
 @single_threaded()
 def marginal_ll(
     adata: AnnData,
@@ -125,10 +127,6 @@ def marginal_ll(
     40
     """
     check_anndata(adata, copy)
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
-    if proposal not in PROPOSALS:
-        raise ValueError(f"proposal must be one of {', '.join(map(repr, PROPOSALS))}, found {proposal!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     check_workers(n_jobs, executor, where.type)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal
 
@@ -12,19 +12,21 @@ import pandas as pd
 from anndata import AnnData
 
 from .._anndata import check_anndata, checked_column, storable, writable
+from .._check import check_arguments, checked
 from .._keys import Keys
-from .._rng import RNG, integer
+from .._rng import RNG, as_integer
 from .._threads import single_threaded
 from ..get import verdict
 from ..jobs import DaskClient
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ._comparison import FEWEST_CELLS, Comparison, Method, part, scratch, settings_of_fit, twin
+from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import Metric, update_metrics
 from ._ppc import ppc
 from ._selection_tables import differences_table, interval, pooled_zeros, tests_table, zeros_table
-from ._setup import PROPOSALS, check_shares, check_whole
+from ._setup import PROPOSALS
 
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
 RIVALS: dict[str, dict[str, Any]] = {
@@ -33,12 +35,13 @@ RIVALS: dict[str, dict[str, Any]] = {
 }
 
 
+@checked
 @single_threaded()
 def model_selection(
     adata: AnnData,
     *,
     n_restarts: int | Literal["auto"] = 20,
-    models: Sequence[str] = ("nb", "zinb"),
+    models: Sequence[Literal["nb", "zinb", "poisson", "nb-gene-cell"]] = ("nb", "zinb"),
     metrics: Sequence[str] = ("nll", "ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv"),
     alpha: float = 0.05,
     rope: float | None = None,
@@ -153,10 +156,10 @@ def model_selection(
     'on 60 test cells and 2 restarts the ZI'
     """
     check_anndata(adata, copy)
-    rivals = _checked(n_restarts, models, metrics, alpha, rope, n_bootstrap, n_samples, n_null)
+    rivals = _rivals(models, metrics, settings)
     labels = None if groupby is None else checked_column(adata.obs, groupby, "groupby", "obs")
     keys = Keys(key_added)
-    seed = int(rng) if isinstance(rng, int | np.integer) else integer(rng)
+    seed = as_integer(rng)
     settings = settings or settings_of_fit(adata, keys)
     study = settings.get("protocol") == "blog2019"
     workers: dict[str, Any] = {"device": device, "n_jobs": n_jobs, "executor": executor}
@@ -222,33 +225,13 @@ def model_selection(
     return target if copy else None
 
 
-def _checked(
-    n_restarts: int | str,
-    models: Sequence[str],
-    metrics: Sequence[str],
-    alpha: float,
-    rope: float | None,
-    n_bootstrap: int,
-    n_samples: int,
-    n_null: int,
-) -> list[str]:
-    """The rivals among the models, once all arguments are known to be good."""
-    if n_restarts != "auto":
-        check_whole(n_restarts=n_restarts)
-    check_whole(n_samples=n_samples)
-    known = ["nb", "zinb", *RIVALS]
-    if isinstance(models, str) or not {"nb", "zinb"} <= set(models) <= set(known):
-        listed = ", ".join(map(repr, known))
-        raise ValueError(f"models must be some of {listed}, 'nb' and 'zinb' among them; found {models!r}.")
-    if isinstance(metrics, str) or not metrics or set(metrics) - set(METRICS):
-        raise ValueError(f"metrics must be some of {', '.join(map(repr, METRICS))}, found {metrics!r}.")
-    check_shares(alpha=alpha)
-    if rope is not None and not 0 <= rope < np.inf:
-        raise ValueError(f"rope must be 0 or more nats per cell, found {rope!r}.")
-    if n_null < 2:
-        raise ValueError(f"n_null must be at least 2, found {n_null!r}.")
-    if n_bootstrap < 0:
-        raise ValueError(f"n_bootstrap must be 0 or more, found {n_bootstrap!r}.")
+def _rivals(models: Collection[str], metrics: Collection[str], settings: Mapping[str, Any]) -> list[str]:
+    """The rivals among the models, once what only this verb knows of its arguments is checked."""
+    if not {"nb", "zinb"} <= set(models):
+        raise ValueError(f"models must have 'nb' and 'zinb' among them, found {models!r}.")
+    if unknown := set(metrics) - set(METRICS):
+        raise ValueError(f"metrics must be some of {', '.join(map(repr, METRICS))}, found {unknown.pop()!r}.")
+    check_arguments(fit_nb_zinb, settings)
     return [name for name in RIVALS if name in models]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 from anndata import AnnData
 
 from .._anndata import check_anndata, writable
+from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import available_threads, in_order, single_threaded
@@ -26,6 +27,7 @@ _NULL_BAND = 2.5, 97.5  # per cent
 _EXPECTED_EVERY = 4  # draws: without the noise of counts, fewer latent states are as good
 
 
+@checked
 @single_threaded()
 def ppc(
     adata: AnnData,
@@ -107,11 +109,6 @@ def ppc(
     """
     check_anndata(adata, copy)
     chosen, residuals_wanted = _chosen(checks)
-    for argument, number, least in (("n_samples", n_samples, 1), ("n_null", n_null, 0)):
-        if number < least:
-            raise ValueError(f"{argument} must be at least {least}, found {number}.")
-    if latent not in get_args(Latent):
-        raise ValueError(f"latent must be one of {', '.join(map(repr, get_args(Latent)))}, found {latent!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from .._covariates import Covariates, read_covariates
 from .._fitted import count_data, resolve_device
 from .._rng import RNG, integers, seed_sequence
 from ..jobs import DaskClient, check_workers
-from ..model.config import PROTOCOLS, FitConfig, Likelihood, default_epochs
+from ..model.config import FitConfig, Likelihood, default_epochs
 from ..model.data import CountData
 from ..model.marginal import Proposal
 from ..model.training import Cells
@@ -80,8 +78,8 @@ def read_setup(
     layer: str | None,
     mask_var: str | np.ndarray | None,
     batch_key: str | None,
-    categorical_covariate_keys: Sequence[str] | None,
-    continuous_covariate_keys: Sequence[str] | None,
+    categorical_covariate_keys: str | Sequence[str] | None,
+    continuous_covariate_keys: str | Sequence[str] | None,
     size_factor_key: str | None,
     check_counts: bool,
     split: Sequence[float] | str,
@@ -123,45 +121,12 @@ def read_setup(
     )
 
 
-def preset(protocol: str) -> FitConfig:
-    """The settings of a protocol."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(map(repr, PROTOCOLS))}, found {protocol!r}.")
-    return PROTOCOLS[protocol]
-
-
-def check_library(library: str) -> None:
-    """Refuse what is not a way to treat the library size."""
-    if library not in ("latent", "observed"):
-        raise ValueError(
-            f"library must be 'latent' or 'observed', found {library!r}; "
-            "known size factors are given by size_factor_key."
-        )
-
-
-def check_models(models: Sequence[str]) -> list[Likelihood]:
+def in_order(models: Likelihood | Collection[Likelihood]) -> list[Likelihood]:
     """The models asked for, in the order NB, ZINB."""
-    chosen = [models] if isinstance(models, str) else list(models)
     known: tuple[Likelihood, ...] = ("nb", "zinb")
-    if not chosen or set(chosen) - set(known):
-        raise ValueError(f"models must be some of {', '.join(map(repr, known))}, found {models!r}.")
-    return [name for name in known if name in chosen]
+    return [name for name in known if name in key_list(models)]
 
 
-def check_whole(**numbers: Any) -> None:
-    """Refuse what is not a whole number of at least 1."""
-    for argument, number in numbers.items():
-        if not isinstance(number, Integral) or number < 1:
-            raise ValueError(f"{argument} must be a whole number of at least 1, found {number!r}.")
-
-
-def check_shares(**numbers: float) -> None:
-    """Refuse what is not between 0 and 1."""
-    for argument, number in numbers.items():
-        if not 0 < number < 1:
-            raise ValueError(f"{argument} must be between 0 and 1, found {number!r}.")
-
-
-def key_list(keys: Sequence[str] | str | None) -> list[str]:
+def key_list(keys: Collection[str] | str | None) -> list[str]:
     """One key, several or none as a list."""
     return [keys] if isinstance(keys, str) else list(keys or ())

@@ -15,16 +15,18 @@ from anndata import AnnData
 
 from .. import __version__
 from .._anndata import SPLITS, check_anndata, storable, writable
+from .._check import checked, shown
 from .._keys import Keys
 from .._rng import RNG
 from .._threads import single_threaded
 from ..jobs import DaskClient, workers
-from ..model.config import Likelihood
+from ..model.config import PROTOCOLS, Likelihood
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
-from ._setup import PROPOSALS, Seeds, check_library, check_models, check_whole, preset, read_setup
+from ._setup import PROPOSALS, Seeds, in_order, read_setup
 
 
+@checked
 @single_threaded()
 def tune(
     adata: AnnData,
@@ -35,10 +37,10 @@ def tune(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
     batch_key: str | None = None,
-    categorical_covariate_keys: Sequence[str] | None = None,
-    continuous_covariate_keys: Sequence[str] | None = None,
+    categorical_covariate_keys: str | Sequence[str] | None = None,
+    continuous_covariate_keys: str | Sequence[str] | None = None,
     size_factor_key: str | None = None,
-    models: Sequence[Likelihood] = ("nb", "zinb"),
+    models: Likelihood | Sequence[Likelihood] = ("nb", "zinb"),
     protocol: Literal["default", "blog2019"] = "default",
     dispersion: Literal["gene", "gene-batch", "gene-cell", "none"] = "gene",
     library: Literal["latent", "observed"] = "latent",
@@ -153,10 +155,8 @@ def tune(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
-    chosen = check_models(models)
-    check_library(library)
-    check_whole(max_evals=max_evals, n_samples=n_samples, max_queue_len=max_queue_len)
-    of_protocol = preset(protocol)
+    chosen = in_order(models)
+    of_protocol = PROTOCOLS[protocol]
     base = replace(
         of_protocol,
         dispersion=dispersion,
@@ -254,12 +254,16 @@ def tuned_settings(
 
 
 def _space(space: Any) -> Any:
-    if not isinstance(space, str):
+    from hyperopt.pyll.base import Apply
+
+    if isinstance(space, str) and space in SPACES:
+        return SPACES[space]()
+    if isinstance(space, Apply) or (isinstance(space, Mapping) and space):
         return space
-    if space not in SPACES:
-        known = ", ".join(map(repr, SPACES))
-        raise ValueError(f"space must be one of {known} or a space of hyperopt, found {space!r}.")
-    return SPACES[space]()
+    known = ", ".join(map(repr, SPACES))
+    raise ValueError(
+        f"space must be one of {known} or a space of hyperopt that is not empty, found {shown(space)}."
+    )
 
 
 def _tried(search: Search) -> list[str]:

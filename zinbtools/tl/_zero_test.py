@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._anndata import check_anndata, checked_column, read_counts, storable, writable
+from .._check import checked
 from .._covariates import read_covariates
 from .._keys import Keys
 from ..stats import zero_inflation as zi
@@ -20,12 +21,13 @@ from ..stats.discrepancies import GeneStatistics
 from ._columns import fit_columns, gene_groups
 
 
+@checked
 def zero_test(
     adata: AnnData,
     *,
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
-    families: Sequence[Family] = FAMILIES,
+    families: Family | Sequence[Family] = FAMILIES,
     batch_key: str | None = None,
     groupby: str | None = None,
     alpha: float = 0.05,
@@ -88,8 +90,6 @@ def zero_test(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, found {alpha}.")
     counts = read_counts(adata, layer, mask_var, check_counts, empty_genes=True)
     libraries, sums = zip(*map(_sums, counts.blocks()), strict=True)
     library, sums = np.concatenate(libraries), reduce(add, sums)

@@ -10,13 +10,13 @@ import pandas as pd
 from anndata import AnnData
 
 from .._anndata import check_anndata, checked_column, read_counts, storable, writable
+from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, seed_sequence
 from .._threads import single_threaded
 from ..model.config import default_epochs
 from ._comparison import FEWEST_CELLS, part, scratch
 from ._conditional import CallRule, check_nb
-from ._setup import check_whole
 from ._zi_refits import refitted, settings_of_nb
 
 KEPT = ["mean_count", "score", "pval", "pval_adj", "dropout", "call"]
@@ -30,6 +30,7 @@ class Part(NamedTuple):
     cells: np.ndarray
 
 
+@checked
 @single_threaded()
 def zi_replication(
     adata: AnnData,
@@ -101,7 +102,6 @@ def zi_replication(
     0    1a     1b       50
     """
     check_anndata(adata, copy)
-    check_whole(n_splits=n_splits)
     rule = CallRule(alpha, negligible_dropout, smallest_dropout)
     rule.check()
     fit = Fitted.read(adata, key)

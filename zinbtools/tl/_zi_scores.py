@@ -9,6 +9,7 @@ import torch
 from anndata import AnnData
 
 from .._anndata import check_anndata, spread, writable
+from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._keys import ZI_COLUMNS
 from .._rng import RNG, integer
@@ -16,12 +17,10 @@ from .._threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
 from ._conditional import CallRule, check_nb, conditional_test, spread_calls
-from ._setup import check_whole
 from ._zi_refits import bootstrap
 
-METHODS = ("conditional", "predictive", "reconstruction")
 
-
+@checked
 @single_threaded()
 def zi_scores(
     adata: AnnData,
@@ -126,16 +125,10 @@ def zi_scores(
     ['not zero-inflated', 'undecided', 'zero-inflated']
     """
     check_anndata(adata, copy)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, found {method!r}.")
     rule = CallRule(alpha, negligible_dropout, smallest_dropout)
     rule.check()
-    if n_samples is not None and n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, found {n_samples}.")
-    if n_bootstrap:
-        check_whole(n_bootstrap=n_bootstrap)
-        if method != "conditional":
-            raise ValueError(f"n_bootstrap goes with method 'conditional' only, found {method!r}.")
+    if n_bootstrap and method != "conditional":
+        raise ValueError(f"n_bootstrap goes with method 'conditional' only, found {method!r}.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split or ("all" if method == "conditional" else "test"))
