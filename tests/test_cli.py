@@ -73,7 +73,7 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
         (["study", "a.h5ad", "--simulate", "zisynth", "--out", "o"], "not allowed with argument"),
         (
             ["study", "a.h5ad", "--restarts", "0", "--out", "o"],
-            "--restarts: must be a whole number of at least 1 or 'auto', found '0'",
+            "--restarts: must be a whole number of at least 1 and below 2^31 or 'auto', found '0'",
         ),
         (
             ["study", "a.h5ad", "--n-jobs", "0", "--out", "o"],

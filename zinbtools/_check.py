@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, wraps
@@ -37,9 +38,10 @@ LEAST = {
     "reproduce.max_evals": 0,
     "like.n_factors": 0,
 }
+_SEEDS = {"rng", "random_state"}  # which may be of any size
 # Other numbers are finite, and:
 _SHARE, _BETWEEN, _BELOW_1 = Number(0, 1, ()), Number(0, 1, (0, 1)), Number(0, 1, (1,))
-_NOT_NEGATIVE, _POSITIVE = Number(0), Number(0, excluded=(0, float("inf")))
+_NOT_NEGATIVE, _POSITIVE = Number(0), Number(0, excluded=(0, math.inf))
 RANGES = {
     "alpha": _BETWEEN,
     "negligible_dropout": _BELOW_1,
@@ -96,7 +98,8 @@ def rule(annotation: Any, name: str, function: str = "") -> Rule:
         several = rules.Several(rule(inner[0], name, function), int(name not in MAY_BE_EMPTY))
         return rules.Shares() if name == "split" else several
     if annotation in (int, np.integer):
-        return rules.Whole(LEAST.get(f"{function}.{name}", LEAST.get(name, 1)))
+        least = LEAST.get(f"{function}.{name}", LEAST.get(name, 1))
+        return rules.Whole(least, math.inf) if name in _SEEDS else rules.Whole(least)
     simple: dict[Any, Rule] = {
         Any: rules.Anything(),
         NoneType: rules.Nothing(),

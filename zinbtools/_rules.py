@@ -58,10 +58,10 @@ class Flag(Rule):
 
 @dataclass(frozen=True)
 class Word(Rule):
-    """A string that is not empty."""
+    """A string that is not empty; no file can hold one with NUL in it."""
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, str) and value != ""
+        return isinstance(value, str) and value != "" and "\0" not in value
 
     def __str__(self) -> str:
         return "a non-empty string"
@@ -85,12 +85,14 @@ class Choice(Rule):
 
 @dataclass(frozen=True)
 class Whole(Rule):
-    """A whole number; True is none."""
+    """A whole number from ``least`` to below ``beyond``; True is none."""
 
     least: int
+    beyond: float = 2**31
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= self.least
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        return is_whole and self.least <= int(value) < self.beyond
 
     def read(self, text: str) -> int:
         if not text.isdecimal():
@@ -98,7 +100,9 @@ class Whole(Rule):
         return int(text)
 
     def __str__(self) -> str:
-        return f"a whole number of at least {self.least}"
+        return (
+            f"a whole number of at least {self.least}{'' if math.isinf(self.beyond) else ' and below 2^31'}"
+        )
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,13 @@ def test_files_keep_everything(tmp_path: Path, base: Base, form: str) -> None:
 @pytest.mark.parametrize(
     ("base", "settings", "error", "message"),
     [
-        (gamma_poisson, {"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1, found 0"),
-        (gamma_poisson, {"n_vars": 2.5}, TypeError, "n_vars must be a whole number of at least 1, found 2.5"),
+        (gamma_poisson, {"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1.*found 0"),
+        (
+            gamma_poisson,
+            {"n_vars": 2.5},
+            TypeError,
+            "n_vars must be a whole number of at least 1.*found 2.5",
+        ),
         (gamma_poisson, {"n_types": 0}, ValueError, "n_types must be a whole number of at least 1"),
         (
             gamma_poisson,

@@ -194,11 +194,11 @@ def test_files_keep_everything(tmp_path: Path, real: AnnData, form: str, groupby
         ({"groupby": "louvain"}, KeyError, "groupby: 'louvain' is not in adata.obs; there are 'cell_type'"),
         ({"groupby": ["cell_type", "gaps"]}, ValueError, "groupby: 'gaps' is missing for 1 cells"),
         ({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers"),
-        ({"n_factors": -1}, ValueError, "n_factors must be a whole number of at least 0, found -1"),
+        ({"n_factors": -1}, ValueError, "n_factors must be a whole number of at least 0.*found -1"),
         (
             {"cells_per_group": 0},
             ValueError,
-            "cells_per_group must be a whole number of at least 1 or None, found 0",
+            "cells_per_group must be a whole number of at least 1.*found 0",
         ),
     ],
 )

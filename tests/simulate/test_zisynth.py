@@ -218,8 +218,8 @@ def test_the_builtin_set_is_like_the_study_s() -> None:
         ({"lam": np.inf}, ValueError, "lam must be a finite number"),
         ({"p": 1.5}, ValueError, "p must be a number from 0 to 1, found 1.5"),
         ({"p": np.nan}, ValueError, "p must be a number from 0 to 1"),
-        ({"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1, found 0"),
-        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number of at least 1, found 10.5"),
+        ({"n_obs": 0}, ValueError, "n_obs must be a whole number of at least 1.*found 0"),
+        ({"n_obs": 10.5}, TypeError, "n_obs must be a whole number of at least 1.*found 10.5"),
         (
             {"params": {**SMALL, "mu_2": [20.0, 1.0]}},
             ValueError,

@@ -222,8 +222,8 @@ def test_files_keep_it(inflated: AnnData, suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"n_bootstrap": -1}, "n_bootstrap must be a whole number of at least 0, found -1"),
-        ({"n_bootstrap": 1.5}, "n_bootstrap must be a whole number of at least 0, found 1.5"),
+        ({"n_bootstrap": -1}, "n_bootstrap must be a whole number of at least 0.*found -1"),
+        ({"n_bootstrap": 1.5}, "n_bootstrap must be a whole number of at least 0.*found 1.5"),
         ({"n_bootstrap": 2, "method": "predictive"}, "'conditional' only, found 'predictive'"),
     ],
 )
@@ -237,7 +237,7 @@ def test_twins_that_are_refused(fitted: AnnData, arguments: dict[str, Any], word
     [
         ({"groupby": "absent"}, KeyError, "'absent' is not in adata.obs"),
         ({"groupby": "one"}, ValueError, "groupby 'one' must give at least 2 parts .* found 'all' 300"),
-        ({"n_splits": 0}, ValueError, "n_splits must be a whole number of at least 1, found 0"),
+        ({"n_splits": 0}, ValueError, "n_splits must be a whole number of at least 1.*found 0"),
         ({"alpha": 2}, ValueError, "alpha must be a number between 0 and 1, both excluded, found 2"),
         ({"device": "abacus"}, ValueError, "device must be"),
         ({"key": "other"}, KeyError, "holds no fit"),

@@ -67,7 +67,7 @@ def gamma_poisson(
     batch_sd
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
-        Seed, generator or seed sequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
 
@@ -147,7 +147,7 @@ def poisson_lognormal(
     batch_sd
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
-        Seed, generator or seed sequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
 
@@ -224,7 +224,7 @@ def beta_poisson(
     batch_sd
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
-        Seed, generator or seed sequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
 
@@ -306,10 +306,10 @@ def _plan(
 
 def _counts(name: str, plan: _Plan, rates: Floats, random: np.random.Generator, seed: str) -> AnnData:
     # Half the largest count leaves room for the Poisson draw.
-    if (highest := rates.max()) > LARGEST_COUNT / 2:
+    if not (highest := rates.max()) <= LARGEST_COUNT / 2:  # NaN, where what varies is without bounds
         raise ValueError(
-            f"means must keep expected counts below {LARGEST_COUNT // 2}, found {highest:.3g} in a cell; "
-            "lower them or what varies around them."
+            f"means and the spreads around them (such as type_sd and library_sd) must keep expected counts "
+            f"below {LARGEST_COUNT // 2}, found {highest:.3g} in a cell; lower them."
         )
     adata = AnnData(
         csr(random.poisson(rates)),

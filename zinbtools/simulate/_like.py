@@ -79,7 +79,8 @@ def like(
     n_factors
         Most factors by which genes vary together in a group.
     rng
-        Seed, generator or seed sequence. The counts before dropout depend on nothing else.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+        The counts before dropout depend on nothing else.
     random_state
         Older name of ``rng``.
 
@@ -118,7 +119,7 @@ def like(
         inflation = Exponential(p, lam)
     counts = counts_of(adata, layer)
     random = generator(rng, random_state)
-    keys = [groupby] if isinstance(groupby, str) else list(groupby or [])
+    keys = [groupby] if isinstance(groupby, str) else [] if groupby is None else list(groupby)
     obs: Any = adata.obs
     groups = _groups(counts, _types(obs, keys), cells_per_group, random)
 

@@ -39,7 +39,7 @@ def mixed(
     inflation
         The rule by which the inflated genes lose counts.
     rng
-        Seed, generator or seed sequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
 
@@ -98,8 +98,8 @@ def knockout(
     share
         Share of genes that lose counts, from 0 to 1; int(share * n_vars) genes, drawn at random.
     rng
-        Seed, generator or seed sequence. For a given seed and share a rule with smaller probabilities takes
-        a subset of the counts.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+        For a given seed and share a rule with smaller probabilities takes a subset of the counts.
     random_state
         Older name of ``rng``.
 

@@ -6,6 +6,7 @@ They go by the array names of the 2019 study: ``mu_0``, ``sigma_0`` for the rare
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from os import PathLike, fspath
@@ -73,6 +74,8 @@ def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> di
     array([2.])
     """
     if isinstance(params, (str, PathLike)):
+        if not os.path.isfile(params):
+            raise FileNotFoundError(f"params must name an npz archive, found no file at {fspath(params)!r}.")
         with open(params, "rb") as stream:
             if not is_zipfile(stream):
                 raise ValueError(

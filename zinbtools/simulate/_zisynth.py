@@ -55,7 +55,7 @@ def zisynth(
         50 genes fitted to mouse cortex (Zeisel et al. 2015): type 0 oligodendrocytes, type 2 CA1
         pyramidal cells.
     rng
-        Seed, generator or seed sequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
 

@@ -139,7 +139,8 @@ def fit_nb_zinb(
         A folder in which every finished restart is kept at once. With the same data and settings, one that is
         there is not trained again: after a crash the fit goes on, and gives what it would have given.
     rng
-        Seed, numpy Generator or SeedSequence. The same seed on the same machine gives the same bits.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+        The same seed on the same machine gives the same bits.
     random_state
         Older name of ``rng``.
     progress

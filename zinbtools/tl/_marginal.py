@@ -76,7 +76,7 @@ def marginal_ll(
         (`torch.set_num_threads`) share the cells of each restart, if the counts are in memory. The numbers
         are the same.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     key
         ``key_added`` of the fit.
     copy

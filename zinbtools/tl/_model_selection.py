@@ -102,7 +102,7 @@ def model_selection(
     device, n_jobs, executor, resume, progress, key_added
         As for `zinbtools.tl.fit_nb_zinb`.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     copy
         Return a changed copy rather than change ``adata``.
     **settings

@@ -73,7 +73,7 @@ def ppc(
         ``"auto"``, ``"cpu"`` or ``"cuda"``. On a CPU up to 8 of the threads that torch may use
         (`torch.set_num_threads`) draw side by side; the numbers are the same.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     key
         ``key_added`` of the fit.
     copy

@@ -129,4 +129,4 @@ def in_order(models: Likelihood | Collection[Likelihood]) -> list[Likelihood]:
 
 def key_list(keys: Collection[str] | str | None) -> list[str]:
     """One key, several or none as a list."""
-    return [keys] if isinstance(keys, str) else list(keys or ())
+    return [keys] if isinstance(keys, str) else [] if keys is None else list(keys)

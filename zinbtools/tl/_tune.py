@@ -110,7 +110,7 @@ def tune(
         is there is not done again: after a crash the search goes on, and gives what it would have given. More
         ``max_evals`` go on too.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     random_state
         Older name of ``rng``.
     progress

@@ -66,7 +66,7 @@ def zi_replication(
     alpha, negligible_dropout, smallest_dropout, device
         As for `zinbtools.tl.zi_scores`.
     rng
-        Seed, numpy Generator or SeedSequence.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
     key
         ``key_added`` of the fit.
     copy

@@ -79,7 +79,8 @@ def zi_scores(
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
-        Seed, numpy Generator or SeedSequence; the default method draws nothing but twins.
+        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+        The default method draws nothing but twins.
     key
         ``key_added`` of the fit.
     copy
