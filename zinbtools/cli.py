@@ -7,17 +7,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._options import parser
+from ._sentence import sentence as _sentence
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from anndata import AnnData
-
-_ZARR_METADATA = {".zarray", ".zmetadata", "zarr.json"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +85,7 @@ def tune(arguments: Namespace, *, command: str) -> None:
     _check_input(arguments)
 
     from . import get, pl, tl
-    from .study import staged, write_h5ad
+    from .study import staged, write_csv, write_h5ad
 
     with staged(arguments.out) as folder, _how_to_run(arguments) as run:
         _, adata = _selected(arguments)
@@ -104,8 +102,8 @@ def tune(arguments: Namespace, *, command: str) -> None:
             **run,
         )
         summary = get.tuning_summary_df(adata)
-        get.tuning_df(adata).to_csv(folder / "trials.csv", index=False)
-        summary.to_csv(folder / "summary.csv", index=False)
+        write_csv(get.tuning_df(adata), folder / "trials.csv")
+        write_csv(summary, folder / "summary.csv")
         pl.tuning(adata, show=False, return_fig=True).savefig(folder / "tuning.png", dpi=240)  # type: ignore[union-attr]
         adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
         write_h5ad(adata, folder / "tuned.h5ad")
@@ -129,8 +127,8 @@ def reproduce(arguments: Namespace, *, command: str) -> None:
             files=dict(arguments.file),
             **run,
         )
-        found.table.to_csv(folder / "table.csv", index=False)
-        found.data.to_csv(folder / "data.csv", index=False)
+        study.write_csv(found.table, folder / "table.csv")
+        study.write_csv(found.data, folder / "data.csv")
         (folder / "table.txt").write_text(f"{command}\n\n{found}\n", encoding="utf-8")
     print(f"\n{found}")
 
@@ -147,15 +145,17 @@ def _say(arguments: Namespace, line: str) -> None:
 
 def _selected(arguments: Namespace) -> tuple[str, AnnData]:
     """The counts' title, and what is to be fitted of them."""
-    from .study import select
+    from .study import select, writable
 
     title, counts = _counts(arguments)
     _say(arguments, f"{title}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
-    adata = select(
-        counts,
-        layer=arguments.layer,
-        min_detection=arguments.min_detection,
-        n_top_genes=arguments.n_top_genes,
+    adata = writable(
+        select(
+            counts,
+            layer=arguments.layer,
+            min_detection=arguments.min_detection,
+            n_top_genes=arguments.n_top_genes,
+        )
     )
     n_empty = counts.n_obs - adata.n_obs
     _say(arguments, f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
@@ -200,62 +200,9 @@ def _counts(arguments: Namespace) -> tuple[str, AnnData]:
 
         adata = simulate.zisynth(lam=arguments.lam, n_obs=arguments.n_obs, rng=arguments.seed)
         return f"ZISynth, lambda = {arguments.lam:g}", adata
+    from .study import read
+
     return arguments.input.name, read(arguments.input)
-
-
-def read(path: Path) -> AnnData:
-    """Read an h5ad file or a zarr store.
-
-    Parameters
-    ----------
-    path
-        A path that ends in ``.h5ad`` or ``.zarr``.
-
-    Raises
-    ------
-    ValueError
-        If it ends otherwise or cannot be read.
-    """
-    import anndata
-
-    readers: dict[str, Any] = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
-    if path.suffix not in readers:
-        raise ValueError(
-            f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first."
-        )
-    try:
-        _refuse_pickles(path)
-        adata = readers[path.suffix](path)
-        _refuse_broken_matrices(adata)
-    except Exception as error:  # readers fail in all manners over a damaged file
-        raise ValueError(f"cannot read {path} as {path.suffix[1:]}: {_sentence(error)}") from error
-    return adata
-
-
-def _refuse_pickles(path: Path) -> None:
-    """ValueError for a zarr store that asks for a codec which runs what the store holds."""
-    for file in path.rglob("*") if path.is_dir() else ():
-        if file.name in _ZARR_METADATA and b"pickle" in file.read_bytes():
-            raise ValueError(f"{file} asks for pickle, which can run any program; store the data without it.")
-
-
-def _refuse_broken_matrices(adata: AnnData) -> None:
-    """ValueError for sparse matrices that no one may index, wherever they are."""
-    from ._stored import refuse_broken
-
-    places: list[Any] = [adata.layers, adata.obsm, adata.varm, adata.obsp, adata.varp]
-    matrices = [adata.X, *(matrix for place in places for matrix in place.values())]
-    if adata.raw is not None:
-        matrices += [adata.raw.X, *adata.raw.varm.values()]
-    for matrix in matrices:
-        refuse_broken(matrix)
-
-
-def _sentence(error: Exception) -> str:
-    """Return the message on one line; ``str`` would put that of a KeyError in quotes."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return (line if len(line) <= 500 else f"{line[:499]}…") or type(error).__name__
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf, log10
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -116,8 +116,13 @@ def finish(drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool) ->
         plt.show()
     if return_fig:
         first = drawn if isinstance(drawn, Axes) else drawn[0]
-        return cast("Figure", first.get_figure(root=True))
+        return root_figure(first)
     return None if show else drawn
+
+
+def root_figure(ax: Axes) -> Figure:
+    """The whole figure of axes, which may be in a part of it."""
+    return ax.figure.figure  # `get_figure(root=True)` came with matplotlib 3.10
 
 
 def _autoshow() -> bool:

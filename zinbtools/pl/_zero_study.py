@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from .._check import checked
 from ..get import zero_study_df
 from ._density import Density, levels_of_mass, smoothed_density
-from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, style
+from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, root_figure, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -225,9 +225,9 @@ def _legend_of_several(axes: Sequence[Axes], panels: Sequence[Mapping[str, Cloud
     """One legend for all panels, and how many zeros of each kind in each."""
     everywhere = {kind: cloud for clouds in panels for kind, cloud in clouds.items()}
     ordered = {kind: everywhere[kind] for kind in NAMES if kind in everywhere}
-    figure = axes[0].get_figure(root=True)
-    assert figure is not None
-    figure.legend(handles=_handles(ordered, counted=False), loc="outside upper right", ncols=len(ordered))
+    root_figure(axes[0]).legend(
+        handles=_handles(ordered, counted=False), loc="outside upper right", ncols=len(ordered)
+    )
     for ax, clouds in zip(axes, panels, strict=True):
         for line, (kind, cloud) in enumerate(list(clouds.items())[::-1]):
             number = ax.text(0.03, 0.98 - 0.08 * line, f"{cloud.size:,}", transform=ax.transAxes)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._check import checked
 from ..get import zi_genes_df
-from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
+from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, root_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> Non
 def _name_points(ax: Axes, names: list[str], points: NDArray[np.float64]) -> None:
     """Write names beside points, a line lower where another name is in the way, and within the axes."""
     ax.autoscale_view()
-    box, pixel = ax.get_window_extent(), ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    box, pixel = ax.get_window_extent(), root_figure(ax).dpi / 72
     taken: list[tuple[float, float, float]] = []
     for name, at in zip(names, points, strict=True):
         x, y = ax.transData.transform(at)

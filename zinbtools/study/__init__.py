@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from .._selection import select
 from ._conclusion import conclusion
+from ._csv import unescaped, write_csv
 from ._h5ad import write_h5ad
 from ._pipeline import Study, run_study
+from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
 from ._table import summary
+from ._writable import writable
 from ._write import staged, write_study
 
 __all__ = [
     "Reproduction",
     "Study",
     "conclusion",
+    "read",
     "report_html",
     "reproduce",
     "run_study",
     "select",
     "staged",
     "summary",
+    "unescaped",
+    "writable",
+    "write_csv",
     "write_h5ad",
     "write_study",
 ]

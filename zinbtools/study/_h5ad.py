@@ -10,18 +10,22 @@ import h5py
 from anndata import AnnData
 from anndata.io import write_elem
 
+from ._writable import writable
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 
 def write_h5ad(adata: AnnData, path: Path) -> None:
-    """Write an object as ``adata.write_h5ad`` does.
+    """Write an object as ``adata.write_h5ad`` does, and mend what that refuses where nothing is lost.
 
     HDF5 cannot close a file that it cannot write, and may end the process. Here it writes into a `_Patient`
     file, which tells of the first error when all is over.
 
     Raises
     ------
+    ValueError
+        If something in it cannot be written, see :func:`writable`.
     OSError
         If the disk is full, say; what is at ``path`` then is no h5ad.
 
@@ -34,6 +38,7 @@ def write_h5ad(adata: AnnData, path: Path) -> None:
     ...     ad.read_h5ad(Path(folder, "counts.h5ad")).shape
     (20, 50)
     """
+    adata = writable(adata)
     adata.strings_to_categoricals()
     with open(path, "w+b", buffering=0) as raw:
         file = _Patient(raw)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import get
+from ._csv import write_csv
 from ._figures import pictures
 from ._h5ad import write_h5ad
 from ._publish import publish
@@ -77,12 +78,12 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
     (folder / "figures").mkdir()
     for picture in drawn:
         (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
-    get.metrics_df(adata, key=key).to_csv(folder / "metrics.csv", index=False)
-    get.zi_genes_df(adata, key=key).to_csv(folder / "genes.csv")
-    get.ppc_df(adata, key=key).to_csv(folder / "ppc.csv", index=False)
-    get.verdict(adata, key=key).differences.to_csv(folder / "differences.csv", index=False)
-    get.model_selection_df(adata, key=key).to_csv(folder / "model_selection.csv", index=False)
-    get.history_df(adata, key=key).to_csv(folder / "history.csv", index=False)
+    write_csv(get.metrics_df(adata, key=key), folder / "metrics.csv")
+    write_csv(get.zi_genes_df(adata, key=key), folder / "genes.csv", index=True)
+    write_csv(get.ppc_df(adata, key=key), folder / "ppc.csv")
+    write_csv(get.verdict(adata, key=key).differences, folder / "differences.csv")
+    write_csv(get.model_selection_df(adata, key=key), folder / "model_selection.csv")
+    write_csv(get.history_df(adata, key=key), folder / "history.csv")
     page = report_html(study, drawn, title=title, command=command)
     (folder / "report.html").write_text(page, encoding="utf-8")
     write_h5ad(adata, folder / "annotated.h5ad")
