@@ -69,6 +69,18 @@ def test_other_content_is_refused_and_not_kept(digest: str, home: str, cache: Pa
     assert not (cache / "kept.txt").exists()
 
 
+def test_a_file_without_a_hash_must_stay_what_it_was(home: str, cache: Path, tmp_path: Path) -> None:
+    toy = dataset(f"{home}/x.txt")
+    kept = fetch(toy)["counts"]
+    assert (cache / "kept.txt.sha256").read_text() == f"{SHA256}\n"
+    kept.write_bytes(CONTENT[:5])
+    assert fetch(toy)["counts"].read_bytes() == CONTENT
+    kept.write_bytes(CONTENT[:5])
+    (tmp_path / "home" / "x.txt").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"if the new one is right, remove kept\.txt\.sha256"):
+        fetch(toy)
+
+
 def test_a_page_that_is_gone(home: str, cache: Path) -> None:
     with pytest.raises(ConnectionError, match=r"kept\.txt of the data set 'toy' .*\(HTTPError\)"):
         fetch(dataset(f"{home}/gone.txt"))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from anndata import AnnData
@@ -66,6 +69,81 @@ def test_10x_refuses_other_files(tmp_path: Path) -> None:
         write_10x_folder(tmp_path / genome, COUNTS, BARCODES, GENES, SYMBOLS)
     with pytest.raises(ValueError, match="found 2"):
         read_10x(tmp_path)
+
+
+def member(name: str, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, io.BytesIO]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, io.BytesIO(content)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        member("../matrix.mtx", b"out"),
+        member("/tmp/barcodes.tsv", b"out"),
+        member("mm10/evil.mtx", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        member("mm10/evil.tsv", type=tarfile.LNKTYPE, linkname="../../evil"),
+        member("mm10/genes.tsv.gz", type=tarfile.CHRTYPE),
+        member("../../evil.sh", b"rm"),
+    ],
+)
+def test_of_an_archive_only_the_matrix_is_unpacked(
+    hostile: tuple[tarfile.TarInfo, io.BytesIO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: Python 3.11.0 to 3.11.3 have no filter for what an archive may do."""
+    monkeypatch.delattr(tarfile.TarFile, "extractall")
+    path = write_10x("tar.gz", tmp_path)
+    with tarfile.open(path.with_suffix(".tar"), "w") as new, tarfile.open(path) as old:
+        new.addfile(*hostile)
+        for found in old:
+            new.addfile(found, old.extractfile(found))
+    before = set(tmp_path.rglob("*"))
+    if hostile[0].name == "../matrix.mtx":  # a second matrix
+        with pytest.raises(ValueError, match=r"\.tar must hold one 10x matrix"):
+            read_10x(path.with_suffix(".tar"))
+    else:
+        np.testing.assert_array_equal(read_10x(path.with_suffix(".tar")).X.toarray(), COUNTS)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zinbtools.datasets._formats.LARGEST", 20)
+    path = write_10x("tar.gz", tmp_path)
+    with pytest.raises(ValueError, match=r"cannot read \S+tar\.gz: \S+ in it says that it has \d+ bytes"):
+        read_10x(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("kind", ["tar.gz", "h5 of version 2", "folder of version 3"])
+def test_a_file_cut_short_is_one_sentence(kind: str, share: float, tmp_path: Path) -> None:
+    path = write_10x(kind, tmp_path)
+    file = path / "matrix.mtx.gz" if path.is_dir() else path
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(ValueError, match=f"{path.name}") as caught:
+        read_10x(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loom_file_without_its_parts_is_one_sentence(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.loom", "w") as file:
+        file["matrix"] = COUNTS.T
+    with pytest.raises(ValueError, match=r"cannot read \S+x\.loom: .*col_attrs"):
+        read_loom(tmp_path / "x.loom")
+    with h5py.File(tmp_path / "x.loom", "r+") as file:
+        file["col_attrs"] = h5py.ExternalLink("/etc/hosts", "/")
+    with pytest.raises(ValueError, match="'/col_attrs' is a link to another file"):
+        read_loom(tmp_path / "x.loom")
+
+
+def test_a_pickle_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.pickle").write_bytes(b"\x80\x03}q")
+    with pytest.raises(ValueError, match=r"cannot read \S+x\.pickle: "):
+        read_old_pickle(tmp_path / "x.pickle")
 
 
 def test_loom_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 from ._registry import Dataset, File
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -18,12 +21,15 @@ def cache_folder() -> Path:
 def fetch(dataset: Dataset) -> dict[str, Path]:
     """Path of every file of a data set, from the cache or else from its public home.
 
+    Of a file without a published hash, its own is noted beside it when it first comes; a file that has
+    changed since, cut short on the disk say, is fetched anew and must be the same again.
+
     Raises
     ------
     ConnectionError
         If a file is not in the cache and cannot be fetched.
     ValueError
-        If a file is not what its hash says.
+        If a file is not what its hash says, or not what it was when it first came.
     """
     folder = cache_folder()
     return {part: _fetch(file, dataset, folder) for part, file in dataset.files.items()}
@@ -32,7 +38,11 @@ def fetch(dataset: Dataset) -> dict[str, Path]:
 def _fetch(file: File, dataset: Dataset, folder: Path) -> Path:
     import pooch
 
-    known = None if (file.hash or "").startswith("git:") else file.hash
+    noted = folder / f"{file.name}.sha256"
+    if file.hash is None:
+        known = noted.read_text("ascii").strip() if noted.exists() else None
+    else:
+        known = None if file.hash.startswith("git:") else file.hash
     try:
         path = Path(pooch.retrieve(file.url, known_hash=known, fname=file.name, path=folder))
     except OSError as error:  # which is what requests raises too
@@ -42,17 +52,26 @@ def _fetch(file: File, dataset: Dataset, folder: Path) -> Path:
             f"zinbtools.datasets.from_files({dataset.name!r}, folder)."
         ) from error
     except ValueError as error:
-        raise ValueError(_other_content(file)) from error
+        raise ValueError(_other_content(file, known)) from error
+    if file.hash is None and known is None:
+        digest = f"sha256:{pooch.file_hash(str(path))}"
+        noted.write_text(f"{digest}\n", "ascii")
+        logger.info("%s has no published hash; it has %s, which is looked at from now on", path, digest)
     if file.hash is not None and known is None and f"git:{_git_identifier(path)}" != file.hash:
         path.unlink()
-        raise ValueError(_other_content(file))
+        raise ValueError(_other_content(file, file.hash))
     return path
 
 
-def _other_content(file: File) -> str:
+def _other_content(file: File, known: str | None) -> str:
+    since = (
+        f"; if the new one is right, remove {file.name}.sha256 beside it in the cache"
+        if file.hash is None
+        else ""
+    )
     return (
-        f"what {file.url} gave is not the {file.name} that is known ({file.hash}); try again, and if it "
-        "stays so, look whether that page has moved it."
+        f"what {file.url} gave is not the {file.name} that is known ({known}); try again, and if it "
+        f"stays so, look whether that page has moved it{since}."
     )
 
 

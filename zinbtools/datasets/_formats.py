@@ -7,9 +7,11 @@ import pickle
 import tarfile
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from shutil import copyfileobj
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import anndata as ad
 import h5py
@@ -18,7 +20,27 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from .._hdf5 import check_hdf5
+from .._sentence import sentence
+
 _GENES_AT_A_TIME = 1_000
+_10X_FILES = {
+    f"{stem}{packed}"
+    for stem in ("matrix.mtx", "genes.tsv", "features.tsv", "barcodes.tsv")
+    for packed in ("", ".gz")
+}
+LARGEST = 2**31  # bytes unpacked: several times what any of these data sets has
+
+
+@contextmanager
+def reading(*paths: Path) -> Iterator[None]:
+    """Within the block, whatever fails is a ValueError of one sentence that names a file, or all of them."""
+    try:
+        yield
+    except Exception as error:  # readers and decoders fail in all manners over a damaged file
+        if isinstance(error, ValueError) and any(str(path) in str(error) for path in paths):
+            raise
+        raise ValueError(f"cannot read {', '.join(map(str, paths))}: {sentence(error)}") from error
 
 
 def open_text(path: Path) -> IO[str]:
@@ -34,33 +56,55 @@ def read_10x(path: Path) -> AnnData:
     Gene identifiers become ``var_names``, symbols ``var["symbol"]``, barcodes ``obs_names``.
     """
     if path.is_dir():
-        return _read_10x_folder(path)
+        return _read_10x_folder(path, path)
     if h5py.is_hdf5(path):
         return _read_10x_h5(path)
-    if not tarfile.is_tarfile(path):
-        raise ValueError(f"{path} is neither a folder nor an h5 or tar.gz file as Cell Ranger writes them.")
-    with TemporaryDirectory() as folder:
-        with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-        return _read_10x_folder(Path(folder))
+    with reading(path), TemporaryDirectory() as folder:
+        if not tarfile.is_tarfile(path):
+            raise ValueError(
+                f"{path} is neither a folder nor an h5 or tar.gz file as Cell Ranger writes them."
+            )
+        _unpack(path, Path(folder))
+        return _read_10x_folder(Path(folder), path)
 
 
-def _read_10x_folder(path: Path) -> AnnData:
+def _unpack(path: Path, folder: Path) -> None:
+    """Write the files of 10x matrices in an archive into a folder per matrix; nothing else is unpacked."""
+    n_bytes = 0
+    matrices: dict[PurePosixPath, Path] = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = PurePosixPath(member.name)
+            if name.name not in _10X_FILES or not member.isfile():
+                continue  # links, devices and what no reader asks for
+            n_bytes += member.size
+            if n_bytes > LARGEST:
+                raise ValueError(f"{name} in it says that it has {member.size:,} bytes; fetch it anew.")
+            target = matrices.setdefault(name.parent, folder / str(len(matrices)))
+            target.mkdir(exist_ok=True)
+            with (target / name.name).open("wb") as file:
+                copyfileobj(cast("IO[bytes]", archive.extractfile(member)), file)
+
+
+def _read_10x_folder(folder: Path, path: Path) -> AnnData:
+    """The one matrix in a folder, which is what ``path`` is or was unpacked to."""
     import scanpy as sc
 
-    found = sorted({file.parent for file in path.rglob("matrix.mtx*")})
+    found = sorted({file.parent for file in folder.rglob("matrix.mtx*")})
     if len(found) != 1:
         raise ValueError(
             f"{path} must hold one 10x matrix (matrix.mtx or matrix.mtx.gz), found {len(found)}."
         )
-    adata = sc.read_10x_mtx(found[0], var_names="gene_ids")
+    with reading(path):
+        adata = sc.read_10x_mtx(found[0], var_names="gene_ids")
     return adata_of_genes(adata.X, adata.obs_names, adata.var_names, symbol=adata.var["gene_symbols"])
 
 
 def _read_10x_h5(path: Path) -> AnnData:
     import scanpy as sc
 
-    with warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
+        check_hdf5(path)
         # scanpy names genes by symbol first, and symbols repeat.
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         adata = sc.read_10x_h5(path)
@@ -83,6 +127,12 @@ def read_loom(path: Path) -> tuple[AnnData, dict[str, np.ndarray]]:
     """Counts of a loom file, and its columns that describe cells, flat; genes are named by ``Gene``."""
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not a loom file (HDF5); fetch it anew.")
+    with reading(path):
+        check_hdf5(path)
+        return _read_loom(path)
+
+
+def _read_loom(path: Path) -> tuple[AnnData, dict[str, np.ndarray]]:
     with h5py.File(path) as file:
         matrix: Any = file["matrix"]
         n_genes = matrix.shape[0]
@@ -109,7 +159,8 @@ def read_h5ad(path: Path) -> AnnData:
         raise ValueError(
             f"{path} is not an h5ad file (HDF5), perhaps an error page; delete it and fetch it anew."
         )
-    with warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
+        check_hdf5(path)
         # The study's files are of anndata 0.6, and a reader cannot change that.
         warnings.simplefilter("ignore", ad.OldFormatWarning)
         adata = ad.read_h5ad(path)
@@ -165,9 +216,10 @@ def read_old_pickle(path: Path) -> dict[str, Any]:
     A pickle can run any code when it is opened. This one is taken apart by hand: only numpy arrays and the
     bare state of data frames are made, so that neither malice nor the pandas at hand matters.
     """
-    with path.open("rb") as file:
-        content = _Unpickler(file).load()
-    return {key: _frame(v.state) if isinstance(v, _Pandas) else v for key, v in content.items()}
+    with reading(path):
+        with path.open("rb") as file:
+            content = _Unpickler(file).load()
+        return {key: _frame(v.state) if isinstance(v, _Pandas) else v for key, v in content.items()}
 
 
 def _frame(state: Mapping[str, Any]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from anndata import AnnData
 from .._check import checked
 from .._selection import select
 from ._files import fetch, find
+from ._formats import reading
 from ._registry import REGISTRY, Dataset
 
 # Found in MORE than this share of the droplets; the study's post says 20 %, its code this.
@@ -341,7 +343,7 @@ def from_files(
     1
     """
     dataset = info(name)
-    adata = dataset.parse(find(dataset, Path(fspath(path))))
+    adata = _parsed(dataset, find(dataset, Path(fspath(path))))
     return _as_in_the_study(adata, dataset, dataset.n_top_genes if n_top_genes == "study" else n_top_genes)
 
 
@@ -378,7 +380,12 @@ def info(name: str) -> Dataset:
 
 def _load(name: str, n_top_genes: int | None) -> AnnData:
     dataset = info(name)
-    return _as_in_the_study(dataset.parse(fetch(dataset)), dataset, n_top_genes)
+    return _as_in_the_study(_parsed(dataset, fetch(dataset)), dataset, n_top_genes)
+
+
+def _parsed(dataset: Dataset, files: Mapping[str, Path]) -> AnnData:
+    with reading(*files.values()):
+        return dataset.parse(files)
 
 
 def _as_in_the_study(adata: AnnData, dataset: Dataset, n_top_genes: int | None) -> AnnData:

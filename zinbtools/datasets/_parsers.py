@@ -14,6 +14,7 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 
 from ._formats import (
+    LARGEST,
     adata_of_genes,
     open_text,
     read_10x,
@@ -136,6 +137,8 @@ def _member(path: Path, name: str) -> str:
         found = [entry for entry in archive.namelist() if entry.rpartition("/")[2] == name]
         if not found:
             raise ValueError(f"{path} lacks {name}; it is another archive.")
+        if archive.getinfo(found[0]).file_size > LARGEST:
+            raise ValueError(f"{name} in {path} says that it has more than {LARGEST:,} bytes; fetch it anew.")
         return archive.read(found[0]).decode("utf-8")
 
 

@@ -23,7 +23,7 @@ class File:
         Its public home.
     hash
         ``md5:``, ``sha256:`` or ``git:`` (the identifier of the file in a git repository) and a digest;
-        None where nobody published one.
+        None where none is known; then that of the first download is noted, see `fetch`.
     also
         Other names, of the file itself, of the same content in another form or of a folder that holds it.
     optional
