@@ -137,6 +137,7 @@ def test_a_file_becomes_a_folder_of_results(
 def test_zarr_and_h5ad_give_the_same(
     counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("zarr")
     counts.layers["counts"], counts.X = counts.X, np.log1p(counts.X.toarray())
     counts.write_zarr(tmp_path / "logged.zarr")
     found = []

@@ -118,8 +118,6 @@ def test_seeds(base: Base) -> None:
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 @pytest.mark.parametrize("base", BASES)
 def test_files_keep_everything(tmp_path: Path, base: Base, form: str) -> None:
-    if form == "zarr":
-        pytest.importorskip("zarr")
     adata = base(20, 10)
     getattr(adata, f"write_{form}")(tmp_path / "x")
     back = getattr(anndata, f"read_{form}")(tmp_path / "x")

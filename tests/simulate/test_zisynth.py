@@ -180,8 +180,6 @@ def test_what_lands_in_the_anndata(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 @pytest.mark.parametrize("rng", [3, np.random.default_rng(3), np.random.SeedSequence(3)], ids=type)
 def test_files_keep_everything(tmp_path: Path, form: str, rng: Any) -> None:
-    if form == "zarr":
-        pytest.importorskip("zarr")
     adata = zisynth(n_obs=20, params=SMALL, rng=rng)
     path = tmp_path / f"counts.{form}"
     getattr(adata, f"write_{form}")(path)

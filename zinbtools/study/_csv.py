@@ -10,7 +10,7 @@ import pandas as pd
 
 _START = r"(?:\A|(?<=[,;|\t\r\n]))"  # of a cell, also where a spreadsheet splits at other separators
 # What it would compute (signs of full width too). A sign that is all of a text is no formula.
-_FORMULA = r"(?=[\t\r]|[\s']*[=+\-@＝＋－＠](?!\Z))"
+_FORMULA = r"(?=[\s']*(?:[\t\r]|[=+\-@＝＋－＠](?!\Z)))"
 _ESCAPE = re.compile(_START + _FORMULA)
 _ESCAPED = re.compile(f"{_START}'{_FORMULA}")
 
@@ -50,7 +50,10 @@ def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
     table.columns = [_harmless(name) for name in frame.columns]
     if index:
         table.index = pd.Index([_harmless(name) for name in frame.index], name=_harmless(frame.index.name))
-    table.to_csv(path, index=index)
+    text = table.to_csv(index=index, lineterminator="\n")
+    if "\r" in text:  # which Python's writer quotes only where lines end with it
+        text = table.to_csv(index=index, lineterminator="\r\n")
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def unescaped(text: str) -> str:
