@@ -95,7 +95,7 @@ def test_nullable_strings_become_plain_ones_or_categories(change: Change, tmp_pa
     assert plain(found.raw.var) == plain(expected.raw.var)
     assert plain(dict(found.obsm)) == plain(dict(expected.obsm))
     assert plain(dict(found.uns).get("new", [])) == plain(dict(expected.uns).get("new", []))
-    assert said == "" or "changes its type from string to" in said
+    assert said == "" or "string to" in said
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def nested(depth: int) -> dict[str, Any]:
             "adata.obs['new'] holds values of type timedelta64[ns]",
         ),
         (column(pd.period_range("2020", periods=N)), "adata.obs['new'] holds values of type period"),
-        (column(pd.cut(np.arange(N), 3)), "adata.obs['new'] holds values of type category"),
+        (column(pd.cut(np.arange(N), 3)), "adata.obs['new'] holds values of type category of interval"),
         (lambda adata: adata.obs.insert(0, "total", 1, allow_duplicates=True), "two columns named 'total'"),
         (lambda adata: (column(1, 5)(adata), column(1, "5")(adata)), "two columns named '5'"),
         (item(print), "adata.uns['new'] holds a builtin_function_or_method"),

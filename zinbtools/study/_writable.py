@@ -148,7 +148,7 @@ class _Mending:
         plain = _plain(held)
         if _failure(plain) is not None:
             raise ValueError(_refusal(place, values, error))
-        self.changes.append(f"{place} changes its type from {values.dtype} to {plain.dtype}")
+        self.changes.append(f"{place} changes its type from {_type_of(values)} to {_type_of(plain)}")
         return plain
 
     def mapping(self, place: str, mapping: Mapping[Any, Any]) -> dict[str, Any]:
@@ -219,10 +219,16 @@ def _plain(values: Any) -> Any:
     return values
 
 
+def _type_of(values: Any) -> str:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return f"category of {values.dtype.categories.dtype}"
+    return str(values.dtype)
+
+
 def _refusal(place: str, value: Any, error: Exception) -> str:
     if (text := _broken_text(value)) is not None:
         return f"adata.{place} holds {text!r}, with a character that no file can hold; take it out."
-    what = f"values of type {value.dtype}" if hasattr(value, "dtype") else f"a {type(value).__name__}"
+    what = f"values of type {_type_of(value)}" if hasattr(value, "dtype") else f"a {type(value).__name__}"
     cure = (
         "keep it as text, numbers, or arrays, tables and dictionaries of these, or delete it"
         if place.startswith("uns")
