@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from math import floor, log10
+from math import floor, isnan, log10
 
 
 def with_error(value: float, error: float) -> str:
-    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
+    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31; no error if it is NaN.
 
     Examples
     --------
     >>> with_error(20.7183, 0.3124), with_error(1750.2, 41.3), with_error(-0.00012, 0.0004)
     ('20.72 ± 0.31', '1,750 ± 41', '-0.00012 ± 0.00040')
     """
+    if isnan(error):
+        return f"{value:,.4g}"
     if not error > 0:
         return f"{value:,.4g} ± {error:.2g}"
     digits = min(max(0, 1 - floor(log10(error))), 12)
     return f"{value:,.{digits}f} ± {error:,.{digits}f}"
+
+
+def counted(n: int, what: str) -> str:
+    """So many of them.
+
+    Examples
+    --------
+    >>> counted(1, "cell"), counted(1200, "test cell")
+    ('1 cell', '1,200 test cells')
+    """
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def percent(share: float) -> str:

@@ -52,7 +52,8 @@ class NLLDifference:
 
     def __str__(self) -> str:
         """One line with the verdict, the error and the number of cells."""
-        size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
+        cells = f"{self.n_cells:,} cells" if self.n_cells > 1 else "one cell: no standard error"
+        size = f"{with_error(self.mean, self.se)} nats per cell ({cells})"
         if self.favours is None:
             return f"no clear difference: ZINB - NB = {size}"
         return f"{self.favours.upper()} better by {size.removeprefix('-')}"

@@ -148,7 +148,8 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     Indexed by gene: ``mean_count``, ``observed_zero_fraction``; ``family``, the simplest that suffices
     ("none" for a gene without a count); ``score`` and ``score_se`` (gain of the ZINB over the NB, nats per
     cell), ``pval``, ``excess_zeros`` (share of the gene's zeros); adjusted p values of the NB and ZIP against
-    the Poisson and of the ZINB against the NB; and for each family ``log_likelihood``, ``aic``, ``bic``
+    the Poisson and of the ZINB against the NB, the last two NaN for genes with a count in too few cells to
+    be tested; and for each family ``log_likelihood``, ``aic``, ``bic``
     (nats, all cells), ``zero_fraction`` (expected), ``inverse_dispersion`` and ``dropout``.
 
     Raises

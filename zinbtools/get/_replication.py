@@ -43,7 +43,7 @@ def zi_replication_df(
     ``"part"``: ``split``, ``part``, ``n_cells``, ``n_genes`` (with a count), ``n_called`` and ``message``:
     why a part was left out, or an empty word.
 
-    ``"gene"``: indexed by gene, those called most often first; ``n_parts`` (in which it was tested),
+    ``"gene"``: indexed by gene, those called most often first; ``n_parts`` (in which it has a count),
     ``n_called`` (in which it was called) and, for each part, ``dropout_`` with its name, NaN where the gene
     has no count.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .._check import checked
-from .._text import percent
+from .._text import counted, percent
 from ..stats.equivalence import VERDICTS
 from ._lookup import stored
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 VERB = "tl.model_selection"
+_FEW_ZEROS = 100  # below which a percentage of them says little
 _WORDS = {
     (VERDICTS[0], ""): ("Zero-inflate", "beyond"),
     (VERDICTS[1], ""): ("Do not zero-inflate", "beyond"),
@@ -139,24 +140,34 @@ def _sentence(found: Mapping[str, Any]) -> str:
     opening, relation = _WORDS[str(found["verdict"]), "open" if row["position"] == "open" else ""]
     level = f"{100 * (1 - float(found['params']['alpha'])):g} %"
     nll = float(row["nll"] + row["difference"])  # of the NB
+    cells = counted(int(row["n_cells"]), "test cell")
+    restarts = counted(int(row["n_restarts"]), "restart")
     return (
-        f"{opening}: on {int(row['n_cells']):,} test cells and {int(row['n_restarts'])} restarts the ZINB's "
-        f"log likelihood minus the NB's is {row['difference']:+.3g} nats per cell ({level} interval "
-        f"{row['low']:.3g} to {row['high']:.3g}; {percent(abs(row['difference']) / nll)} of the NB's "
-        f"{nll:,.4g}), {relation} the ±{row['rope']:.2g} that make no practical difference; "
-        f"{_zeros(found)}.{_groups(found)}"
+        f"{opening}: on {cells} and {restarts} the ZINB's log likelihood minus the NB's is "
+        f"{row['difference']:+.3g} nats per cell ({_interval(row, level)}; "
+        f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g}), {relation} the "
+        f"±{row['rope']:.2g} that make no practical difference; {_zeros(found)}.{_groups(found)}"
     )
+
+
+def _interval(row: pd.Series, level: str) -> str:
+    if row["se"] > 0:
+        return f"{level} interval {row['low']:.3g} to {row['high']:.3g}"
+    return "one test cell: no interval" if int(row["n_cells"]) == 1 else "the same in all cells: no interval"
 
 
 def _zeros(found: Mapping[str, Any]) -> str:
-    zeros = found["pooled_zeros"]
-    excess = float(zeros["share"]) - float(zeros["null_share"])
-    genes = f"{int(zeros['n_genes']):,} of {int(zeros['n_tested']):,} genes"
-    few = "more" if excess > 0 else "fewer"
-    return (
-        f"there are {percent(abs(excess))} {few} zeros than the NB would expect of its own counts, "
-        f"and significantly more in {genes}"
-    )
+    """How the zeros compare with those that the NB expects, once what it gets wrong of its own is added."""
+    zeros, pooled = found["zeros"], found["pooled_zeros"]
+    observed = float(zeros["observed"].sum())
+    expected = max(float((zeros["expected"] + zeros["null_mean"]).sum()), 0.0)
+    if min(observed, expected) < _FEW_ZEROS:
+        number = f"the number of zeros is {observed:,.0f}, where the NB would expect {expected:,.1f}"
+    else:
+        few = "more" if observed > expected else "fewer"
+        number = f"there are {percent(abs(observed / expected - 1))} {few} zeros than the NB would expect"
+    genes = f"{int(pooled['n_genes']):,} of {int(pooled['n_tested']):,} genes"
+    return f"{number} of its own counts, and significantly more in {genes}"
 
 
 def _groups(found: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ class ZeroExcess(NamedTuple):
     pval, pval_adj
         Of as many zeros or more, (n_genes,), and adjusted by Benjamini and Hochberg.
     share, null_share, null_share_sd, pval_pooled
-        The same over all genes, as a share of all zeros.
+        The same over all genes, as a share of the zeros that are there (or of one, where there is none).
     """
 
     excess: Floats

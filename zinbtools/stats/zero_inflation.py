@@ -14,6 +14,7 @@ from .count_models import CountFits, Family
 Floats = NDArray[np.float64]
 Strings = NDArray[np.object_]
 
+FEWEST_COUNTS = 20  # cells with a count that a call takes, for each rate that is fitted
 CALLS = ("zero-inflated", "not zero-inflated", "undecided")
 CLASSES = (
     "Poisson suffices",
@@ -65,6 +66,36 @@ def adjusted_pval(pval: Floats) -> Floats:
     if known.any():
         adjusted[known] = stats.false_discovery_control(pval[known], method="bh")
     return adjusted
+
+
+def dropout_pval_adj(pval: Floats, n_counts: NDArray[np.number], n_rates: int = 1) -> Floats:
+    """Adjust the p values of a dropout among the genes that can show one; NaN for the others.
+
+    A gene is tested only if at least `FEWEST_COUNTS` cells, 20, have a count of it, for each rate that is
+    fitted. How many zeros an NB makes is read off the spread of its positive counts, and of a few counts this
+    is not known: an NB follows one or two of them exactly, and the null of `boundary_pval` does not hold. Of
+    NB genes without dropout that are seen in 1, 2, 3 cells, 32, 17, 11 % have a p value of 0.05 or less; from
+    20 cells on 5 %. A gene that a few cells have much of may be on in those only.
+
+    Which genes are left out depends on the number of cells only, and given that number a p value that is
+    right is uniform, so that the others are adjusted for one another and not for these (independent
+    filtering: Bourgon, Gentleman and Huber 2010).
+
+    Parameters
+    ----------
+    pval
+        Of each gene, (G,).
+    n_counts
+        In how many cells each has a count, (G,).
+    n_rates
+        Rates that are fitted to each: 1, or one for each batch and group.
+
+    Examples
+    --------
+    >>> dropout_pval_adj(np.array([0.01, 0.04, 0.001]), np.array([100, 20, 19])).round(3)
+    array([0.02, 0.04,  nan])
+    """
+    return adjusted_pval(np.where(n_counts >= FEWEST_COUNTS * n_rates, pval, np.nan))
 
 
 def threshold(adjusted: Floats, alpha: float) -> float:
@@ -131,9 +162,10 @@ def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
 
 
 def call(adjusted: Floats, power_of_gene: Floats, alpha: float) -> Strings:
-    """One of `CALLS` for each gene; undecided where the power is below a half, or nothing is known."""
-    calls = np.where(np.nan_to_num(power_of_gene) < 0.5, CALLS[2], CALLS[1]).astype(object)
-    calls[np.nan_to_num(adjusted, nan=1.0) <= alpha] = CALLS[0]
+    """One of `CALLS` for each gene; undecided where it was not tested, or the power is below a half."""
+    unknown = np.isnan(adjusted) | (np.nan_to_num(power_of_gene) < 0.5)
+    calls = np.where(unknown, CALLS[2], CALLS[1]).astype(object)
+    calls[adjusted <= alpha] = CALLS[0]
     return calls
 
 
@@ -146,24 +178,29 @@ def excess_zeros(fits: CountFits, n_zeros: Floats) -> Floats:
     return np.divide(dropped, n_zeros, out=np.full(len(pi), np.nan), where=n_zeros > 0).clip(max=1.0)
 
 
-def simplest(fits: CountFits, alpha: float) -> tuple[Strings, dict[Literal["nb", "zip", "zinb"], Floats]]:
+def simplest(
+    fits: CountFits, alpha: float, n_counts: NDArray[np.number]
+) -> tuple[Strings, dict[Literal["nb", "zip", "zinb"], Floats]]:
     """The simplest family that suffices for each gene, and the adjusted p values that say so.
 
     The NB against the Poisson, the ZIP against the Poisson and the ZINB against the NB (or against one whose
     dropout probability is at most the negligible one, if the fits were made with one). A gene has the family
     ``zinb`` where the last is significant, ``nb`` where the first is, and ``poisson`` otherwise; where no NB
-    was fitted, ``zip`` or ``poisson``.
+    was fitted, ``zip`` or ``poisson``. A gene with counts in few of the cells, ``n_counts``, (G,), is never
+    ``zip`` or ``zinb``: `dropout_pval_adj`.
     """
     has_nb, has_zinb, has_zip = (
         not np.isnan(fits.log_likelihood[:, fits.of(f)]).all() for f in ("nb", "zinb", "zip")
     )
+    n_rates = fits.coefficients.shape[-1]
     tests: dict[Literal["nb", "zip", "zinb"], Floats] = {}
     if has_nb:
         tests["nb"] = adjusted_pval(boundary_pval(likelihood_ratio(fits, "poisson", "nb")))
     if has_zip:
-        tests["zip"] = adjusted_pval(boundary_pval(likelihood_ratio(fits, "poisson", "zip")))
+        pval = boundary_pval(likelihood_ratio(fits, "poisson", "zip"))
+        tests["zip"] = dropout_pval_adj(pval, n_counts, n_rates)
     if has_zinb:
-        tests["zinb"] = adjusted_pval(boundary_pval(dropout_ratio(fits)))
+        tests["zinb"] = dropout_pval_adj(boundary_pval(dropout_ratio(fits)), n_counts, n_rates)
     family = np.full(len(fits), "poisson", dtype=object)
     order: tuple[Literal["nb", "zip", "zinb"], ...] = ("nb", "zinb") if has_nb else ("zip",)
     for name in order:

@@ -182,7 +182,7 @@ def gene_table(adata: AnnData, key: str | None) -> Table:
         + (
             "A gene is called zero-inflated if it has more zeros than an NB given the state of each cell, "
             "at a false discovery rate (5 % unless asked for another); undecided: its counts are too few "
-            "to tell."
+            "to tell, as always where fewer than 20 cells have one."
             if called
             else "The largest of many gains is partly chance."
         )

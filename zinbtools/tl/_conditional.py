@@ -105,7 +105,7 @@ def conditional_test(
 def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, np.ndarray]:
     ratio = zi.dropout_ratio(fits)
     pval = zi.boundary_pval(ratio)
-    adjusted = zi.adjusted_pval(pval)
+    adjusted = zi.dropout_pval_adj(pval, fits.n_cells - n_zeros)
     level = zi.threshold(adjusted, rule.alpha)
     power = zi.power(fits.information, rule.smallest_dropout, level, rule.negligible_dropout)
     return {

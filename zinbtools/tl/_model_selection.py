@@ -132,14 +132,17 @@ def model_selection(
         A row per metric: medians, numbers of runs, p values of both directions, raw and adjusted by Benjamini
         and Hochberg over all of them, and ``better``, the model that is significantly so (bold in the study).
     ``zeros``, ``pooled_zeros``
-        Per gene and over all genes: observed and expected zeros of the NB's best restart, and the null.
+        Per gene, the numbers of zeros that are there and that the NB's best restart expects, with the null;
+        over all genes, the excess as a share of the zeros that are there, with the null. The sentence gives
+        it per zeros that are expected, the null's mean added to these.
     ``groups``, ``bootstrap``
         A row per group, or per twin.
 
     Raises
     ------
     ValueError, KeyError, TypeError
-        For counts, columns and settings that cannot be used, before any training.
+        For counts, columns and settings that cannot be used, and fewer than two test cells, before any
+        training.
     RuntimeError
         If every restart of a model failed, or a worker process died.
 

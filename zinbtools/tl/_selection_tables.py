@@ -90,7 +90,7 @@ def zeros_table(counts: ZeroCalibration, excess: ZeroExcess, genes: pd.Index) ->
 
 
 def pooled_zeros(excess: ZeroExcess, alpha: float) -> dict[str, Any]:
-    """The same of all genes together."""
+    """The same of all genes together; shares are of the zeros that are there."""
     return {
         "share": excess.share,
         "null_share": excess.null_share,

@@ -47,6 +47,10 @@ def zero_test(
     lacks cannot be negative, and are adjusted by Benjamini and Hochberg over the genes. The ZINB is held
     against the best of those whose dropout probability is negligible, at most 0.01, the NB among them.
 
+    A gene is never said to need a ZIP or ZINB if it has a count in fewer than 20 cells, or in fewer than 20
+    for each batch and group that has a rate of its own: of a few counts it is not known how many zeros a
+    simpler family makes (`zinbtools.stats.zero_inflation.dropout_pval_adj`).
+
     Parameters
     ----------
     adata
@@ -148,7 +152,7 @@ def _covariates(adata: AnnData, batch_key: str | None, groupby: str | None) -> n
 
 
 def _table(fits: CountFits, sums: GeneStatistics, alpha: float) -> pd.DataFrame:
-    family, tests = zi.simplest(fits, alpha)
+    family, tests = zi.simplest(fits, alpha, sums.n_cells - sums.n_zeros)
     columns: dict[str, np.ndarray] = {
         "mean_count": sums.mean,
         "observed_zero_fraction": sums.n_zeros / sums.n_cells,

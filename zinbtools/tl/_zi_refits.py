@@ -76,7 +76,7 @@ def bootstrap(
                 "twin": k,
                 "n_genes": len(tested),
                 "n_called": int((tested["call"] == CALLS[0]).sum()),
-                "share_pval_05": float((tested["pval"] <= 0.05).mean()),
+                "share_pval_05": float((tested["pval"] <= 0.05)[tested["pval_adj"].notna()].mean()),
                 "largest_ratio": float(tested["ratio"].max()),
             }
         )

@@ -50,7 +50,8 @@ def zi_replication(
     In each part the NB is fitted anew and the test of ``zi_scores(method="conditional")`` is run, so that
     two parts share no cell and no estimate. Calls that come back are no accident of the cells or of the
     training. They need not be dropout: what the NB lacks, such as bursts of transcription, comes back too.
-    Smaller parts have less power, and fewer calls, than all cells together.
+    Smaller parts have less power, and fewer calls, than all cells together; a gene with a count in fewer than
+    20 of a part's cells is not called there.
 
     Parameters
     ----------

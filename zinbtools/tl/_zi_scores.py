@@ -51,6 +51,10 @@ def zi_scores(
     zero inflation. Genes that are silent in some cells for reasons that no other gene shows (bursts) cannot
     be told from dropout and are called.
 
+    A gene with a count in fewer than 20 of the cells is not tested, and undecided: of a few counts it is not
+    known how many zeros an NB makes, and the p value means nothing
+    (`zinbtools.stats.zero_inflation.dropout_pval_adj`). So a gene of a few rare cells is not called.
+
     Parameters
     ----------
     adata
@@ -66,8 +70,9 @@ def zi_scores(
         Dropout probabilities up to this one are no zero inflation to speak of; they are the null hypothesis.
         With 0 it is that no count drops out.
     smallest_dropout
-        The smallest dropout probability of interest. A gene that is not called is undecided where the test
-        would find this one with a probability below a half: ``zinbtools.stats.zero_inflation.power``.
+        The smallest dropout probability of interest. A gene that is tested and not called is undecided where
+        the test would find this one with a probability below a half
+        (``zinbtools.stats.zero_inflation.power``).
     n_samples
         Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``.
     n_bootstrap
@@ -93,7 +98,8 @@ def zi_scores(
     ``zi_score``, ``zi_score_se``
         Gain of the ZINB, nats per cell, POSITIVE where it is better, and its standard error over cells.
     ``zi_pval``, ``zi_pval_adj``
-        P value, and adjusted by Benjamini and Hochberg; for ``"conditional"`` only, as are the rest.
+        P value, and adjusted by Benjamini and Hochberg among the genes with a count in 20 cells or more, NaN
+        for the others, whose p value is not to be trusted; for ``"conditional"`` only, as are the rest.
     ``zi_dropout``, ``zi_excess_zeros``
         Dropout probability, and the share of the gene's zeros that it makes where the NB would not.
     ``zi_power``, ``zi_call``
@@ -104,9 +110,9 @@ def zi_scores(
         200: `zinbtools.stats.zero_inflation.bootstrap_pval`. It is at least ``1 / (1 + N)``, and no call
         rests on it: hold it against ``zi_pval``.
 
-    With twins also ``uns["zinbtools"]["zi_bootstrap"]``, a row for each: ``twin``, ``n_genes`` (tested),
-    ``n_called``, ``share_pval_05`` (p values of 0.05 or less; 0.05 or fewer if the test is right) and
-    ``largest_ratio``.
+    With twins also ``uns["zinbtools"]["zi_bootstrap"]``, a row for each: ``twin``, ``n_genes`` (with a
+    count), ``n_called``, ``share_pval_05`` (p values of 0.05 or less among the genes that were tested; 0.05
+    or fewer if the test is right) and ``largest_ratio``.
 
     Raises
     ------
