@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from math import floor, isnan, log10
+from math import floor, log10
 
 
 def with_error(value: float, error: float) -> str:
-    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31; no error if it is NaN.
+    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
 
     Examples
     --------
     >>> with_error(20.7183, 0.3124), with_error(1750.2, 41.3), with_error(-0.00012, 0.0004)
     ('20.72 ± 0.31', '1,750 ± 41', '-0.00012 ± 0.00040')
     """
-    if isnan(error):
-        return f"{value:,.4g}"
     if not error > 0:
         return f"{value:,.4g} ± {error:.2g}"
     digits = min(max(0, 1 - floor(log10(error))), 12)

@@ -41,6 +41,7 @@ METHODS = (
     "HIPPO z",
     "NBDrop z",
 )
+RARE_GENES = "## Genes seen in a few cells"  # a section of the page that rare_genes.py writes
 Floats = NDArray[np.float64]
 # What a method says of each gene: its rank, whether it is called, whether it is left open.
 Verdict = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]
@@ -345,7 +346,9 @@ def main() -> None:
     if arguments.write:
         from gene_tables import page
 
-        arguments.write.write_text(page(found), encoding="utf-8")
+        old = arguments.write.read_text(encoding="utf-8") if arguments.write.exists() else ""
+        rare = "".join(old.partition(RARE_GENES)[1:])
+        arguments.write.write_text("\n".join(filter(None, [page(found), rare])), encoding="utf-8")
         return
     warnings.simplefilter("ignore")
     done = {tuple(record[part] for part in (*PLACE, "method")) for record in found}

@@ -58,6 +58,7 @@ def test_one_cell_has_no_standard_error() -> None:
     found = nll_difference(with_log_likelihoods(np.array([-3.0]), np.array([-1.0])))
     assert np.isnan(found.se)
     assert found.favours is None
+    assert str(found) == "no clear difference: ZINB - NB = 2 nats in one cell, too few to tell"
 
 
 def test_no_cell_in_common_is_said() -> None:

@@ -92,15 +92,24 @@ def counts(rng: np.random.Generator, p: np.ndarray, n: int) -> np.ndarray:
 def test_zero_excess_by_hand() -> None:
     """Student's t with 2 degrees of freedom has the tail ``1/2 - t / (2 sqrt(2 + t^2))``."""
     null = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])  # 0, 1 and 2 more than expected, and none
-    found = zero_excess(np.array([6.0, 10.0]), np.array([2.0, 10.0]), null, np.tile([1.0, 5.0], (3, 1)))
+    found = zero_excess(np.array([26.0, 30.0]), np.array([22.0, 30.0]), null, np.tile([1.0, 5.0], (3, 1)))
     t = 3 / np.sqrt(4 / 3)
     tail = 0.5 - t / (2 * np.sqrt(2 + t**2))
     assert found.excess.tolist() == [4, 0]
     assert found.null_mean.tolist() == [1, 0]
     assert found.null_sd.tolist() == [1, 0]
     assert found.pval == pytest.approx([tail, 1])
-    assert (found.share, found.null_share, found.null_share_sd) == pytest.approx((4 / 16, 1 / 16, 1 / 16))
+    assert (found.share, found.null_share, found.null_share_sd) == pytest.approx((4 / 56, 1 / 56, 1 / 56))
     assert found.pval_pooled == pytest.approx(tail)
+
+
+def test_one_zero_more_is_no_excess() -> None:
+    """Replicates that hardly ever have a zero hardly differ; yet one that has one is no wonder."""
+    null = np.zeros((50, 1))
+    null[0] = 1.0
+    for observed, pval in ((1.0, 1 - np.exp(-0.22)), (5.0, stats.poisson.sf(4, 0.22))):
+        found = zero_excess(np.array([observed]), np.array([0.2]), null, np.zeros_like(null))
+        assert [found.pval[0], found.pval_pooled] == pytest.approx([pval, pval])
 
 
 def test_zero_excess_without_a_zero() -> None:

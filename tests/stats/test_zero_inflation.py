@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zinbtools.stats.count_models import CountFits
+from zinbtools.stats.count_models import CountFits, fit_counts
 from zinbtools.stats.zero_inflation import (
     CALLS,
     CLASSES,
+    FEWEST_COUNTS,
+    boundary_pval,
     call,
     classes,
+    dropout_pval_adj,
     dropout_ratio,
     excess_zeros,
     likelihood_ratio,
@@ -21,6 +24,7 @@ from zinbtools.stats.zero_inflation import (
 )
 
 ZERO_INFLATED, NOT_INFLATED, UNDECIDED = CALLS
+ENOUGH = np.full(4, 100)  # cells with a count
 
 
 def fits(log_likelihood: list[list[float]], **fields: np.ndarray) -> CountFits:
@@ -28,6 +32,7 @@ def fits(log_likelihood: list[list[float]], **fields: np.ndarray) -> CountFits:
     unknown = {name: np.empty(0) for name in CountFits.__dataclass_fields__}
     heights = np.array(log_likelihood)
     known = {"n_cells": 100, "log_likelihood": heights, "null_log_likelihood": heights[:, 1]}
+    known["coefficients"] = np.zeros((len(heights), 4, 1))
     return CountFits(**unknown | known | fields)  # type: ignore[arg-type]
 
 
@@ -57,8 +62,43 @@ def test_the_threshold_is_that_of_benjamini_and_hochberg() -> None:
 def test_calls_need_significance_or_power() -> None:
     adjusted = np.array([0.05, 0.06, 0.06, 0.06, np.nan, np.nan, 0.0])
     power = np.array([0.1, 0.5, 0.49, np.nan, 0.9, np.nan, np.nan])
-    expected = [ZERO_INFLATED, NOT_INFLATED, UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED]
+    expected = [ZERO_INFLATED, NOT_INFLATED, UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, ZERO_INFLATED]
     assert call(adjusted, power, 0.05).tolist() == expected
+
+
+def test_genes_of_few_cells_are_neither_tested_nor_counted() -> None:
+    pval = np.array([1e-9, 0.01, 0.04, 1e-9])
+    n_counts = np.array([FEWEST_COUNTS - 1, FEWEST_COUNTS, 100, 0])
+    np.testing.assert_allclose(dropout_pval_adj(pval, n_counts), [np.nan, 0.02, 0.04, np.nan])
+    np.testing.assert_allclose(dropout_pval_adj(pval, n_counts, n_rates=5), [np.nan, np.nan, 0.04, np.nan])
+
+
+@pytest.mark.parametrize("fitted", [(0, 2), (0, 1, 3)])
+def test_no_dropout_is_needed_by_a_gene_of_few_cells(fitted: tuple[int, ...]) -> None:
+    log_likelihood = np.full((2, 4), np.nan)
+    log_likelihood[:, fitted] = np.array([-90.0, -50.0, -10.0])[: len(fitted)]
+    found = fits(log_likelihood.tolist())
+    family, tests = simplest(found, 0.05, np.array([FEWEST_COUNTS - 1, FEWEST_COUNTS]))
+    assert family.tolist() == (["poisson", "zip"] if len(fitted) == 2 else ["nb", "zinb"])
+    assert np.isnan(tests["zip" if len(fitted) == 2 else "zinb"]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("n_groups", [1, 8])
+def test_the_null_holds_where_genes_are_tested(n_groups: int) -> None:
+    """NB counts of small inverse dispersions: p values are right from 20 cells per rate on, and not below."""
+    random = np.random.default_rng(0)
+    design = np.eye(n_groups)[np.arange(600) % n_groups]
+    pval, seen = [], []
+    for theta, mean in ((0.003, 1.0), (0.01, 1.0), (0.03, 0.3), (0.1, 1.0), (0.3, 1.0), (0.3, 10.0)):
+        x = random.poisson(random.gamma(theta, mean / theta, (600, 150)))
+        x = x[:, x.any(axis=0)]
+        found = fit_counts(x, np.ones(600), covariates=design, families=["zinb"], negligible_dropout=0.01)
+        pval.append(boundary_pval(dropout_ratio(found)))
+        seen.append((x > 0).sum(axis=0))
+    p, tested = np.concatenate(pval), np.concatenate(seen) >= FEWEST_COUNTS * n_groups
+    assert tested.sum() >= 300
+    assert (p[tested] <= 0.01).mean() < 0.025
+    assert (p[~tested] <= 0.01).mean() > 0.02
 
 
 def test_excess_zeros_are_the_dropped_counts_among_all_zeros() -> None:
@@ -76,7 +116,7 @@ def test_the_simplest_family_is_the_last_with_evidence() -> None:
         [-90.0, -50.0, -60.0, -40.0],
         [np.nan] * 4,
     )
-    family, tests = simplest(fits([nothing, dispersed, inflated, empty]), 0.05)
+    family, tests = simplest(fits([nothing, dispersed, inflated, empty]), 0.05, ENOUGH)
     assert family.tolist() == ["poisson", "nb", "zinb", "poisson"]
     assert set(tests) == {"nb", "zip", "zinb"}
     for pval in tests.values():
@@ -99,7 +139,7 @@ def test_only_families_that_were_fitted_are_tested(
 ) -> None:
     log_likelihood = np.full((2, 4), np.nan)
     log_likelihood[:, fitted] = np.array([[-90.0, -90.0, -90.0], [-90.0, -50.0, -50.0]])[:, : len(fitted)]
-    family, tests = simplest(fits(log_likelihood.tolist()), 0.05)
+    family, tests = simplest(fits(log_likelihood.tolist()), 0.05, ENOUGH[:2])
     assert family.tolist() == families
     assert set(tests) == tested
 

@@ -15,13 +15,15 @@ def with_difference(difference: float, half: float, verdict: str, position: str)
     adata = fake_fit()
     row = {"model": "zinb", "difference": difference, "low": difference - half, "high": difference + half}
     row |= {"n_cells": 80, "n_restarts": 5, "nll": 200 - difference, "rope": 0.2, "position": position}
-    zeros = {"share": 0.031, "null_share": -0.002, "n_genes": 12, "n_tested": 60}
+    row |= {"se": half / 2}
+    zeros = {"observed": [600.0, 400.0], "expected": [510.0, 300.0], "null_mean": [-10.0, 0.0]}
     adata.uns["zinbtools"]["model_selection"] = {
         "verdict": verdict,
         "differences": pd.DataFrame([row]),
         "by_restart": pd.DataFrame(),
         "tests": pd.DataFrame(),
-        "pooled_zeros": zeros,
+        "zeros": pd.DataFrame(zeros),
+        "pooled_zeros": {"n_genes": 12, "n_tested": 60},
         "params": {"alpha": 0.05},
     }
     return adata
@@ -55,8 +57,35 @@ def test_the_answer_is_as_certain_as_the_numbers(
         f"{difference:+.3g} nats per cell (95 % interval {difference - half:.3g} to {difference + half:.3g}; "
     )
     assert f"of the NB's 200), {relation} ±0.2 that make no practical difference; " in said
-    assert "there are 3.3 % more zeros than the NB would expect of its own counts, and " in said
+    assert "there are 25.0 % more zeros than the NB would expect of its own counts, and " in said
     assert "significantly more in 12 of 60 genes. Of all entries " in said
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "null_mean", "words"),
+    [
+        (100.0, 250.0, -50.0, "there are 50.0 % fewer zeros than the NB would expect of its own counts, and"),
+        (900.0, 200.0, 100.0, "there are 200.0 % more zeros than the NB would expect of its own counts, and"),
+        (0.0, 210.0, 0.0, "the number of zeros is 0, where the NB would expect 210.0 of its own counts, and"),
+        (1.0, 0.9, -1.0, "the number of zeros is 1, where the NB would expect 0.0 of its own counts, and"),
+    ],
+)
+def test_zeros_are_held_against_those_that_are_expected(
+    observed: float, expected: float, null_mean: float, words: str
+) -> None:
+    adata = with_difference(0.05, 0.1, "no practical difference", "inside")
+    table = pd.DataFrame({"observed": [observed], "expected": [expected], "null_mean": [null_mean]})
+    adata.uns["zinbtools"]["model_selection"]["zeros"] = table
+    assert words in conclusion(adata)
+
+
+def test_one_test_cell_has_no_interval() -> None:
+    adata = with_difference(3.0, np.nan, "no practical difference", "open")
+    adata.uns["zinbtools"]["model_selection"]["differences"]["n_cells"] = 1
+    said = conclusion(adata)
+    assert "on 1 test cell and 5 restarts" in said
+    assert "(one test cell: no interval; 1.5 % of the NB's 200)" in said
+    assert "nan" not in said
 
 
 def test_zeros_are_those_of_all_entries() -> None:

@@ -222,6 +222,14 @@ def test_bad_arguments_are_named_and_nothing_is_changed(
     assert_same_anndata(before, counts)
 
 
+def test_one_test_cell_is_refused_before_training(counts: AnnData) -> None:
+    counts.obs["mine"] = ["test", "validation"] + ["train"] * (counts.n_obs - 2)
+    before = counts.copy()
+    with pytest.raises(ValueError, match=r"split column 'mine' has one test cell; .* at least 2"):
+        compared(counts, split="mine")
+    assert_same_anndata(before, counts)
+
+
 def test_an_unknown_setting(counts: AnnData) -> None:
     with pytest.raises(TypeError, match="n_hiden"):
         compared(counts, n_hiden=3)

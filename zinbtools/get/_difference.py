@@ -52,8 +52,9 @@ class NLLDifference:
 
     def __str__(self) -> str:
         """One line with the verdict, the error and the number of cells."""
-        cells = f"{self.n_cells:,} cells" if self.n_cells > 1 else "one cell: no standard error"
-        size = f"{with_error(self.mean, self.se)} nats per cell ({cells})"
+        if self.n_cells == 1:
+            return f"no clear difference: ZINB - NB = {self.mean:,.4g} nats in one cell, too few to tell"
+        size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
         if self.favours is None:
             return f"no clear difference: ZINB - NB = {size}"
         return f"{self.favours.upper()} better by {size.removeprefix('-')}"

@@ -12,6 +12,8 @@ from .zero_inflation import adjusted_pval
 
 Floats = NDArray[np.float64]
 
+FEW_ZEROS = 20
+
 
 class ZeroExcess(NamedTuple):
     """Zeros beyond what a model expects, one-sided.
@@ -53,7 +55,8 @@ def zero_excess(
 
     Sums over many cells are close to normal, so that one more of them, less the mean of the replicates' and
     over their standard deviation times ``sqrt(1 + 1 / n_null)``, is Student's t with ``n_null - 1`` degrees
-    of freedom.
+    of freedom. Fewer than 20 zeros are not: then a p value is no smaller than a Poisson number's of the
+    zeros that are expected, to which the mean of the replicates' excess is added if it is above 0.
 
     A network does not expect exactly the zeros of its own counts either, once it has encoded them: what
     counts is how much further from the data it is.
@@ -69,7 +72,8 @@ def zero_excess(
     excess, null = observed - expected, null_observed - null_expected
     n_zeros = max(float(observed.sum()), 1.0)
     share, null_shares = excess.sum() / n_zeros, null.sum(1) / n_zeros
-    pval = _pval(excess, null)
+    pval = np.maximum(_pval(excess, null), _pval_of_few(observed, expected, null))
+    pooled = _pval_of_few(observed.sum(), expected.sum(), null.sum(1))
     return ZeroExcess(
         excess,
         null.mean(0),
@@ -79,7 +83,7 @@ def zero_excess(
         float(share),
         float(null_shares.mean()),
         float(null_shares.std(ddof=1)),
-        float(_pval(share, null_shares)),
+        float(np.maximum(_pval(share, null_shares), pooled)),
     )
 
 
@@ -88,3 +92,9 @@ def _pval(value: Floats | float, null: Floats) -> Floats:
     n, sd = len(null), null.std(0, ddof=1)
     t = (value - null.mean(0)) / np.where(sd > 0, sd * np.sqrt(1 + 1 / n), 1.0)
     return np.where(sd > 0, stats.t.sf(t, n - 1), 1.0)
+
+
+def _pval_of_few(observed: Floats | float, expected: Floats | float, null: Floats) -> Floats:
+    """Probability that a Poisson number is as large; 0 where there are many zeros, and it says nothing."""
+    mean = expected + np.maximum(null.mean(0), 0.0)
+    return np.where(np.asarray(observed) < FEW_ZEROS, stats.poisson.sf(np.asarray(observed) - 1, mean), 0.0)
