@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 TEXT = """
-No gene is tested that fewer than 20 cells have a count of, for each rate that is fitted
+A gene is tested only if at least 20 cells have a count of it, for each rate that is fitted
 (`zinbtools.stats.zero_inflation.dropout_pval_adj`). The tables are of
 
 ```bash
