@@ -1,10 +1,10 @@
-"""The only door between AnnData and the numbers: checked counts and covariates in, results out."""
+"""The only door between AnnData and the numbers: matrices and columns in, results out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,30 +13,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from ._keys import Keys
-from ._stored import StoredCounts, as_rows, bounds_of, is_outside, tidy
+from ._stored import as_rows
 
 SPLITS = ("train", "validation", "test")
-_LARGEST_COUNT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Raw counts of all cells and of the genes to be fitted.
-
-    Attributes
-    ----------
-    matrix
-        (n_obs, n_fitted) integers as float32, in memory or where they are stored.
-    genes
-        Which of the AnnData's genes they are, boolean, (n_vars,).
-    """
-
-    matrix: sparse.csr_array | StoredCounts
-    genes: np.ndarray
-
-    def blocks(self) -> Iterator[sparse.csr_array]:
-        """The counts of all cells in order, in blocks that fit into memory."""
-        return iter(self.matrix if isinstance(self.matrix, StoredCounts) else (self.matrix,))
+FEWEST_TEST_CELLS = 2  # an error of a mean needs as many
 
 
 def check_anndata(adata: Any, copy: bool) -> None:
@@ -50,16 +30,26 @@ def check_anndata(adata: Any, copy: bool) -> None:
         )
     if 0 in adata.shape:
         raise ValueError(f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be more than 0.")
-    if not adata.var_names.is_unique:
-        name = adata.var_names[adata.var_names.duplicated()][0]
+    gene_names(adata)
+
+
+def gene_names(adata: AnnData) -> pd.Index:
+    """The genes' names as text, whatever ``var_names`` holds; ValueError if two of them are the same."""
+    names = pd.Index(
+        [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in adata.var_names],
+        dtype=object,
+    )
+    if not names.is_unique:
+        name = names[names.duplicated()][0]
         raise ValueError(
-            f"var_names must be unique, found {name!r} twice; call adata.var_names_make_unique()."
+            f"var_names must be unique as text, found {name!r} twice; call adata.var_names_make_unique()."
         )
+    return names
 
 
 def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
     """``X`` or a layer in memory as compressed rows, whatever it is stored in; the AnnData is left alone."""
-    matrix = _stored_matrix(adata, layer)
+    matrix = stored_matrix(adata, layer)
     if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
         matrix = matrix.to_memory()
     if hasattr(matrix, "compute"):  # a dask array
@@ -67,7 +57,7 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
     return as_rows(matrix)
 
 
-def _stored_matrix(adata: AnnData, layer: str | None) -> Any:
+def stored_matrix(adata: AnnData, layer: str | None) -> Any:
     """``X`` or a layer as it is, if it can hold counts."""
     if layer is not None and layer not in adata.layers:
         raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(layer_names(adata))}.")
@@ -84,139 +74,6 @@ def _stored_matrix(adata: AnnData, layer: str | None) -> Any:
     if matrix.dtype.kind not in "fiub":
         raise TypeError(f"counts must be numbers, found dtype {matrix.dtype}.")
     return matrix
-
-
-def read_counts(
-    adata: AnnData,
-    layer: str | None = None,
-    mask_var: str | np.ndarray | None = None,
-    check: bool = True,
-    empty_genes: bool = False,
-) -> Counts:
-    """Raw counts of the genes in ``mask_var``, checked.
-
-    Parameters
-    ----------
-    layer
-        Key of ``adata.layers``; ``None`` is ``adata.X``.
-    mask_var
-        Boolean column of ``adata.var``, or boolean array, (n_vars,); ``None`` is all genes.
-    check
-        Refuse numbers that are not whole; otherwise warn and round them.
-    empty_genes
-        Allow genes without a count, as some of the cells that were fitted may have.
-
-    Raises
-    ------
-    ValueError
-        For negative, not finite, not whole or too large numbers, cells or genes without a count.
-    KeyError, TypeError
-        For a missing layer or column, and for what is not numbers.
-    """
-    genes = read_mask(adata, mask_var)
-    stored = _stored_matrix(adata, layer)
-    bounds = bounds_of(stored) if is_outside(stored) else None
-    found = _Findings(genes)
-    matrix: sparse.csr_array | StoredCounts
-    if bounds is None:
-        matrix = found.add(read_matrix(adata, layer))
-    else:
-        matrix = StoredCounts(stored, bounds, genes)
-        for rows in matrix.all_rows():
-            found.add(rows)
-    place = "adata.X" if layer is None else f"layer {layer!r}"
-    found.refuse_numbers(adata, place, layer)
-    if not found.are_whole:
-        message = f"{place} holds numbers that are not whole{_kind_of_values(found.largest_fitted)}"
-        if check:
-            raise ValueError(f"{message}; give raw counts: {_raw_places(adata, layer)}.")
-        warnings.warn(f"{message}; they are rounded.", UserWarning, stacklevel=3)
-        matrix, found = _rounded(matrix)
-    within = "" if genes.all() else " within mask_var"
-    _refuse_empty("cells", adata.obs_names, found.of_cells, within, "sc.pp.filter_cells(min_counts=1)")
-    if not empty_genes:
-        names = adata.var_names[genes]
-        _refuse_empty("genes", names, found.of_genes, within, "sc.pp.filter_genes(min_counts=1)")
-    if isinstance(matrix, sparse.csr_array):
-        matrix = matrix.astype(np.float32, copy=False)
-    return Counts(matrix, genes)
-
-
-class _Findings:
-    """What is learned of a matrix as its rows go by.
-
-    Attributes
-    ----------
-    n_bad, smallest, largest
-        Of all numbers: how many are not finite, and the range.
-    largest_fitted, are_whole
-        Of the numbers of the fitted genes.
-    of_genes
-        Cells with a count of each fitted gene.
-    """
-
-    def __init__(self, genes: np.ndarray) -> None:
-        self._genes = genes
-        self.n_bad, self.smallest, self.largest, self.largest_fitted = 0, 0.0, 0.0, 0.0
-        self.are_whole = True
-        self.of_genes = np.zeros(int(genes.sum()), dtype=np.int64)
-        self._of_cells: list[np.ndarray] = []
-
-    @property
-    def of_cells(self) -> np.ndarray:
-        """Fitted genes with a count in each cell."""
-        return np.concatenate(self._of_cells)
-
-    def add(self, rows: sparse.csr_array) -> sparse.csr_array:
-        """Look at rows of all genes; they come back tidy, with the fitted genes only."""
-        if rows.data.size:
-            finite = np.isfinite(rows.data)
-            self.n_bad += int(finite.size - np.count_nonzero(finite))
-            self.smallest = min(self.smallest, rows.data.min())
-            self.largest = max(self.largest, rows.data.max())
-        rows = tidy(rows if self._genes.all() else rows[:, self._genes])
-        for part in _chunks(rows.data):
-            self.are_whole = self.are_whole and np.array_equal(part, np.rint(part))
-        if rows.data.size:
-            self.largest_fitted = max(self.largest_fitted, rows.data.max())
-        self._of_cells.append(np.diff(rows.indptr))
-        for part in _chunks(rows.indices):
-            self.of_genes += np.bincount(part, minlength=len(self.of_genes))
-        return rows
-
-    def refuse_numbers(self, adata: AnnData, place: str, layer: str | None) -> None:
-        """ValueError for what counts cannot be."""
-        if self.n_bad:
-            raise ValueError(f"{place} holds {self.n_bad} numbers that are NaN or infinite.")
-        if self.smallest < 0:
-            raise ValueError(
-                f"{place} holds negative numbers (smallest {self.smallest:g}), as scaled data do; "
-                f"give raw counts: {_raw_places(adata, layer)}."
-            )
-        if self.largest > _LARGEST_COUNT:
-            raise ValueError(
-                f"{place} holds {self.largest:g}, more than the largest count allowed, 2^31 - 1."
-            )
-
-
-def _rounded(
-    matrix: sparse.csr_array | StoredCounts,
-) -> tuple[sparse.csr_array | StoredCounts, _Findings]:
-    """Whole numbers, and what is to be found in them."""
-    found = _Findings(np.ones(matrix.shape[1], dtype=bool))
-    if isinstance(matrix, StoredCounts):
-        matrix = replace(matrix, rounded=True)
-        for rows in matrix:
-            found.add(rows)
-        return matrix, found
-    matrix = matrix.copy()
-    matrix.data = np.rint(matrix.data)
-    return found.add(matrix), found
-
-
-def _chunks(values: np.ndarray, size: int = 2**20) -> Iterator[np.ndarray]:
-    """Parts of an array, so that what is derived from each stays small."""
-    return (values[start : start + size] for start in range(0, max(len(values), 1), size))
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
@@ -244,7 +101,8 @@ def read_split(
     Parameters
     ----------
     split
-        Shares of the three, or a column of ``obs`` with these words.
+        Shares of the three, or a column of ``obs`` with these words. However small its share, the test split
+        has two cells at least.
     stop_on
         The split that early stopping looks at; it and ``train`` must have cells.
     """
@@ -263,11 +121,13 @@ def read_split(
                 f"split must be three shares (train, validation, test) that sum to 1, found {split}."
             )
         n_test, n_validation = (round(share * adata.n_obs) for share in (shares[2], shares[1]))
+        if shares[2] > 0:
+            n_test = max(n_test, FEWEST_TEST_CELLS)
         labels = np.full(adata.n_obs, "train", dtype="<U10")
         order = np.random.default_rng(seed).permutation(adata.n_obs)
         labels[order[:n_test]] = "test"
         labels[order[n_test : n_test + n_validation]] = "validation"
-    for name, least in (("train", 2), (stop_on, 1), ("test", 1)):
+    for name, least in (("train", 2), (stop_on, 1), ("test", FEWEST_TEST_CELLS)):
         found = int((labels == name).sum())
         if found < least:
             raise ValueError(
@@ -298,6 +158,25 @@ class Results:
         adata.uns[keys.uns] = self.uns
 
 
+def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
+    """ValueError if results would take the place of what no earlier fit under the same key has written."""
+    there = adata.uns.get(keys.uns, {})
+    if isinstance(there, Mapping) and (not there or set(there) & {"weights", "history", "tuning"}):
+        earlier = "weights" in there or "history" in there
+    else:
+        raise ValueError(
+            f"adata.uns[{keys.uns!r}] holds something that is no fit of zinbtools and would be lost; "
+            "choose another key_added, or move it."
+        )
+    for place in ("obsm", "layers", "var"):
+        for name in keys.all_names()[place]:
+            if not earlier and name in getattr(adata, place):
+                raise ValueError(
+                    f"adata.{place}[{name!r}] is of no fit in adata.uns[{keys.uns!r}] and would be lost; "
+                    "choose another key_added, or delete it."
+                )
+
+
 def writable(adata: AnnData, copy: bool) -> AnnData:
     """The object to write into: a copy on request; a view is turned into an AnnData of its own."""
     target = adata.copy() if copy else adata
@@ -307,11 +186,9 @@ def writable(adata: AnnData, copy: bool) -> AnnData:
     return target
 
 
-def spread(values: np.ndarray, genes: np.ndarray) -> np.ndarray:
-    """Values of the fitted genes, (..., n_fitted), among all genes, (..., n_vars), NaN elsewhere."""
-    if genes.all():
-        return values
-    full = np.full((*values.shape[:-1], len(genes)), np.nan, dtype=values.dtype)
+def spread(values: np.ndarray, genes: np.ndarray, n_vars: int) -> np.ndarray:
+    """Values of the fitted genes, (..., n_fitted), at their places, (..., n_vars), NaN elsewhere."""
+    full = np.full((*values.shape[:-1], n_vars), np.nan, dtype=values.dtype)
     full[..., genes] = values
     return full
 
@@ -328,29 +205,6 @@ def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kept[name] = value
     return kept
-
-
-def _kind_of_values(largest: float) -> str:
-    """A guess at what numbers that are not whole might be."""
-    return ", as log-transformed data do" if largest < 20 else ", as normalised data do"
-
-
-def _raw_places(adata: AnnData, layer: str | None) -> str:
-    """Where in this AnnData raw counts may be."""
-    places = ["layer=None (X)"] if layer is not None and adata.X is not None else []
-    places += [f"layer={name!r}" for name in layer_names(adata) if name != layer]
-    if adata.raw is not None:
-        places.append("adata.raw.to_adata()")
-    return f"perhaps {' or '.join(places)}" if places else "no other layer is there"
-
-
-def _refuse_empty(what: str, names: pd.Index, sizes: np.ndarray, within: str, remedy: str) -> None:
-    empty = names[sizes == 0]
-    if len(empty):
-        some = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
-        raise ValueError(
-            f"{len(empty)} {what} have no count{within} ({some}); remove them, as {remedy} does."
-        )
 
 
 def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:

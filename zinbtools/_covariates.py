@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,8 +83,9 @@ def read_covariates(
     KeyError
         If a column is missing.
     ValueError
-        If a column has missing or infinite values, does not vary, is not positive where it must be,
-        or if a batch has one cell.
+        If a column has missing or infinite values, does not vary, is not positive where it must be, or has
+        values that are the same as text; if a batch has one cell, or there are more categories than half the
+        cells.
     """
     batches: list[str] = []
     if batch_key is not None:
@@ -97,10 +99,14 @@ def read_covariates(
         batches = sorted(sizes.index)
         if batch_key in categorical_keys:
             raise ValueError(f"categorical_covariate_keys: {batch_key!r} is the batch_key; leave it out.")
-    categorical = {
-        key: sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
-        for key in categorical_keys
-    }
+    categorical = {}
+    for key in categorical_keys:
+        categorical[key] = sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
+        if 2 * len(categorical[key]) > adata.n_obs:
+            raise ValueError(
+                f"categorical_covariate_keys: {key!r} has {len(categorical[key])} categories for "
+                f"{adata.n_obs} cells; a category needs cells to learn from, so leave it out."
+            )
     continuous = {}
     for key in continuous_keys:
         values = _numbers(adata.obs, key, "continuous_covariate_keys")
@@ -110,6 +116,21 @@ def read_covariates(
     if size_factor_key is not None and _numbers(adata.obs, size_factor_key, "size_factor_key").min() <= 0:
         raise ValueError(f"size_factor_key {size_factor_key!r} must be positive; found values of 0 or less.")
     return Covariates(batch_key, batches, categorical, continuous, size_factor_key)
+
+
+def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, trained: np.ndarray) -> None:
+    """Warn of batches and categories without a cell among those that are trained on, (n_obs,) boolean."""
+    batch = {} if covariates.batch_key is None else {covariates.batch_key: covariates.batches}
+    for key, categories in (batch | covariates.categorical).items():
+        untrained = sorted(set(categories) - set(obs[key][trained].astype(str)))
+        if untrained:
+            some = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
+            warnings.warn(
+                f"{len(untrained)} of the {len(categories)} values of obs[{key!r}] have no training cell "
+                f"({some}): what the models say of their cells rests on weights that nothing has trained.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def store_covariates(covariates: Covariates) -> dict[str, Any]:
@@ -149,6 +170,14 @@ def _categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
         raise ValueError(
             f"{argument}: {key!r} is missing for {int(column.isna().sum())} cells; fill or drop them."
         )
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    labels: dict[str, Any] = {}
+    for _, value in {(type(value), value) for value in values} if values.dtype == object else ():
+        if (other := labels.setdefault(str(value), value)) != value:
+            one, two = sorted(map(repr, (value, other)))
+            raise ValueError(
+                f"{argument}: {key!r} holds {one} and {two}, which cannot be told apart as text; rename one."
+            )
     return column.astype(str)
 
 

@@ -11,8 +11,10 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from ._anndata import read_counts
+from ._anndata import SPLITS, checked_column, listing
+from ._counts import Counts
 from ._covariates import Covariates, restore_covariates
+from ._fitted_counts import fitted_counts, fitted_genes
 from ._keys import Keys
 from .model.config import FitConfig, Likelihood
 from .model.data import CountData
@@ -46,10 +48,10 @@ class Fitted:
         if not isinstance(adata, AnnData):
             raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
         keys = Keys(key)
-        if keys.uns not in adata.uns or "weights" not in adata.uns[keys.uns]:
+        results = adata.uns.get(keys.uns, {})
+        if not isinstance(results, Mapping) or not {"params", "weights"} <= set(results):
             arguments = "adata" if key is None else f"adata, key_added={key!r}"
             raise KeyError(f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb({arguments}) first.")
-        results = adata.uns[keys.uns]
         return cls(keys, results["params"], results["weights"])
 
     @property
@@ -77,27 +79,16 @@ class Fitted:
         return restore_covariates(self.params.get("covariates", {}))
 
     def genes(self, adata: AnnData) -> np.ndarray:
-        """Which genes were fitted, boolean, (n_vars,); ValueError if the AnnData has other genes by now."""
-        names = np.asarray(self.params["var_names"], dtype=object)  # zarr gives a dtype of its own
-        if adata.n_vars != len(names):
-            raise ValueError(
-                f"adata has {adata.n_vars} genes, the fit was made with {len(names)}; "
-                "use the AnnData that was fitted, or fit again."
-            )
-        moved = adata.var_names.to_numpy(object) != names
-        if moved.any():
-            raise ValueError(
-                f"adata has gene {adata.var_names[moved][0]!r} where the fit had {names[moved][0]!r}; "
-                "put the genes back in the order that was fitted, or fit again."
-            )
-        return np.asarray(self.params.get("fitted_genes", np.ones(len(names), dtype=bool)), dtype=bool)
+        """Where the genes that were fitted are in an AnnData; ValueError if one is missing."""
+        return fitted_genes(adata, self.params)
+
+    def counts(self, adata: AnnData) -> Counts:
+        """The counts that were fitted; ValueError if the AnnData holds other numbers by now."""
+        return fitted_counts(adata, self.keys, self.params)
 
     def data(self, adata: AnnData, device: torch.device) -> CountData:
-        """The counts that were fitted."""
-        counts = read_counts(
-            adata, self.params.get("layer"), self.genes(adata), check=False, empty_genes=True
-        )
-        return count_data(adata, counts.matrix, self.covariates, device)
+        """The counts that were fitted and the covariates, as the models take them."""
+        return count_data(adata, self.counts(adata).matrix, self.covariates, device)
 
     def cells(self, adata: AnnData, split: str | np.ndarray) -> np.ndarray:
         """Indices of the cells of a split, of all cells for ``"all"``, or of those where a mask is true."""
@@ -109,14 +100,13 @@ class Fitted:
                     f"found {mask.dtype} of shape {mask.shape}."
                 )
             return np.flatnonzero(mask)
-        labels = adata.obs[self.keys.split].astype(str).to_numpy()
         if split == "all":
             return np.arange(adata.n_obs)
+        labels = checked_column(adata.obs, self.keys.split, "split", "obs").astype(str).to_numpy()
         cells = np.flatnonzero(labels == split)
-        if not len(cells):
-            raise ValueError(
-                f"split must be one of {', '.join(map(repr, sorted(set(labels))))} or 'all', found {split!r}."
-            )
+        if split not in SPLITS or not len(cells):
+            there = listing(name for name in SPLITS if name in labels)
+            raise ValueError(f"split must be one of {there} or 'all', found {split!r}.")
         return cells
 
     def restarts(self, model: str) -> list[int]:

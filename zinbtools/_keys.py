@@ -8,6 +8,11 @@ DEFAULT = "zinbtools"
 ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call", "pval_bootstrap")
 
 
+def is_written(layer: str) -> bool:
+    """Whether a layer has a name that a fit gives, under whatever key."""
+    return any(f"_{layer}".endswith(f"_{name}") for name in Keys().all_names()["layers"])
+
+
 @dataclass(frozen=True)
 class Keys:
     """Where the results of one fit live.
@@ -24,8 +29,14 @@ class Keys:
     key_added: str | None = None
 
     def __post_init__(self) -> None:
-        if "/" in (self.key_added or ""):
-            raise ValueError(f"key_added must not hold '/', as files cannot, found {self.key_added!r}.")
+        key = self.key_added
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"key_added must be a string or None, found {key!r}.")
+        if key is not None and (not key.strip(". ") or "/" in key or not key.isprintable()):
+            raise ValueError(
+                "key_added must be a name that files can hold, without '/' and control characters, "
+                f"found {key!r}."
+            )
 
     @property
     def uns(self) -> str:
@@ -35,6 +46,11 @@ class Keys:
     def split(self) -> str:
         """``obs``: train, validation or test."""
         return f"{self.uns}_split"
+
+    @property
+    def digest(self) -> str:
+        """``obs``: by which the counts that were fitted are known again."""
+        return f"{self.uns}_digest"
 
     @property
     def tuning_split(self) -> str:
@@ -100,7 +116,11 @@ class Keys:
         return {
             "obsm": [self.latent(m) for m in models],
             "layers": [*(self.mean(m) for m in models), self.dropout()],
-            "obs": [self.split, *(key(m) for m in models for key in (self.marginal_ll, self.pareto_k))],
+            "obs": [
+                self.split,
+                self.digest,
+                *(key(m) for m in models for key in (self.marginal_ll, self.pareto_k)),
+            ],
             "var": [
                 *(self.inverse_dispersion(m) for m in models),
                 *(self.zero_fraction(m) for m in models),

@@ -81,6 +81,12 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         "--layer", type=_of(str, "layer"), metavar="KEY", help="layer with the raw counts (default: X)"
     )
     data.add_argument(
+        "--raw", "--use-raw", action="store_true", help="take the raw counts from the file's raw.X"
+    )
+    data.add_argument(
+        "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
+    )
+    data.add_argument(
         "--batch-key", type=_of(str, "batch_key"), metavar="KEY", help="column of obs with the batch"
     )
     data.add_argument(

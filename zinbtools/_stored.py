@@ -33,7 +33,7 @@ class StoredCounts:
     bounds
         The first cell of each block, and N at the end.
     genes
-        Which of the columns are read, boolean.
+        Which of the columns are read, by index, in this order.
     rounded
         Whether numbers are rounded.
     """
@@ -45,7 +45,7 @@ class StoredCounts:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.matrix.shape[0], int(self.genes.sum())
+        return self.matrix.shape[0], len(self.genes)
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -62,7 +62,7 @@ class StoredCounts:
     def read(self, block: int) -> sparse.csr_array:
         """Counts of the selected genes without zeros, float32, (n_cells, G)."""
         rows = self._rows(block)
-        rows = tidy(rows if self.genes.all() else rows[:, self.genes])
+        rows = tidy(columns(rows, self.genes))
         if self.rounded:
             rows.data = np.rint(rows.data)
             rows.eliminate_zeros()
@@ -117,7 +117,18 @@ def as_rows(matrix: Any) -> sparse.csr_array:
         refuse_broken(matrix)
     else:
         matrix = np.asarray(matrix)
-    return sparse.csr_array(matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix)
+    native = matrix.dtype.newbyteorder("=")  # nor has scipy sparse matrices of another order of bytes
+    rows = sparse.csr_array(matrix.astype(np.float32 if native == np.float16 else native, copy=False))
+    for name in ("data", "indices", "indptr"):  # torch warns of arrays that are not writable
+        setattr(rows, name, np.require(getattr(rows, name), requirements="W"))
+    return rows
+
+
+def columns(rows: sparse.csr_array, genes: np.ndarray) -> sparse.csr_array:
+    """Some columns by index, in this order; the rows themselves where it is all of them in order."""
+    if len(genes) == rows.shape[1] and (np.diff(genes) == 1).all():
+        return rows
+    return rows[:, genes]
 
 
 def refuse_broken(matrix: Any) -> None:

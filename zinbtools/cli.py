@@ -68,6 +68,7 @@ def study(arguments: Namespace, *, command: str) -> None:
             adata,
             layer=arguments.layer,
             batch_key=arguments.batch_key,
+            check_counts=not arguments.round,
             protocol=arguments.protocol,
             config=arguments.config,
             n_restarts=arguments.restarts,
@@ -97,6 +98,7 @@ def tune(arguments: Namespace, *, command: str) -> None:
             max_queue_len=arguments.max_queue_len,
             layer=arguments.layer,
             batch_key=arguments.batch_key,
+            check_counts=not arguments.round,
             protocol=arguments.protocol,
             max_epochs=arguments.max_epochs,
             **run,
@@ -148,6 +150,8 @@ def _selected(arguments: Namespace) -> tuple[str, AnnData]:
     from .study import select, writable
 
     title, counts = _counts(arguments)
+    if arguments.raw:
+        counts = _raw(counts, arguments.layer)
     _say(arguments, f"{title}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
     adata = writable(
         select(
@@ -160,6 +164,14 @@ def _selected(arguments: Namespace) -> tuple[str, AnnData]:
     n_empty = counts.n_obs - adata.n_obs
     _say(arguments, f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
     return title, adata
+
+
+def _raw(adata: AnnData, layer: str | None) -> AnnData:
+    """The cells with what ``raw`` holds of them."""
+    if adata.raw is None or layer is not None:
+        found = "the input has no raw" if adata.raw is None else f"--layer {layer} is given too"
+        raise ValueError(f"--raw takes the counts from raw.X, but {found}; give one of --raw and --layer.")
+    return adata.raw.to_adata()
 
 
 @contextmanager

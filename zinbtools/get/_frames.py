@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._anndata import read_matrix
+from .._anndata import gene_names, read_matrix
 from .._check import checked
+from .._fitted_counts import fitted_counts
 from .._keys import ZI_COLUMNS, Keys
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
@@ -114,7 +117,9 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     Raises
     ------
     KeyError
-        If there is no fit under ``key``, or its counts are no longer there.
+        If there is no fit under ``key``, or the layer of its counts is no longer there.
+    ValueError
+        If there are other numbers than those that were fitted.
 
     Examples
     --------
@@ -125,11 +130,16 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ['mean_count', 'observed_zero_fraction', 'nb_zero_fraction', 'zinb_zero_fraction']
     """
     keys, params = Keys(key), fit_params(adata, key)
-    frame = _gene_statistics(adata, read_matrix(adata, params.get("layer")))
+    counts = fitted_counts(adata, keys, params)
+    sums = reduce(add, map(GeneStatistics.from_counts, counts.blocks()))
+    frame = pd.DataFrame(
+        {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells},
+        index=_genes(adata)[counts.genes],
+    )
     for model in fitted_models(params):
         expected = column(adata, "var", keys.zero_fraction(model), "tl.fit_nb_zinb")
-        frame[f"{model}_zero_fraction"] = expected
-    return frame.dropna()
+        frame[f"{model}_zero_fraction"] = expected[counts.genes]
+    return frame.iloc[np.argsort(counts.genes)].dropna()
 
 
 @checked
@@ -260,6 +270,8 @@ def zero_study_df(
     ------
     KeyError
         If the fit has no ZINB, or its dense layers were left out.
+    ValueError
+        If there are other numbers than those that were fitted.
 
     Examples
     --------
@@ -271,7 +283,10 @@ def zero_study_df(
     """
     params, keys = fit_params(adata, key), Keys(key)
     mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
-    zero = _is_zero(read_matrix(adata, params.get("layer"))) & np.isfinite(mean)
+    counts = fitted_counts(adata, keys, params)
+    zero = np.zeros(adata.shape, dtype=bool)
+    zero[:, counts.genes] = np.concatenate([_is_zero(block) for block in counts.blocks()])
+    zero &= np.isfinite(mean)
     kinds: tuple[str, ...]
     if "true_counts" in adata.layers:
         kinds, code = KINDS_OF_ZERO, ~_is_zero(read_matrix(adata, "true_counts"))[zero]
@@ -296,14 +311,7 @@ def zero_study_df(
 
 
 def _genes(adata: AnnData) -> pd.Index:
-    return pd.Index(adata.var_names, name="gene")
-
-
-def _gene_statistics(adata: AnnData, counts: sparse.csr_array) -> pd.DataFrame:
-    sums = GeneStatistics.from_counts(counts)
-    return pd.DataFrame(
-        {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells}, index=_genes(adata)
-    )
+    return gene_names(adata).rename("gene")
 
 
 def _is_zero(counts: sparse.csr_array) -> NDArray[np.bool_]:

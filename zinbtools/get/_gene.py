@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._anndata import checked_column, read_matrix
+from .._anndata import checked_column, gene_names
 from .._check import checked
+from .._fitted_counts import fitted_counts
 from .._keys import Keys
 from ..stats.count_models import fit_counts
 from ._lookup import fit_params, layer
@@ -50,7 +51,8 @@ def gene_df(
     KeyError
         If there is no such gene or column, no fit, or its layer ``nb_mean`` was left out.
     ValueError
-        If the gene was not fitted or ``max_count`` is below 1.
+        If the gene was not fitted, ``max_count`` is below 1, or there are other numbers than those that were
+        fitted.
 
     Examples
     --------
@@ -61,13 +63,16 @@ def gene_df(
     >>> table["count"].tolist(), int(table["observed"].sum()), round(float(table["zinb"].sum()))
     ([0, 1, 2, 3, 4, 5], 400, 400)
     """
-    if gene not in adata.var_names:
+    names = gene_names(adata)
+    if gene not in names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    place = [adata.var_names.get_loc(gene)]
-    means = layer(adata, Keys(key).mean("nb"))[:, place].astype(np.float64)
+    keys, place = Keys(key), [names.get_loc(gene)]
+    means = layer(adata, keys.mean("nb"))[:, place].astype(np.float64)
     if np.isnan(means).any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    counts = read_matrix(adata, fit_params(adata, key).get("layer"))[:, place].toarray()
+    fitted = fitted_counts(adata, keys, fit_params(adata, key))
+    column = np.flatnonzero(fitted.genes == place)
+    counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     groups = _groups(adata, groupby)
     expected = _expected(counts, np.maximum(means, 1e-12), max_count)
     capped = np.minimum(counts[:, 0], max_count).astype(int)

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from torch import Tensor
 
+from .._anndata import gene_names
 from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._threads import single_threaded
@@ -189,21 +190,24 @@ def _blocks(
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     rebuilt = fit.load(model, where)
-    genes = fit.genes(adata)
-    rows, columns = _positions(adata.obs_names, obs, "obs"), _positions(adata.var_names, var, "var")
-    fitted = genes[columns]
-    place_among_fitted = (np.cumsum(genes) - 1)[columns[fitted]]
+    rows, columns = _positions(adata.obs_names, obs, "obs"), _positions(gene_names(adata), var, "var")
+    counts = fit.data(adata, where)
+    place_among_fitted = pd.Index(fit.genes(adata)).get_indexer(pd.Index(columns))
+    fitted = place_among_fitted >= 0
     results = np.full((len(values), len(rows), len(columns)), np.nan, dtype=np.float32)
     for block in expectations(
         rebuilt,
-        fit.data(adata, where),
+        counts,
         n_draws=int(fit.params["n_draws"]),
         seed=int(fit.params["draw_seed"]),
         cells=rows,
     ):
         cells = block.cells.numpy(force=True)
         here = np.flatnonzero(np.isin(rows, cells))
-        into, out_of = np.ix_(here, np.flatnonzero(fitted)), np.ix_(rows[here] - cells[0], place_among_fitted)
+        into, out_of = (
+            np.ix_(here, np.flatnonzero(fitted)),
+            np.ix_(rows[here] - cells[0], place_among_fitted[fitted]),
+        )
         for result, value in zip(results, values, strict=True):
             result[into] = value(block).numpy(force=True)[out_of]
     return (pd.DataFrame(r, adata.obs_names[rows], adata.var_names[columns]) for r in results)
@@ -218,7 +222,9 @@ def _positions(names: pd.Index, wanted: Sequence[str] | np.ndarray | None, axis:
         if chosen.shape != names.shape:
             raise ValueError(f"{axis} must be boolean of length {len(names)}, found shape {chosen.shape}.")
         return np.flatnonzero(chosen)
-    positions = names.get_indexer(pd.Index(chosen.astype(str)))
+    if not names.is_unique:
+        raise ValueError(f"{axis} must be a boolean array where {axis}_names are not unique, found names.")
+    positions = names.astype(str).get_indexer(pd.Index(chosen.astype(str)))
     if (positions < 0).any():
         raise KeyError(f"{axis}: {str(chosen[positions < 0][0])!r} is not in adata.{axis}_names.")
     return positions

@@ -50,6 +50,7 @@ def run_study(
     *,
     layer: str | None = None,
     batch_key: str | None = None,
+    check_counts: bool = True,
     protocol: Literal["default", "blog2019"] = "default",
     config: Literal["tuned"] | None = None,
     n_restarts: int | Literal["auto"] = "auto",
@@ -71,7 +72,7 @@ def run_study(
         Cells by genes with raw counts. The results are added to it.
     n_restarts
         As for :func:`zinbtools.tl.model_selection`.
-    layer, batch_key, protocol, config, max_epochs, device, n_jobs, executor, resume, key_added
+    layer, batch_key, check_counts, protocol, config, max_epochs, device, n_jobs, executor, resume, key_added
         As for :func:`zinbtools.tl.fit_nb_zinb`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -100,6 +101,7 @@ def run_study(
         n_restarts=n_restarts,
         layer=layer,
         batch_key=batch_key,
+        check_counts=check_counts,
         protocol=protocol,
         config=config,
         max_epochs=max_epochs,

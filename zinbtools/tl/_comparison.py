@@ -16,7 +16,7 @@ import torch
 from anndata import AnnData
 from numpy.typing import ArrayLike
 
-from .._anndata import read_mask, read_matrix
+from .._anndata import gene_names, read_mask, read_matrix
 from .._fitted import Fitted, resolve_device
 from .._keys import Keys
 from ..jobs import DaskClient
@@ -212,7 +212,8 @@ def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
         **{name: getattr(config, name) for name in of_config},
         "library": "latent" if config.library == "size_factor" else config.library,
         "config": "tuned" if params.get("settings_of") and any(params["settings_of"].values()) else None,
-        "mask_var": fit.genes(adata),
+        "mask_var": np.isin(np.arange(adata.n_vars), fit.genes(adata)),
+        "check_counts": bool(params.get("check_counts", True)),
         "n_draws": int(params["n_draws"]),
         "split": keys.split,
         "layers": [
@@ -235,7 +236,7 @@ def scratch(adata: AnnData, settings: Mapping[str, Any], keys: Keys) -> tuple[An
     """The counts alone, to be fitted without a trace in ``adata``, and the settings for this."""
     genes = read_mask(adata, settings.get("mask_var"))
     counts = _bare(read_matrix(adata, settings.get("layer")), adata, keys)
-    counts.var_names = adata.var_names
+    counts.var_names = gene_names(adata)
     return counts, {**settings, "layer": None, "mask_var": genes, "layers": ()}
 
 
@@ -252,7 +253,7 @@ def twin(
 ) -> tuple[AnnData, dict[str, Any]]:
     """Counts that the NB has drawn for the cells and genes of the fit, and settings to fit them with."""
     counts = _bare(replicated_counts(nb, data, seed=seed), adata, fit.keys)
-    counts.var_names = adata.var_names[fit.genes(adata)]
+    counts.var_names = gene_names(adata)[fit.genes(adata)]
     everything = np.ones(counts.n_vars, dtype=bool)
     return countable(counts, {**settings, "layer": None, "mask_var": everything, "layers": ()})
 

@@ -61,11 +61,11 @@ def conditional_fits(
 
     options: dict[str, Any] = {"families": ("zinb",), "negligible_dropout": negligible_dropout}
     layer = fit.keys.mean("nb")
-    if layer in adata.layers:
-        means = np.asarray(adata.layers[layer])[:, fit.genes(adata)]
-        if not np.isfinite(means).all():
-            raise ValueError(f"layer {layer!r} holds numbers that are not finite; fit again.")
-        means = np.maximum(means[cells], SMALLEST_MEAN)
+    means = (
+        np.asarray(adata.layers[layer])[np.ix_(cells, fit.genes(adata))] if layer in adata.layers else None
+    )
+    if means is not None and np.isfinite(means).all():  # cells that were concatenated later have none
+        means = np.maximum(means, SMALLEST_MEAN)
         groups = ((group, means[:, group]) for group in gene_groups(n_counts))
         return fit_columns(counts, n_counts, groups, **options)
     with Means((len(cells), data.n_genes), SMALLEST_MEAN) as kept:
@@ -121,8 +121,8 @@ def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, 
     }
 
 
-def spread_calls(calls: np.ndarray, genes: np.ndarray) -> pd.Categorical:
-    """Calls of the fitted genes among all genes, missing elsewhere."""
-    full = np.full(len(genes), None, dtype=object)
+def spread_calls(calls: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
+    """Calls of the fitted genes, given by index, among all genes, missing elsewhere."""
+    full = np.full(n_vars, None, dtype=object)
     full[genes] = calls
     return pd.Categorical(full, categories=list(zi.CALLS))

@@ -14,10 +14,19 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import __version__
-from .._anndata import SPLITS, Results, check_anndata, storable, writable
+from .._anndata import (
+    SPLITS,
+    Results,
+    check_anndata,
+    gene_names,
+    refuse_to_overwrite,
+    storable,
+    writable,
+)
 from .._check import checked
 from .._covariates import store_covariates
 from .._fitted import weight_arrays
+from .._fitted_counts import stored_genes
 from .._keys import Keys
 from .._rng import RNG
 from .._threads import single_threaded
@@ -160,6 +169,8 @@ def fit_nb_zinb(
         ``mu`` in counts and dropout probability, averaged over draws, float32, (n_obs, n_vars).
     ``obs["zinbtools_split"]``
         ``train``, ``validation`` or ``test``.
+    ``obs["zinbtools_digest"]``
+        A number made of the cell's counts, by which every verb after the fit knows them again.
     ``var["nb_inverse_dispersion"]``, ``var["zinb_inverse_dispersion"]``
         ``theta``; its geometric mean over cells where it is not one number per gene.
     ``var["nb_zero_fraction"]``, ``var["zinb_zero_fraction"]``, ``var["zinb_mean_dropout"]``
@@ -187,6 +198,7 @@ def fit_nb_zinb(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
+    refuse_to_overwrite(adata, keys)
     chosen = in_order(models)
     of_protocol = PROTOCOLS[protocol]
     base = replace(
@@ -243,10 +255,10 @@ def fit_nb_zinb(
         for name, training in trainings.items()
         for row in fit_metrics(name, training, setup.data, setup.members, seeds.restarts, seeds.draws)
     )
-    failed_restarts = failures_table(trainings, adata.var_names[setup.genes])
+    failed_restarts = failures_table(trainings, gene_names(adata)[setup.genes])
 
     results = Results(
-        obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS)},
+        obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS), keys.digest: setup.digests},
         uns={
             "params": storable(
                 {
@@ -255,8 +267,8 @@ def fit_nb_zinb(
                     "models": chosen,
                     "layer": layer,
                     "mask_var": mask_var if isinstance(mask_var, str) else None,
-                    "var_names": adata.var_names.astype(str).tolist(),
-                    "fitted_genes": None if setup.genes.all() else setup.genes,
+                    "check_counts": check_counts,
+                    **stored_genes(adata, setup.genes),
                     "batch_key": batch_key,
                     "categorical_covariate_keys": list(setup.covariates.categorical),
                     "continuous_covariate_keys": list(setup.covariates.continuous),
@@ -280,7 +292,18 @@ def fit_nb_zinb(
     if len(failed_restarts):
         results.uns["failures"] = failed_restarts
     for name, training in trainings.items():
-        describe(results, keys, name, training, setup.data, setup.genes, wanted, n_draws, seeds.draws)
+        describe(
+            results,
+            keys,
+            name,
+            training,
+            setup.data,
+            genes=setup.genes,
+            n_vars=adata.n_vars,
+            layers=wanted,
+            n_draws=n_draws,
+            seed=seeds.draws,
+        )
     if "tuning" in adata.uns.get(keys.uns, {}):  # it is about the data, not about the fit before this one
         results.uns["tuning"] = adata.uns[keys.uns]["tuning"]
     target = writable(adata, copy)

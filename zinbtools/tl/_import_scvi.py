@@ -12,10 +12,12 @@ import torch
 from anndata import AnnData
 
 from .. import __version__
-from .._anndata import SPLITS, Results, check_anndata, read_counts, read_split, storable, writable
+from .._anndata import SPLITS, Results, check_anndata, read_split, refuse_to_overwrite, storable, writable
 from .._check import checked
+from .._counts import read_counts
 from .._covariates import store_covariates
 from .._fitted import count_data, resolve_device, weight_arrays
+from .._fitted_counts import stored_genes
 from .._keys import Keys
 from .._rng import RNG, integers, seed_sequence
 from .._threads import single_threaded
@@ -93,6 +95,7 @@ def import_scvi(
     imported = [convert(source) for source in sources]
     one = _alike(imported)
     keys = Keys(key_added)
+    refuse_to_overwrite(adata, keys)
     genes = _genes(adata, one.genes)
     counts = read_counts(adata, one.layer, genes, empty_genes=True)
     draw_seed, elbo_seed = integers(seed_sequence(rng), 2)
@@ -112,7 +115,7 @@ def import_scvi(
     }
     n_epochs = max(training.best_epoch[0] + 1 for training in trainings.values())
     results = Results(
-        obs={keys.split: pd.Categorical(labels, categories=SPLITS)},
+        obs={keys.split: pd.Categorical(labels, categories=SPLITS), keys.digest: counts.digests},
         uns={
             "params": storable(
                 {
@@ -120,8 +123,7 @@ def import_scvi(
                     "protocol": "scvi-tools",
                     "models": names,
                     "layer": one.layer,
-                    "var_names": adata.var_names.astype(str).tolist(),
-                    "fitted_genes": None if genes.all() else genes,
+                    **stored_genes(adata, counts.genes),
                     "batch_key": one.covariates.batch_key,
                     "categorical_covariate_keys": list(one.covariates.categorical),
                     "continuous_covariate_keys": list(one.covariates.continuous),
@@ -144,7 +146,18 @@ def import_scvi(
         },
     )
     for name, training in trainings.items():
-        describe(results, keys, name, training, data, genes, wanted, n_draws, draw_seed)
+        describe(
+            results,
+            keys,
+            name,
+            training,
+            data,
+            genes=counts.genes,
+            n_vars=adata.n_vars,
+            layers=wanted,
+            n_draws=n_draws,
+            seed=draw_seed,
+        )
     target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None

@@ -31,5 +31,6 @@ def metrics_table(rows: Iterable[Metric]) -> pd.DataFrame:
 def update_metrics(adata: AnnData, keys: Keys, rows: Iterable[Metric]) -> None:
     """Add rows to the table; they replace those of the same model, restart, split and metric."""
     results = adata.uns[keys.uns]
-    table = pd.concat([results["metrics"], metrics_table(rows)], ignore_index=True)
+    earlier = [results["metrics"]] if "metrics" in results else []
+    table = pd.concat([*earlier, metrics_table(rows)], ignore_index=True)
     results["metrics"] = table.drop_duplicates(list(Metric._fields[:4]), keep="last", ignore_index=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import check_anndata, checked_column, storable, writable
+from .._anndata import check_anndata, checked_column, gene_names, storable, writable
 from .._check import check_arguments, checked
 from .._keys import Keys
 from .._rng import RNG, as_integer
@@ -200,7 +200,7 @@ def model_selection(
             columns=["model", "restart", "difference"],
         ),
         "tests": tests_table(target.uns[keys.uns]["metrics"], metrics, alpha),
-        "zeros": zeros_table(counts, excess, target.var_names[fit.genes(target)]),
+        "zeros": zeros_table(counts, excess, gene_names(target)[fit.genes(target)]),
         "pooled_zeros": pooled_zeros(excess, alpha),
         "params": storable(
             {

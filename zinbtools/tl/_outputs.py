@@ -97,17 +97,19 @@ def describe(
     name: Likelihood,
     training: Training,
     data: CountData,
+    *,
     genes: np.ndarray,
+    n_vars: int,
     layers: Sequence[str],
     n_draws: int,
     seed: int,
 ) -> None:
-    """Add what the best restart of a model says of cells and genes."""
+    """Add what the best restart of a model says of cells and of genes, which are given by index."""
     model = deepcopy(training.model)
     model.take([best_restart(training)])
     n_cells = data.n_cells
     latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
-    kept = {what: np.full((n_cells, len(genes)), np.nan, dtype=np.float32) for what in layers}
+    kept = {what: np.full((n_cells, n_vars), np.nan, dtype=np.float32) for what in layers}
     sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
     # averages over all cells need no more than one draw of each
     for block in expectations(model, data, n_draws=n_draws if layers else 1, seed=seed):
@@ -119,11 +121,11 @@ def describe(
             values = getattr(block, what).expand(len(rows), -1)
             sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
     results.obsm[keys.latent(name)] = latent
-    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes)
-    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes)
+    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes, n_vars)
+    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes, n_vars)
     if "mean" in kept:
         results.layers[keys.mean(name)] = kept["mean"]
     if name == "zinb":
-        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes)
+        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes, n_vars)
         if "dropout" in kept:
             results.layers[keys.dropout()] = kept["dropout"]

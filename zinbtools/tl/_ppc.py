@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata import check_anndata, writable
+from .._anndata import check_anndata, gene_names, writable
 from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
@@ -135,7 +135,7 @@ def ppc(
             if is_best and residuals_wanted:
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
-    genes = adata.var_names[fit.genes(adata)].to_numpy()
+    genes = gene_names(adata)[fit.genes(adata)].to_numpy()
     results: dict[str, Any] = {"n_samples": n_samples, "n_null": n_null, "split": split, "latent": latent}
     if chosen:
         results["genes"] = _genes_table(genes, chosen, observed, best)

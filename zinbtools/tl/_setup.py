@@ -11,8 +11,9 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata import SPLITS, read_counts, read_split
-from .._covariates import Covariates, read_covariates
+from .._anndata import SPLITS, read_split
+from .._counts import read_counts
+from .._covariates import Covariates, read_covariates, warn_of_untrained
 from .._fitted import count_data, resolve_device
 from .._rng import RNG, integers, seed_sequence
 from ..jobs import DaskClient, check_workers
@@ -52,7 +53,9 @@ class Setup:
     Attributes
     ----------
     genes
-        Which of the AnnData's genes are fitted, boolean, (n_vars,).
+        Which of the AnnData's genes are fitted, by index, (n_fitted,).
+    digests
+        By which the counts of each cell are known again, (n_obs,).
     labels
         ``train``, ``validation`` or ``test`` for each cell, (n_obs,).
     members
@@ -62,6 +65,7 @@ class Setup:
     """
 
     genes: np.ndarray
+    digests: np.ndarray
     covariates: Covariates
     labels: np.ndarray
     members: dict[str, Tensor]
@@ -98,6 +102,7 @@ def read_setup(
         size_factor_key=size_factor_key,
     )
     labels = read_split(adata, split, seed, config.stop_on)
+    warn_of_untrained(covariates, adata.obs, labels == "train")
     n_train = int((labels == "train").sum())
     config = replace(config, max_epochs=config.max_epochs or default_epochs(n_train))
     where = resolve_device(device)
@@ -107,6 +112,7 @@ def read_setup(
     everyone = torch.arange(adata.n_obs, device=where)
     return Setup(
         genes=counts.genes,
+        digests=counts.digests,
         covariates=covariates,
         labels=labels,
         members=members,

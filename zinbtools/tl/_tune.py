@@ -14,7 +14,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import __version__
-from .._anndata import SPLITS, check_anndata, storable, writable
+from .._anndata import SPLITS, check_anndata, refuse_to_overwrite, storable, writable
 from .._check import checked, shown
 from .._keys import Keys
 from .._rng import RNG
@@ -155,6 +155,7 @@ def tune(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
+    refuse_to_overwrite(adata, keys)
     chosen = in_order(models)
     of_protocol = PROTOCOLS[protocol]
     base = replace(

@@ -11,8 +11,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata import check_anndata, checked_column, read_counts, storable, writable
+from .._anndata import check_anndata, checked_column, gene_names, storable, writable
 from .._check import checked
+from .._counts import read_counts
 from .._covariates import read_covariates
 from .._keys import Keys
 from ..stats import zero_inflation as zi
@@ -108,7 +109,7 @@ def zero_test(
         negligible_dropout=negligible_dropout,
     )
     table = _table(fits, sums, alpha)
-    table.insert(0, "gene", adata.var_names[counts.genes].astype(str))
+    table.insert(0, "gene", gene_names(adata)[counts.genes])
     settings = {
         "layer": layer,
         "mask_var": mask_var if isinstance(mask_var, str) else None,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._anndata import gene_names
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integers, seed_sequence
 from ..stats.zero_inflation import CALLS, bootstrap_pval
@@ -42,7 +43,7 @@ def refitted(
     fit_nb_zinb(counts, **settings, rng=seed)
     fit, device = Fitted.read(counts), resolve_device(settings["device"])
     found = conditional_test(counts, fit, fit.cells(counts, split), device, rule)
-    return pd.DataFrame(found, index=counts.var_names[fit.genes(counts)])
+    return pd.DataFrame(found, index=gene_names(counts)[fit.genes(counts)])
 
 
 def bootstrap(
@@ -63,7 +64,7 @@ def bootstrap(
     found
         What `conditional_test` found in the data.
     """
-    where, genes = resolve_device(device), adata.var_names[fit.genes(adata)]
+    where, genes = resolve_device(device), gene_names(adata)[fit.genes(adata)]
     settings = settings_of_nb(adata, fit, device)
     nb, data = fit.load("nb", where), fit.data(adata, where)
     rows, null = [], np.full((n_twins, len(genes)), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import check_anndata, checked_column, read_counts, storable, writable
+from .._anndata import check_anndata, checked_column, storable, writable
 from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, seed_sequence
@@ -108,7 +108,7 @@ def zi_replication(
     fit = Fitted.read(adata, key)
     check_nb(fit)
     resolve_device(device)
-    read_counts(adata, fit.params.get("layer"), fit.genes(adata), check=False, empty_genes=True)
+    fit.counts(adata)
     random = np.random.default_rng(seed_sequence(rng))
     parts = list(_halves(adata.n_obs, n_splits, random) if groupby is None else _groups(adata, groupby))
     if sum(len(p.cells) >= FEWEST_CELLS for p in parts) < 2:

@@ -163,9 +163,9 @@ def zi_scores(
     for name in ("score", "score_se", *ZI_COLUMNS):
         place = fit.keys.zi(name)
         if name == "call" and name in columns:
-            target.var[place] = spread_calls(columns[name], genes)
+            target.var[place] = spread_calls(columns[name], genes, target.n_vars)
         elif name in columns:
-            target.var[place] = spread(columns[name], genes)
+            target.var[place] = spread(columns[name], genes, target.n_vars)
         elif place in target.var:
             del target.var[place]  # of another method, or of twins
     target.uns[fit.keys.uns].pop("zi_bootstrap", None)
