@@ -210,8 +210,8 @@ def _warn(found: Findings, place: Place) -> None:
     doubts, n_twins = found.doubts(), found.n_twins()
     if doubts:
         warnings.warn(
-            f"{place} may hold no counts: {' and '.join(doubts)}. Numbers that were multiplied or scaled look "
-            "zero-inflated to the models; give counts of molecules, or of reads as they were counted.",
+            f"{place} may hold no counts: {' and '.join(doubts)}. Numbers that were multiplied or scaled "
+            "look zero-inflated to the models; give molecules or reads as they were counted.",
             UserWarning,
             stacklevel=4,
         )

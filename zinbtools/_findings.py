@@ -94,7 +94,7 @@ class Findings:
         # At most .0003 there; .01 to .7 for counts that were multiplied, or scaled to a total and rounded.
         if self._n_ties > 0.01 * n_counts + noise:
             found.append("the smallest numbers of cells are above 1, and the next larger ones are rare")
-        # At least 70 there, and 1 for Poisson counts; they are equal if as many reads were drawn of each cell.
+        # At least 70 there, and 1 for Poisson counts; 0 if as many reads were drawn of each cell.
         if n_cells >= 20 and np.ptp(totals) > 0 and totals.var() < 0.05 * totals.mean():
             found.append("all cells have nearly the same total, as normalised numbers do")
         return found

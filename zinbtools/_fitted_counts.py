@@ -1,4 +1,4 @@
-"""The counts of a fit: where its genes are by now, and whether they still have the counts that were fitted."""
+"""The counts of a fit: where its genes are by now, and whether their counts are still what was fitted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._keys import Keys
 
 
 def stored_genes(adata: AnnData, genes: np.ndarray) -> dict[str, Any]:
-    """What a fit's params hold of its genes, given by index in ascending order, for `fitted_genes` to read."""
+    """What `fitted_genes` reads from a fit's params; genes are given by index, in ascending order."""
     chosen = np.isin(np.arange(adata.n_vars), genes)
     return {
         "var_names": gene_names(adata).tolist(),
@@ -25,7 +25,7 @@ def stored_genes(adata: AnnData, genes: np.ndarray) -> dict[str, Any]:
 
 
 def fitted_genes(adata: AnnData, params: Mapping[str, Any]) -> np.ndarray:
-    """Where the genes of a fit are in an AnnData, by name, in the fit's order; ValueError if one is missing."""
+    """Where a fit's genes are in an AnnData, in the fit's order, by name; ValueError if one is missing."""
     if "var_names" not in params:
         raise ValueError(
             "the fit's params lack 'var_names'; take the file as zinbtools wrote it, or fit again."
