@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from scipy import sparse
@@ -78,6 +79,16 @@ def twice_the_name(adata: AnnData) -> None:
     adata.var_names = ["same", "same", *adata.var_names[2:]]
 
 
+def names_alike(adata: AnnData) -> None:
+    adata.var_names = pd.Index([1, "1", *adata.var_names[2:]], dtype=object)
+
+
+def empty_layer(adata: AnnData) -> None:
+    counts = adata.X.toarray()
+    counts[2:5] = 0
+    adata.layers["u"] = sparse.csr_matrix(counts)
+
+
 def chunked_along_genes(adata: AnnData) -> None:
     array = pytest.importorskip("dask.array")
     adata.X = array.from_array(adata.X.toarray(), chunks=(100, 25))
@@ -99,15 +110,45 @@ def mask_with_cell_without_count(adata: AnnData) -> None:
 
 RAW = "layer='true_counts'"
 
+
+def with_results(adata: AnnData) -> None:
+    adata.layers["run_zinb_mean"] = adata.layers["nb_mean"] = adata.X.toarray() + 0.5
+    adata.layers["spliced"] = adata.layers["umi"] = adata.X.copy()
+    adata.X = np.log1p(adata.X.toarray())
+
+
 COUNTS = [
     case("not an AnnData", lambda _: np.ones((3, 3)), TypeError, "adata", "AnnData", "ndarray"),
     case("no cells", lambda a: a[:0].copy(), ValueError, "0 cells", "50 genes"),
     case("negative", entry(-2), ValueError, "adata.X", "negative", "-2", "raw counts", RAW),
-    case("NaN", entry(np.nan), ValueError, "adata.X", "1 numbers", "NaN"),
+    case("NaN", entry(np.nan), ValueError, "adata.X", "1 numbers", "NaN", "join='inner'", "fill_value=0"),
     case("infinite", entry(np.inf), ValueError, "adata.X", "1 numbers", "infinite"),
     case("not whole", entry(30.5), ValueError, "adata.X", "not whole", "normalised", "raw counts", RAW),
+    case(
+        "ambient-corrected",
+        dense(lambda x: 0.93 * x),
+        ValueError,
+        "not whole, as ambient-corrected",
+        "check_counts=False",
+        "--round",
+    ),
+    case(
+        "recovered from logs",
+        dense(lambda x: np.expm1(np.log1p(x / 7).astype(np.float32)) * 7),
+        ValueError,
+        "whole only to within",
+        "recovered from logs",
+        "adata.X = np.rint(adata.X)",
+        "check_counts=False",
+    ),
     case("log-transformed", dense(np.log1p), ValueError, "adata.X", "log-transformed", "raw counts", RAW),
-    case("with raw", with_raw, ValueError, "log-transformed", "adata.raw.to_adata()"),
+    case("with raw", with_raw, ValueError, "log-transformed", "adata.raw.to_adata()", "--raw"),
+    case(
+        "after a fit",
+        with_results,
+        ValueError,
+        "give raw counts: perhaps layer='true_counts' or layer='umi' or layer='spliced'; or",
+    ),
     case("scaled", dense(lambda x: x - x.mean(0)), ValueError, "adata.X", "negative", "scaled", RAW),
     case(
         "scaled layer",
@@ -141,6 +182,8 @@ COUNTS = [
         "cell_005",
         mask_var="even",
     ),
+    case("empty cells of a layer", empty_layer, ValueError, "3 cells", "layer 'u'", layer="u"),
+    case("names alike as text", names_alike, ValueError, "var_names", "'1'", "unique as text"),
     case("duplicate var_names", twice_the_name, ValueError, "var_names", "'same'", "make_unique"),
     case("dask along genes", chunked_along_genes, ValueError, "dask", "2 chunks", "rechunk"),
 ]
@@ -223,6 +266,28 @@ COLUMNS = [
         "merge",
         batch_key="lone",
     ),
+    *(
+        case(
+            f"{argument} of text and numbers",
+            column("mixed", lambda a: pd.Series([1, "1"] * (a.n_obs // 2), a.obs_names, dtype=object)),
+            ValueError,
+            argument,
+            "'mixed'",
+            "'1' and 1",
+            "as text",
+            **{argument: "mixed"},
+        )
+        for argument in ("batch_key", "categorical_covariate_keys")
+    ),
+    case(
+        "a category per cell",
+        column("barcode", lambda a: a.obs_names),
+        ValueError,
+        "categorical_covariate_keys",
+        "'barcode'",
+        "300 categories for 300 cells",
+        categorical_covariate_keys="barcode",
+    ),
     case(
         "batch key twice",
         None,
@@ -245,6 +310,14 @@ SPLIT_CASES = [
     case("no test", None, ValueError, "split", "0 test cells", split=(0.9, 0.1, 0.0)),
     case("no training", None, ValueError, "split", "0 train cells", split=(0.0, 0.5, 0.5)),
     case("few cells", few(4), ValueError, "split", "0 validation cells of 4"),
+    case(
+        "one test cell",
+        column("part", lambda a: ["test", *["validation", "train"] * a.n_obs][: a.n_obs]),
+        ValueError,
+        "1 test cells",
+        "at least 2",
+        split="part",
+    ),
     case(
         "unknown word",
         column("part", first("holdout", "train")),

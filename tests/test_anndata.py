@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy
 from anndata import AnnData
 from bad_input import COLUMNS, COUNTS, SPLIT_CASES, Change, has_words
 from compare import assert_same_anndata, assert_same_results
@@ -128,6 +130,73 @@ def test_numbers_that_are_not_whole_are_rounded_on_request(counts: AnnData) -> N
     assert_same_results(other, counts, but=("check_counts",))
 
 
+@pytest.mark.parametrize(("layer", "mask_var"), [(None, None), (None, "even"), ("u", None), ("u", "even")])
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array, np.asarray])
+def test_what_is_said_of_empty_cells_and_genes_can_be_done(
+    counts: AnnData, layer: str | None, mask_var: str | None, kind: Callable[[np.ndarray], Any]
+) -> None:
+    numbers = counts.X.toarray()
+    numbers[3:9, counts.var["even"]], numbers[12] = 0, 0
+    numbers[:, [0, 2, 5]] = 0
+    counts.layers["u"] = kind(numbers)
+    if layer is None:
+        counts.X = counts.layers["u"]
+    adata = counts
+    for _ in range(2):
+        with pytest.raises(ValueError, match="remove them: ") as caught:
+            read_counts(adata, layer, mask_var)
+        told = str(caught.value).partition("remove them: ")[2].rstrip(".")
+        if told.startswith("as sc.pp"):
+            told = told.removeprefix("as ").removesuffix(" does")
+        names = {"adata": adata, "np": np, "sc": scanpy}
+        exec(told, names)
+        adata = names["adata"]
+    assert read_counts(adata, layer, mask_var).matrix.shape[0] in (293, 299)
+
+
+def scaled(counts: np.ndarray, total: float) -> np.ndarray:
+    return np.rint(counts / counts.sum(1, keepdims=True) * total)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, rng: 2 * x, "100% of the numbers are even"),
+        (lambda x, rng: x + rng.binomial(x, 0.8), "of the numbers are even"),
+        (lambda x, rng: 10 * x, "next larger ones are rare"),
+        (lambda x, rng: scaled(x, 1e4), "next larger ones are rare"),
+        (lambda x, rng: scaled(x, 1e3) + 3 * scaled(x, 1e3), "nearly the same total"),
+    ],
+)
+def test_whole_numbers_that_may_be_no_counts_are_named(
+    change: Callable[[np.ndarray, np.random.Generator], np.ndarray], words: str
+) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(
+        rng.gamma(1, np.exp(rng.normal(-0.5, 1, 150)), (400, 150)) * rng.gamma(4, 0.5, (400, 1))
+    )
+    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 20]
+    for number, expected in ((counts, False), (change(counts, rng), True)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            read_counts(AnnData(number.astype(np.float32)), empty_genes=True)
+        assert any(words in str(w.message) for w in caught) == expected
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 300])
+def test_panels_with_high_counts_are_no_multiples(number: int) -> None:
+    """Three features or twenty, none of whose counts is small."""
+    rng = np.random.default_rng(0)
+    for n_features in (3, 20):
+        read_counts(AnnData(1 + rng.poisson(number, (500, n_features)).astype(np.float32)))
+
+
+def test_cells_that_are_there_twice_are_named(counts: AnnData) -> None:
+    twice = AnnData(np.repeat(counts.X.toarray(), 2, axis=0))
+    with pytest.warns(UserWarning, match="300 cells have the same counts as another cell"):
+        read_counts(twice)
+
+
 def test_the_arrays_of_the_counts_are_left_as_they_are(counts: AnnData) -> None:
     """Explicit zeros, unsorted indices and duplicates are put in order in a copy."""
     X = sparse.csr_matrix(
@@ -187,6 +256,77 @@ def test_results_take_away_what_is_left_of_an_earlier_fit(counts: AnnData) -> No
     assert left == {"run_zi_score"}
     assert (counts.var["run_zi_score"] == 1).all()
     assert {"sample", "donor", "even"} <= set(counts.obs) | set(counts.var) < before
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("key", ["", " ", ".", "a/b", "a\0b", "a\nb", "\ud800"])
+def test_keys_that_files_cannot_hold_are_refused(counts: AnnData, key: str) -> None:
+    refused(counts, ValueError, ("key_added", repr(key)), key_added=key)
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("place", "name", "value", "key"),
+    [
+        ("uns", "neighbors", {"params": {}, "connectivities_key": "connectivities"}, "neighbors"),
+        ("uns", "log1p", {"base": None}, "log1p"),
+        ("uns", "zinbtools", {"my": "notes"}, None),
+        ("uns", "zinbtools", "notes", None),
+        ("layers", "nb_mean", np.ones((300, 50)), None),
+        ("obsm", "run_X_nb", np.ones((300, 2)), "run"),
+        ("var", "zi_score", np.ones(50), None),
+    ],
+)
+def test_what_is_not_ours_is_never_overwritten(
+    counts: AnnData, place: str, name: str, value: object, key: str | None
+) -> None:
+    getattr(counts, place)[name] = value
+    refused(counts, ValueError, (f"adata.{place}[{name!r}]", "lost", "key_added"), key_added=key)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pd.RangeIndex(50),
+        pd.Index(np.arange(50)[::-1] + 7157),
+        pd.Index(np.arange(50) + 0.5),
+        pd.Index([f"g{i}".encode() for i in range(50)]),
+        pd.CategoricalIndex([f"g{i}" for i in range(50)]),
+        pd.Index([0, *(f"g{i}" for i in range(49))], dtype=object),
+        pd.MultiIndex.from_arrays([[f"g{i}" for i in range(50)], ["x"] * 50]),
+    ],
+    ids=["range", "int", "float", "bytes", "categorical", "mixed", "tuples"],
+)
+def test_genes_may_have_any_names(counts: AnnData, names: pd.Index) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata's
+        counts.var_names = names
+    zt.tl.model_selection(counts, n_restarts=1, n_samples=2, n_null=2, max_epochs=2, progress=False)
+    zt.tl.zi_scores(counts)
+    zt.tl.zero_test(counts)
+    table = zt.get.zi_genes_df(counts)
+    assert table["family"].notna().all()
+    assert zt.get.gene_df(counts, table.index[0])["observed"].sum() == counts.n_obs
+    block = zt.get.expected_counts(counts, var=list(table.index[:2]))
+    assert block.shape == (counts.n_obs, 2)
+    assert np.isfinite(block).all(axis=None)
+
+
+@pytest.mark.parametrize("share", [0.1, 1e-9])
+@pytest.mark.parametrize("n", [8, 14, 300])
+def test_two_cells_at_least_are_for_testing(counts: AnnData, n: int, share: float) -> None:
+    labels = read_split(counts[:n], (0.9 - share, 0.1, share), np.random.SeedSequence(0))
+    assert (labels == "test").sum() == max(2, round(share * n))
+
+
+def test_batches_that_training_does_not_see_are_named(counts: AnnData) -> None:
+    counts.obs["part"] = np.where(counts.obs["donor"] == "z", "test", "train")
+    counts.obs.loc[counts.obs_names[::7], "part"] = "validation"
+    counts.obs["part"] = np.where(counts.obs["donor"] == "z", "test", counts.obs["part"])
+    with pytest.warns(
+        UserWarning, match=r"1 of the 3 values of obs\['donor'\] have no training cell \('z'\)"
+    ):
+        fit(counts, batch_key="donor", split="part")
 
 
 def test_a_failed_training_leaves_the_anndata_as_it_was(fitted: AnnData) -> None:

@@ -126,7 +126,7 @@ def test_a_subset_of_the_cells_can_be_asked(fitted: AnnData) -> None:
 
 
 def test_other_genes_are_refused(fitted: AnnData) -> None:
-    with pytest.raises(ValueError, match="adata has 20 genes, the fit was made with 50; use the AnnData"):
+    with pytest.raises(ValueError, match="adata lacks 30 of the 50 genes that were fitted, 'gene_20' among"):
         zt.get.expected_counts(fitted[:, :20].copy())
 
 

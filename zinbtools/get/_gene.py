@@ -44,7 +44,7 @@ def gene_df(
     Returns
     -------
     Columns ``group``, ``count`` (0 to ``max_count``, which stands for itself and more), ``observed``, ``nb``
-    and ``zinb`` (numbers of cells).
+    and ``zinb`` (numbers of cells). Cells that were added after the fit are left out.
 
     Raises
     ------
@@ -68,12 +68,13 @@ def gene_df(
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
     keys, place = Keys(key), [names.get_loc(gene)]
     means = layer(adata, keys.mean("nb"))[:, place].astype(np.float64)
-    if np.isnan(means).any():
+    known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
+    if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
     fitted = fitted_counts(adata, keys, fit_params(adata, key))
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
-    groups = _groups(adata, groupby)
+    counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]
     expected = _expected(counts, np.maximum(means, 1e-12), max_count)
     capped = np.minimum(counts[:, 0], max_count).astype(int)
     frames = []
