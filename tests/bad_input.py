@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,9 @@ def twice_the_name(adata: AnnData) -> None:
 
 
 def names_alike(adata: AnnData) -> None:
-    adata.var_names = pd.Index([1, "1", *adata.var_names[2:]], dtype=object)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata's
+        adata.var_names = pd.Index([1, "1", *adata.var_names[2:]], dtype=object)
 
 
 def empty_layer(adata: AnnData) -> None:
@@ -112,7 +115,7 @@ RAW = "layer='true_counts'"
 
 
 def with_results(adata: AnnData) -> None:
-    adata.layers["run_zinb_mean"] = adata.layers["nb_mean"] = adata.X.toarray() + 0.5
+    adata.layers["run_zinb_mean"] = adata.layers["two_nb_mean"] = adata.X.toarray() + 0.5
     adata.layers["spliced"] = adata.layers["umi"] = adata.X.copy()
     adata.X = np.log1p(adata.X.toarray())
 

@@ -71,6 +71,7 @@ def fake_fit(
     adata.uns[keys.uns] = {
         "params": {
             "models": list(MODELS),
+            "var_names": list(adata.var_names),
             "protocol": "default",
             "n_latent": 1,
             "n_restarts": 2,
