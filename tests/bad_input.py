@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -78,12 +77,6 @@ def with_raw(adata: AnnData) -> None:
 
 def twice_the_name(adata: AnnData) -> None:
     adata.var_names = ["same", "same", *adata.var_names[2:]]
-
-
-def names_alike(adata: AnnData) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # anndata's
-        adata.var_names = pd.Index([1, "1", *adata.var_names[2:]], dtype=object)
 
 
 def empty_layer(adata: AnnData) -> None:
@@ -186,7 +179,6 @@ COUNTS = [
         mask_var="even",
     ),
     case("empty cells of a layer", empty_layer, ValueError, "3 cells", "layer 'u'", layer="u"),
-    case("names alike as text", names_alike, ValueError, "var_names", "'1'", "unique as text"),
     case("duplicate var_names", twice_the_name, ValueError, "var_names", "'same'", "make_unique"),
     case("dask along genes", chunked_along_genes, ValueError, "dask", "2 chunks", "rechunk"),
 ]

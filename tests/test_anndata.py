@@ -312,6 +312,15 @@ def test_genes_may_have_any_names(counts: AnnData, names: pd.Index) -> None:
     assert np.isfinite(block).all(axis=None)
 
 
+@pytest.mark.usefixtures("no_training")
+def test_genes_whose_names_are_alike_as_text_are_refused(counts: AnnData) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata's
+        counts.var_names = pd.Index([1, "1", *counts.var_names[2:]], dtype=object)
+    with pytest.raises(ValueError, match=r"var_names must be unique as text, found '1' twice; call adata\."):
+        fit(counts)
+
+
 @pytest.mark.parametrize("share", [0.1, 1e-9])
 @pytest.mark.parametrize("n", [8, 14, 300])
 def test_two_cells_at_least_are_for_testing(counts: AnnData, n: int, share: float) -> None:
