@@ -101,6 +101,41 @@ def test_wrong_use_is_explained(words: list[str], message: str, capsys: pytest.C
     assert message in capsys.readouterr().err
 
 
+def with_raw(adata: AnnData, path: Path) -> Path:
+    """Corrected counts in ``raw``, logarithms in X."""
+    adata.X = adata.X.toarray() * 0.9
+    adata.raw = adata
+    adata.X = np.log1p(adata.X)
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_counts_may_be_in_raw_and_corrected(
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(with_raw(counts, tmp_path / "raw.h5ad"))
+    assert run(tmp_path, path, *QUICK) == 2
+    assert "adata.raw.to_adata() (--raw on the command line)" in error_of(capsys)
+    assert run(tmp_path, path, "--raw", *QUICK) == 2
+    assert "(--round on the command line)" in error_of(capsys)
+    assert run(tmp_path, path, "--raw", "--round", "--restarts", "1", *QUICK) == 0
+    found = anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad")
+    np.testing.assert_allclose(found.X, counts.raw.X[:, :50])
+    tuning = ["tune", path, "--raw", "--round", "--max-evals", "1", *QUICK, "--out", str(tmp_path / "tuned")]
+    assert cli.main(tuning) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--raw"], "the input has no raw"), (["--raw", "--layer", "x"], "has no raw")]
+)
+def test_raw_that_is_not_there_is_named(
+    words: list[str], message: str, counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, str(tmp_path / "counts.h5ad"), *words, *QUICK) == 2
+    assert message in error_of(capsys)
+
+
 def test_a_file_becomes_a_folder_of_results(
     counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from ._stored import columns, tidy
 
 _ENTRIES = 2**20  # looked at together, so that what is derived of them stays small
 _RECOVERED = 1e-3, 1e-6  # how far counts recovered from float32 logs are off, and per count
-_GENES_OF_TWINS = 20  # with fewer, cells may have the same counts by chance
+_GENES_OF_TWINS = 10  # with fewer, cells may have the same counts by chance
 
 
 class Findings:
@@ -56,7 +56,8 @@ class Findings:
             self.n_bad += int(finite.size - np.count_nonzero(finite))
             self.smallest = min(self.smallest, rows.data.min())
             self.largest = max(self.largest, rows.data.max())
-        self._totals.append(np.asarray(rows.sum(axis=1, dtype=np.float64)).ravel())
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._totals.append(np.asarray(rows.sum(axis=1)).ravel())
         rows = tidy(columns(rows, self._genes))
         for part in _parts(rows):
             self._add(part)
@@ -88,10 +89,10 @@ class Findings:
         """What whole numbers have that counts do not; for the thresholds see the comments."""
         n_cells, n_counts = len(self.of_cells), int(self.of_cells.sum())
         noise, totals, found = 2.5 * np.sqrt(n_counts), np.concatenate(self._totals), []
-        # At most .48 in cells x genes of nine protocols; .65 to 1 where most molecules count twice.
+        # At most .48 in counts of nine protocols, reads and molecules; 1 where they were doubled.
         if self._n_even > 0.55 * n_counts + noise:
             found.append(f"{self._n_even / n_counts:.0%} of the numbers are even")
-        # At most .0003 there; .01 to .7 for counts that were multiplied, or scaled to a total and rounded.
+        # 0 there; up to .7 for small counts that were multiplied, or scaled to a total and rounded.
         if self._n_ties > 0.01 * n_counts + noise:
             found.append("the smallest numbers of cells are above 1, and the next larger ones are rare")
         # At least 70 there, and 1 for Poisson counts; 0 if as many reads were drawn of each cell.

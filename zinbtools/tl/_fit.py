@@ -180,10 +180,17 @@ def fit_nb_zinb(
 
     Genes that are not fitted get NaN.
 
+    Warns
+    -----
+    UserWarning
+        If whole numbers look like no counts (multiplied, or scaled and rounded), if many cells are there twice,
+        if a batch or category has no training cell, or if the layers would not fit in ``layer_memory``.
+
     Raises
     ------
     ValueError, KeyError, TypeError
-        For counts, columns and settings that cannot be used, before any training.
+        For counts, columns and settings that cannot be used, and for a ``key_added`` under which there are
+        things that no fit has written, before any training.
     RuntimeError
         If the loss of every restart of a model stopped being finite, or a worker process died. ``adata`` is
         as it was in all cases.
