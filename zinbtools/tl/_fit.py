@@ -183,8 +183,8 @@ def fit_nb_zinb(
     Warns
     -----
     UserWarning
-        If whole numbers look like no counts (multiplied, or scaled and rounded), if many cells are there twice,
-        if a batch or category has no training cell, or if the layers would not fit in ``layer_memory``.
+        If whole numbers look like no counts (multiplied, or scaled and rounded), if many cells are there
+        twice, if a batch or category has no training cell, or if ``layer_memory`` is too small.
 
     Raises
     ------
