@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +21,7 @@ import pytest
 import sample_jobs
 
 from zinbtools import jobs
+from zinbtools._software import software
 from zinbtools.jobs import Checkpoints, Died
 
 
@@ -71,19 +77,75 @@ def test_what_cannot_be_kept_is_refused(result: object, tmp_path: Path) -> None:
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, {})
-    record = np.frombuffer(b'{"result": {"__array__": "array0"}}', np.uint8)
-    np.savez(tmp_path / "job.npz", record=record, array0=np.array([Path()], dtype=object))
+    kept.save("job", np.zeros(1))
+    path = tmp_path / "job.npz"
+    members = dict(np.load(path)) | {"array0": np.array([Path()], dtype=object)}
+    np.savez(path, **members)
     with pytest.raises(ValueError, match="allow_pickle=False"):
         kept.load("job")
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def make_one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def make_text(path: Path) -> None:
+    path.write_text("{}")
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, empty, make_one_array, make_text, make_folder])
+def test_a_damaged_file_is_named(damage: Callable[[Path], None], tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, {})
     kept.save("job", np.zeros(100))
-    path = tmp_path / "job.npz"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"job\.npz cannot be read .*; remove it, and its job is done again"):
+    damage(tmp_path / "job.npz")
+    with pytest.raises(ValueError, match=r"job\.npz cannot be used .*; remove it, and its job is done again"):
         kept.load("job")
+
+
+def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    kept.save("job", {"loss": 0.5, "weights": np.arange(3)})
+    path = tmp_path / "job.npz"
+    whole = path.read_bytes()
+    bits = range(0, 8 * len(whole), 19)
+    n_found = 0
+    for bit in bits:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert_same(kept.load("job"), {"loss": 0.5, "weights": np.arange(3)})
+        except ValueError as error:
+            n_found += "remove it, and its job is done again" in str(error)
+    assert n_found > len(bits) / 2  # the rest are dates and other things that nobody reads
+
+
+def test_a_file_of_another_job_or_run_is_refused(tmp_path: Path) -> None:
+    kept, other = Checkpoints(tmp_path / "kept", {"seed": 0}), Checkpoints(tmp_path / "other", {"seed": 1})
+    for run in (kept, other):
+        run.save("nb-1", 1)
+    (tmp_path / "kept" / "zinb-1.npz").write_bytes((tmp_path / "kept" / "nb-1.npz").read_bytes())
+    with pytest.raises(
+        ValueError, match=r"zinb-1\.npz cannot be used \(it is of the job 'nb-1'\); remove it"
+    ):
+        kept.load("zinb-1")
+    (tmp_path / "kept" / "nb-1.npz").write_bytes((tmp_path / "other" / "nb-1.npz").read_bytes())
+    with pytest.raises(ValueError, match=r"nb-1\.npz cannot be used \(it is of another run\); remove it"):
+        kept.load("nb-1")
 
 
 @pytest.mark.parametrize("key", ["", "A", "a/b", "../x", ".a", "a" * 101, "nb 3"])
@@ -102,15 +164,83 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "run", {**identity, "extra": 1})
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_of_two_runs_that_begin_at_once_one_has_the_folder(
+    linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find the folder empty; the other one is quicker."""
+    link = os.link
+
+    def overtaken(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link if linked else no_link)
+        Checkpoints(tmp_path, {"seed": 1}).save("job", 1)
+        os.link(source, target)
+
+    def no_link(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(ValueError, match="another run, whose seed was 1 where it now is 0"):
+        Checkpoints(tmp_path, {"seed": 0})
+    assert Checkpoints(tmp_path, {"seed": 1}).load("job") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.npz", "run.json"]
+
+
+@pytest.mark.parametrize("seeds", [range(4), [0] * 4])
+def test_runs_that_begin_together_share_a_folder_only_if_they_are_the_same(
+    seeds: Iterable[int], tmp_path: Path
+) -> None:
+    together = threading.Barrier(4)
+
+    def let_in(folder: Path, seed: int) -> bool:
+        together.wait()
+        try:
+            Checkpoints(folder, {"seed": seed}).save(f"job-{seed}", seed)
+        except ValueError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(10):
+            found = list(threads.map(let_in, [tmp_path / str(number)] * 4, seeds))
+            assert sum(found) == (1 if len(set(seeds)) > 1 else 4)
+
+
+def test_a_file_that_is_being_written_says_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Checkpoints(tmp_path, {})
+    seen = []
+    replace = os.replace
+
+    def look(source: Path, target: Path) -> None:
+        seen.extend(path.name for path in tmp_path.glob(".*"))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    kept.save("job", 1)
+    owner = re.escape(f"{socket.gethostname()}-{os.getpid()}")
+    assert re.fullmatch(rf"\.job\.npz\.{owner}-[0-9a-f]{{8}}\.part", seen[0])
+
+
+def test_other_software_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Checkpoints(tmp_path, {})
+    now = {**software(), "zinbtools": "0.1.0 of sources 0123456789ab"}
+    monkeypatch.setattr("zinbtools._checkpoints.software", lambda: now)
+    with pytest.raises(ValueError, match=r"whose zinbtools was .* where it now is '0\.1\.0 of sources 0123"):
+        Checkpoints(tmp_path, {})
+
+
 def test_other_folders_and_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ValueError, match="holds other files; give a new or an empty folder"):
         Checkpoints(tmp_path, {})
     with pytest.raises(ValueError, match="resume must be a folder, found the file"):
         Checkpoints(tmp_path / "thesis.txt", {})
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="run.json cannot be read"):
-        Checkpoints(tmp_path, {})
+    for content in ("{", "[]"):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(ValueError, match="run.json cannot be read"):
+            Checkpoints(tmp_path, {})
 
 
 def test_fingerprints_tell_types_shapes_and_values_apart() -> None:

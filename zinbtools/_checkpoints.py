@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import re
-import zipfile
+import secrets
+import socket
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+
+from ._software import software
 
 Result = TypeVar("Result")
 
@@ -39,15 +42,17 @@ class Checkpoints(Generic[Result]):
     makes it from what the job computes (model and seed, number of the trial), never from where or when it
     runs: whoever asks for a key again gets the result that was stored, and the job is not run.
 
-    A file holds numpy arrays and JSON, and reading one runs no code, so a folder from somewhere else can do
-    no harm. Results are kept exactly: None, bool, int, float (NaN and infinities too), str, arrays without
-    objects, and lists and dictionaries with str keys of these. Tuples come back as lists, numpy's numbers as
-    Python's. Other types are turned into these by ``pack`` and back by ``unpack``.
+    A file says which job of which run it is of, and is taken for no other. It holds numpy arrays and JSON,
+    and reading one runs no code, so a folder from somewhere else can do no harm. Results are kept exactly:
+    None, bool, int, float (NaN and infinities too), str, arrays without objects, and lists and dictionaries
+    with str keys of these. Tuples come back as lists, numpy's numbers as Python's. Other types are turned
+    into these by ``pack`` and back by ``unpack``.
 
     Parameters
     ----------
     folder
-        Made where it is absent. An old one must be that of the same run.
+        Made where it is absent. An old one must be that of the same run; processes of the same run may share
+        one.
     identity
         What all jobs of the run depend on, as JSON holds it: settings, seeds, and a `fingerprint` of the
         data. What the key says of a job need not be in it.
@@ -57,7 +62,7 @@ class Checkpoints(Generic[Result]):
     Raises
     ------
     ValueError
-        If the folder is of a run with another identity or version of zinbtools, or holds something else.
+        If the folder is of a run with another identity or other `software`, or holds something else.
 
     Examples
     --------
@@ -77,31 +82,29 @@ class Checkpoints(Generic[Result]):
         unpack: Callable[[Any], Result] = _as_it_is,
     ) -> None:
         self.folder, self._pack, self._unpack = Path(folder), pack, unpack
-        self._claim(json.loads(json.dumps({"zinbtools": version("zinbtools"), **identity})))
+        self._identity = json.loads(json.dumps({**software(), **identity}))
+        self._run = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
+        self._claim()
 
-    def _claim(self, identity: dict[str, Any]) -> None:
+    def _claim(self) -> None:
         """Write down whose folder it is, or check that it is this run's."""
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"resume must be a folder, found the file {self.folder}; give another name.")
+        self.folder.mkdir(parents=True, exist_ok=True)
         manifest = self.folder / _MANIFEST
+        others = [path for path in self.folder.iterdir() if not _is_part(path)]
         if not manifest.exists():
-            if self.folder.exists() and any(not _is_part(path) for path in self.folder.iterdir()):
+            if others:  # listed before, so that they are not those of a run that begins just now
                 raise ValueError(f"resume: {self.folder} holds other files; give a new or an empty folder.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write(manifest, lambda file: file.write(json.dumps(identity, indent=1).encode()))
-            return
-        try:
-            found = json.loads(manifest.read_text("utf-8"))
-        except ValueError as error:
-            raise ValueError(f"resume: {manifest} cannot be read ({error}); give another folder.") from error
-        changed = [name for name in {**identity, **found} if found.get(name) != identity.get(name)]
-        if changed:
-            name = changed[0]
-            raise ValueError(
-                f"resume: {self.folder} holds the jobs of another run, whose {name} was "
-                f"{_short(found.get(name))} where it now is {_short(identity.get(name))}; "
-                "give the same data and settings, or another folder."
-            )
+            _write_first(manifest, json.dumps(self._identity, indent=1).encode())
+        found = _read_manifest(manifest)  # which another process may have written
+        for name in {**self._identity, **found}:
+            before, now = found.get(name), self._identity.get(name)
+            if before != now:
+                raise ValueError(
+                    f"resume: {self.folder} holds the jobs of another run, whose {name} was {_short(before)} "
+                    f"where it now is {_short(now)}; give the same data and settings, or another folder."
+                )
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()
@@ -110,26 +113,36 @@ class Checkpoints(Generic[Result]):
         """The result of a finished job."""
         path = self._path(key)
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            with path.open("rb") as opened, _npz(np.load(opened, allow_pickle=False)) as file:
                 record = json.loads(file[_RECORD].tobytes())
+                self._check(key, record)
                 if "died" in record:
                     return Died(record["died"])
                 packed = _with_arrays(record["result"], file)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        # Damage shows in all manners: as errors of the file system, of zip, npy and JSON, of encryption, ...
+        except Exception as error:
             raise ValueError(
-                f"resume: {path} cannot be read ({error}); remove it, and its job is done again."
+                f"resume: {path} cannot be used ({error}); remove it, and its job is done again."
             ) from error
         return self._unpack(packed)
+
+    def _check(self, key: str, record: Mapping[str, Any]) -> None:
+        """Refuse a record that was copied here from another job or another run."""
+        if record.get("run") != self._run:
+            raise ValueError("it is of another run")
+        if record.get("key") != key:
+            raise ValueError(f"it is of the job {record.get('key')!r}")
 
     def save(self, key: str, result: Result | Died) -> None:
         """Store a result; it is on disk whole, or not at all."""
         arrays: dict[str, np.ndarray] = {}
+        record: dict[str, Any] = {"run": self._run, "key": key}
         if isinstance(result, Died):
-            record = {"died": result.message}
+            record["died"] = result.message
         else:
-            record = {"result": _without_arrays(self._pack(result), arrays)}
+            record["result"] = _without_arrays(self._pack(result), arrays)
         members: dict[str, Any] = {_RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays}
-        _write(self._path(key), lambda file: np.savez(file, **members))
+        _write(self._path(key), lambda file: np.savez(file, **members), os.replace)
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -159,17 +172,50 @@ def fingerprint(arrays: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
-    """By a file beside it and one rename, so that nobody ever sees a part of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _npz(loaded: Any) -> np.lib.npyio.NpzFile:
+    """Refuse what else numpy can read."""
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError("it is no npz file")
+    return loaded
+
+
+def _write(path: Path, write: Callable[[Any], Any], place: Callable[[Path, Path], Any]) -> None:
+    """By a file beside it that is put in its place whole, so that nobody ever sees a part of it.
+
+    The name of that file says whose it is, so that what a dead process left can be told from what is written.
+    """
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    part = path.with_name(f".{path.name}.{owner}.part")
     try:
         with part.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        place(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write_first(path: Path, content: bytes) -> None:
+    """Write a file unless another process does so first."""
+    with suppress(FileExistsError):
+        try:
+            _write(path, lambda file: file.write(content), os.link)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("xb") as file:
+                file.write(content)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no settings")
+    except ValueError as error:
+        raise ValueError(f"resume: {path} cannot be read ({error}); give another folder.") from error
+    return found
 
 
 def _is_part(path: Path) -> bool:
@@ -209,4 +255,4 @@ def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from .. import datasets, get, simulate, tl
 from .._check import checked
 from .._checkpoints import Checkpoints, Died, fingerprint
-from .._cluster import DaskClient
+from .._fitted import resolve_device
 from .._selection import select
 from ..tl._setup import SHARES
 from ._printed import METRICS, ROWS, Row
@@ -259,7 +259,8 @@ def _kept(folder: Path | None, compare: _Compare, adata: AnnData) -> dict[str, A
     if folder is None:
         return compare(adata.copy(), None)
     counts = csr_matrix(adata.X)
-    arrays = (counts.data, counts.indices, counts.indptr)
+    batches = adata.obs["batch"].to_numpy(dtype=str) if "batch" in adata.obs else None
+    arrays = (counts.data, counts.indices, counts.indptr, batches)
     finished: Checkpoints[dict[str, Any]] = Checkpoints(
         folder / "finished",
         {
@@ -267,6 +268,7 @@ def _kept(folder: Path | None, compare: _Compare, adata: AnnData) -> dict[str, A
             "data": fingerprint(arrays),
             "protocol": compare.protocol,
             "seed": compare.rng,
+            "device": resolve_device(compare.device).type,
         },
     )
     key = f"{compare.n_restarts}-restarts-{compare.max_evals}-evals"
