@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from .._compiling import cached_njit
 
 f32 = np.float32
 i32 = np.int32
@@ -20,10 +22,10 @@ u32 = np.uint32
 # No licence to assume that nothing is infinite or NaN: failures must show.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
-compiled = njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+compiled = cached_njit(nogil=True, fastmath=FAST, error_model="numpy")
 # Inlined always: where they were not, which of two equally named copies is called, and with it the rounding,
 # would depend on whether the caller came from numba's cache.
-inlined = njit(cache=True, fastmath=FAST, error_model="numpy", forceinline=True)
+inlined = cached_njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
 _VECTOR = 16  # numbers of 32 bits
 _LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)

@@ -10,18 +10,20 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from .._compiling import cached_njit
 
 f64 = np.float64
 i64 = np.int64
 
 # Who is silent on fastmath gets what the first caller has, and these rely on the order of their terms.
-compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-inlined = njit(cache=True, fastmath={"contract"}, error_model="numpy", forceinline=True)
+compiled = cached_njit(nogil=True, fastmath=False, error_model="numpy")
+inlined = cached_njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 # For loops that only add up: the order of the terms is free, so that eight are added at once. No licence to
 # assume that nothing is infinite or NaN: failures must show.
-summed = njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+summed = cached_njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
 
 _LN2_HIGH = f64(0.693145751953125)  # 16 bits, so that its multiples are exact
 _LN2_LOW = f64(math.log(2) - 0.693145751953125 + 2.3190468138462996e-17)
