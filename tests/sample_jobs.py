@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from zinbtools import jobs
 
 N_UNPICKLED = 0
 
@@ -48,6 +51,20 @@ def inverse(number: int) -> float:
 
 def killed(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stopped(number: int) -> int:
+    """Wait until somebody lets this process go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+
+def absolutes(numbers: list[int]) -> tuple[dict[int, int], list[str]]:
+    """What two workers are asked for, and the warnings."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        results = dict(jobs.run(abs, numbers, n_jobs=2))
+    return results, [str(warning.message) for warning in told]
 
 
 def sleep(seconds: float, *, folder: Path) -> None:

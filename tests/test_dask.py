@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +15,8 @@ import pytest
 import sample_jobs
 
 from zinbtools import jobs
+
+PACKAGE = Path(jobs.__file__).parent
 
 distributed = pytest.importorskip("distributed")
 
@@ -92,3 +97,59 @@ def test_a_job_that_always_kills_its_worker_is_recorded(client: object) -> None:
     assert isinstance(died, jobs.Died)
     with pytest.raises(RuntimeError, match="a worker process died"):
         list(jobs.run(kills, [1], executor=client))
+
+
+@contextmanager
+def worker_with(folder: Path, client: object) -> Iterator[None]:
+    """Another worker of the cluster, which finds its modules in the folder first."""
+    words = [sys.executable, "-Bm", "distributed.cli.dask_worker", client.scheduler.address]
+    n_before = len(client.scheduler_info()["workers"])
+    worker = subprocess.Popen(
+        [*words, "--no-nanny", "--nthreads=1", "--no-dashboard", "--local-directory", folder],
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        client.wait_for_workers(n_before + 1, timeout=60)
+        yield
+    finally:
+        worker.terminate()
+        worker.wait()
+
+
+@pytest.fixture
+def other_sources(tmp_path: Path) -> Path:
+    """A copy of the package that computes something else."""
+    copy = shutil.copytree(PACKAGE, tmp_path / "zinbtools", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "_text.py").write_text("OTHER = True")
+    return tmp_path
+
+
+def test_a_worker_with_other_sources_is_refused(other_sources: Path) -> None:
+    with (
+        cluster_of(0) as client,
+        worker_with(other_sources, client),
+        pytest.raises(RuntimeError, match="the worker process .* has zinbtools .* where .* asks it has"),
+    ):
+        list(jobs.run(abs, [-1], executor=client))
+
+
+def test_a_worker_that_nobody_asked_before_refuses_its_jobs(other_sources: Path) -> None:
+    with (
+        cluster_of(0) as client,
+        client.get_executor(pure=False) as executor,
+        worker_with(other_sources, client),
+        pytest.raises(RuntimeError, match="the worker process .* has zinbtools"),
+    ):
+        list(jobs.run(abs, [-1], executor=executor))
+
+
+def test_a_worker_without_the_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "zinbtools.py").write_text("raise ModuleNotFoundError(\"No module named 'zinbtools'\")")
+    with (
+        cluster_of(0) as client,
+        worker_with(tmp_path, client),
+        pytest.raises(RuntimeError, match=r"the dask worker tcp://\S+ cannot use zinbtools .*No module"),
+    ):
+        list(jobs.run(abs, [-1], executor=client))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import sample_jobs
 import torch
 
-from zinbtools import jobs
+from zinbtools import _processes, jobs
 
 NUMBERS = [3, 1, 2, 5, 4, 6]
 
@@ -146,6 +147,69 @@ def alive(process: int) -> bool:
         return False
     stat = Path(f"/proc/{process}/stat")  # one that nobody has asked for its status is dead too
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_no_more_processes_start_than_there_are_jobs() -> None:
+    before = len(multiprocessing.active_children())
+    with jobs.workers(time.sleep, n_jobs=10**20) as crew:
+        for n_jobs, n_processes in ((1, 1), (3, 3), (2, 3)):
+            assert in_order(crew.run([0.2] * n_jobs)) == [None] * n_jobs
+            assert len(multiprocessing.active_children()) - before == n_processes
+
+
+SCRIPT = """
+from zinbtools import jobs
+{guard}print(sorted(jobs.run(abs, [-3, 4], n_jobs=2)))
+"""
+
+
+def python(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, *words], input=stdin, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_script_from_stdin_does_its_jobs_itself() -> None:
+    done = python("-", stdin=SCRIPT.format(guard="if __name__ == '__main__': "))
+    assert done.stdout == "[(0, 3), (1, 4)]\n"
+    assert "n_jobs=2 is taken as 1: worker processes read the script" in done.stderr
+    assert "<stdin> is no file; save it in one." in done.stderr
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(guard=""))
+    done = python(script)
+    assert done.stdout == ""
+    assert "a worker process ended before it could take a job" in done.stderr.splitlines()[-1]
+    assert "lacks `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+    script.write_text(SCRIPT.format(guard="if __name__ == '__main__': "))
+    assert python(script).stdout == "[(0, 3), (1, 4)]\n"
+
+
+def test_a_daemon_does_its_jobs_itself() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        results, told = pool.apply(sample_jobs.absolutes, [[-3, 4]])
+    assert results == {0: 3, 1: 4}
+    assert len(told) == 1
+    assert told[0].startswith("n_jobs=2 is taken as 1: this process is a daemon")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_a_stopped_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def go_on(message: str, *_: object, **__: object) -> None:
+        told.append(message)
+        os.kill(int(message.split()[3]), signal.SIGCONT)
+
+    monkeypatch.setattr(_processes, "_PATIENCE", 0.05)
+    monkeypatch.setattr(_processes.warnings, "warn", go_on)
+    assert in_order(jobs.run(sample_jobs.stopped, [7], n_jobs=2)) == [7]
+    assert len(told) == 1
+    assert "is stopped, and its job waits; `kill -CONT " in told[0]
 
 
 def test_threads_are_left_as_they_were() -> None:

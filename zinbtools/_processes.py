@@ -6,18 +6,22 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
+
+from ._software import refuse_other_software, software
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,6 +29,7 @@ Content = TypeVar("Content")
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _environment = Lock()
+_PATIENCE = 60.0  # seconds after which a process that has not answered is looked at
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,19 @@ def _load(path: Path) -> Any:
         return pickle.load(file)
 
 
-def call(function: Parcel[Callable[[Job], Result]] | _Stored, job: Parcel[Job]) -> Parcel[Result]:
-    """What a worker does."""
-    compute, argument = function.content, job.content
-    with _one_thread():
+def call(
+    function: Parcel[Callable[[Job], Result]] | _Stored, job: Parcel[Job], expected: Mapping[str, str]
+) -> Parcel[Result]:
+    """What a worker does, if its software is what is expected."""
+    refuse_other_software(expected)
+    with _torch_at_rest():  # tensors are unpickled to the default device
+        compute, argument = function.content, job.content
+    with _torch_at_rest():
         return Parcel(compute(argument))
 
 
-def _one_thread() -> AbstractContextManager[None]:
-    """For torch, which takes seconds to load, only where the job has loaded it."""
+def _torch_at_rest() -> AbstractContextManager[None]:
+    """`single_threaded` where torch, which takes seconds to load, is loaded: perhaps by the job itself."""
     if "torch" not in sys.modules:
         return nullcontext()
     from ._threads import single_threaded
@@ -78,15 +87,68 @@ def _one_thread() -> AbstractContextManager[None]:
     return single_threaded()
 
 
+class NeverStarted(BrokenExecutor):
+    """A worker process died before it could take a job."""
+
+
+class _Worker:
+    """A spawned process in a pool of its own."""
+
+    def __init__(self, watched: Connection) -> None:
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(watched,)
+        )
+        with _environment, one_thread_for_children():
+            self._pid = self._pool.submit(os.getpid)  # the process starts with its first job
+
+    def compute(self, function: _Stored, job: Parcel[Any]) -> Parcel[Any]:
+        """The result of a job; `NeverStarted` or another `BrokenExecutor` if the process died."""
+        try:
+            future = self._pool.submit(call, function, job, software())
+            self._wait(future)
+            return future.result()
+        except BrokenExecutor as error:
+            if self._pid.exception() is not None:
+                raise NeverStarted from error
+            raise
+
+    def _wait(self, future: Future[Any]) -> None:
+        """Until a job is done; with a warning if the process is stopped meanwhile."""
+        told = False
+        while not wait([future], timeout=_PATIENCE).done:
+            if not told and self._is_stopped():
+                told, pid = True, self._pid.result()
+                warnings.warn(
+                    f"the worker process {pid} is stopped, and its job waits; `kill -CONT {pid}` lets it go "
+                    f"on, `kill -KILL {pid}` lets another process do the job.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+    def _is_stopped(self) -> bool:
+        """By a signal or a debugger, as Linux says; False elsewhere."""
+        if not self._pid.done():
+            return False
+        try:
+            stat = Path(f"/proc/{self._pid.result()}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] in "Tt"
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
 class Processes:
     """Spawned processes, each in a pool of its own, so that one that dies takes no other job with it.
 
-    A future fails with a `BrokenExecutor` if its process died; another one has taken its place then.
+    A process starts when there is a job for it. A future fails with a `BrokenExecutor` if its process died;
+    another one has taken its place then.
 
     Parameters
     ----------
     n_workers
-        How many.
+        How many at most.
     function
         The function that they call, which is `_Stored`: a pipe would make them start one by one.
     watched
@@ -101,53 +163,66 @@ class Processes:
     deaths = (BrokenExecutor,)
 
     def __init__(self, n_workers: int, function: _Stored, watched: Connection) -> None:
-        self._function, self._watched = function, watched
+        self._n_workers, self._function, self._watched = n_workers, function, watched
         self.starts_others = True
-        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        self._n_started = 0
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._asked: set[Future[Parcel[Any]]] = set()
         # a thread for each: it waits for its process, and starts another where that one died
         self._threads = ThreadPoolExecutor(n_workers)
-        for _ in range(n_workers):
-            self._idle.put(self._start())
 
     def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
-        return self._threads.submit(self._compute, job)
+        if self._n_started < min(self._n_workers, len(self._asked) + 1):
+            self._idle.put(_Worker(self._watched))
+            self._n_started += 1
+        future = self._threads.submit(self._compute, job)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        return future
 
     def ready_again(self, error: BaseException) -> bool:
         return True
 
     def _compute(self, job: Parcel[Any]) -> Parcel[Any]:
-        pool = self._idle.get()
+        worker = self._idle.get()
         try:
-            return pool.submit(call, self._function, job).result()
+            return worker.compute(self._function, job)
         except BrokenExecutor:
-            pool.shutdown()
+            worker.close()
             if self.starts_others:
-                pool = self._start()
+                worker = _Worker(self._watched)
             raise
         finally:
-            self._idle.put(pool)
-
-    def _start(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(self._watched,)
-        )
-        with _environment, one_thread_for_children():
-            pool.submit(os.getpid)  # the process starts with its first job
-        return pool
+            self._idle.put(worker)
 
     def close(self) -> None:
         """Wait for what is running, drop what is not, and end the processes."""
         self.starts_others = False
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
-            self._idle.get().shutdown()
+            self._idle.get().close()
+
+
+def why_not_here() -> str | None:
+    """Why this process cannot start others, in words; None if it can."""
+    if current_process().daemon:
+        return (
+            "this process is a daemon, as workers of multiprocessing.Pool and Celery are; it may start none"
+        )
+    script = get_preparation_data("").get("init_main_from_path")
+    if script is not None and not Path(script).exists():
+        return (
+            f"worker processes read the script that starts them again, and {Path(script).name} is no file; "
+            "save it in one"
+        )
+    return None
 
 
 @contextmanager
 def spawned(n_workers: int, function: Callable[..., Any]) -> Iterator[Processes]:
     """Processes that end with the block: at once if it is left by an exception."""
     watched, lifeline = get_context("spawn").Pipe(duplex=False)
-    with watched, lifeline, TemporaryDirectory(prefix="zinbtools-") as folder:
+    with watched, lifeline, TemporaryDirectory(prefix=f"zinbtools-{os.getpid()}-") as folder:
         path = Path(folder) / "function.pickle"
         with path.open("wb") as file:
             pickle.dump(function, file, pickle.HIGHEST_PROTOCOL)

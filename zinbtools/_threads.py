@@ -1,4 +1,4 @@
-"""Thread settings that a user never has to think of."""
+"""Settings of torch that a user never has to think of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from ._torch_state import torch_defaults
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -20,7 +22,7 @@ _before: ContextVar[int] = ContextVar("threads before the outermost `single_thre
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Run torch on one CPU thread.
+    """Run torch on one CPU thread, and otherwise as it is when it is imported (`torch_defaults`).
 
     The matrices are small: a second thread gains a third at best, and where another process is busy, torch's
     threads spin while they wait for each other and everything takes many times longer.
@@ -29,7 +31,8 @@ def single_threaded() -> Iterator[None]:
     token = _before.set(_before.get(before))
     torch.set_num_threads(1)
     try:
-        yield
+        with torch_defaults():
+            yield
     finally:
         torch.set_num_threads(before)
         _before.reset(token)

@@ -6,6 +6,7 @@ finished job is on disk at once under a name that the caller gives it, its key, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -21,7 +22,8 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from ._checkpoints import Checkpoints, Died, fingerprint
 from ._cluster import Cluster, DaskClient
-from ._processes import Parcel, call, one_thread_for_children, spawned
+from ._processes import NeverStarted, Parcel, call, one_thread_for_children, spawned, why_not_here
+from ._software import software
 
 __all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
 
@@ -29,8 +31,11 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _DEATH = (
-    "a worker process died before its job was done: it may have run out of memory (try a smaller n_jobs), or "
-    "the script that started it lacks `if __name__ == '__main__':`."
+    "a worker process died before its job was done: it may have run out of memory (try a smaller n_jobs)."
+)
+_NEVER_STARTED = (
+    "a worker process ended before it could take a job: the script that started it lacks "
+    "`if __name__ == '__main__':`, or fails where it is imported (its own messages stand above)."
 )
 
 
@@ -47,7 +52,8 @@ def run(
     """Call a function on every job; yield each job's place and result as soon as it is there.
 
     Worker processes are spawned, on every system: a script that starts them needs the usual
-    ``if __name__ == "__main__":``. Each computes on one thread. They end with the iteration, also when it is
+    ``if __name__ == "__main__":``. Where none can be (a script from stdin, a daemon), the jobs run in this
+    process, with a warning. Each computes on one thread. They end with the iteration, also when it is
     interrupted or given up, and when this process is killed. What was finished by then stays in
     ``checkpoints``.
 
@@ -64,7 +70,8 @@ def run(
     jobs
         Its arguments.
     n_jobs
-        Worker processes; 1 runs the jobs in this process, one after the other.
+        Worker processes, of which no more start than there are jobs; 1 runs the jobs in this process, one
+        after the other.
     executor
         Where to run them instead: an `Executor`, or a `dask.distributed.Client`.
     keys
@@ -78,8 +85,8 @@ def run(
     Raises
     ------
     RuntimeError
-        If a worker died twice over the same job. An exception in a job is raised as it is, and ends the
-        others.
+        If a worker died twice over the same job, or has other software than this process. An exception in a
+        job is raised as it is, and ends the others.
 
     Examples
     --------
@@ -110,11 +117,19 @@ def workers(
         yield Workers(function, _Given(executor, function))
     elif executor is not None:
         yield Workers(function, Cluster(executor, function))
-    elif n_jobs == 1:
+    elif n_jobs == 1 or _must_be_alone(n_jobs):
         yield Workers(function, None)
     else:
         with spawned(n_jobs, function) as processes:
             yield Workers(function, processes)
+
+
+def _must_be_alone(n_jobs: int) -> bool:
+    """Whether no process can be started here, which is told in a warning."""
+    why = why_not_here()
+    if why is not None:
+        warnings.warn(f"n_jobs={n_jobs} is taken as 1: {why}.", UserWarning, stacklevel=2)
+    return why is not None
 
 
 class Workers(Generic[Job, Result]):
@@ -166,6 +181,8 @@ class Workers(Generic[Job, Result]):
                         if known.first and where.ready_again(error):
                             asked[where.submit(known.parcel)] = known._replace(first=False)
                             continue
+                        if isinstance(error, NeverStarted):
+                            raise RuntimeError(_NEVER_STARTED) from error
                         result = Died(_DEATH)
                         if deaths == "raise":
                             raise RuntimeError(result.message) from error
@@ -248,7 +265,7 @@ class _Given:
 
     def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
         with one_thread_for_children():  # it may start its processes now
-            return self._executor.submit(call, self._function, job)
+            return self._executor.submit(call, self._function, job, software())
 
     def ready_again(self, error: BaseException) -> bool:
         return False

@@ -22,6 +22,7 @@ Kind = Literal["mean", "dropout", "zero"]
 
 
 @checked
+@single_threaded()
 def model(
     adata: AnnData,
     model: Literal["nb", "zinb"],

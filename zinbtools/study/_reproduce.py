@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from .. import datasets, get, simulate, tl
 from .._check import checked
 from .._checkpoints import Checkpoints, Died, fingerprint
+from .._cluster import DaskClient
 from .._fitted import resolve_device
 from .._selection import select
 from ..tl._setup import SHARES

@@ -70,7 +70,8 @@ class Method:
         check_test_cells(adata, self.settings.get("split"))
         estimates: dict[Restart, MarginalLikelihood] = {}
         temporary = len(self.rounds) > 1 and resume is None
-        with TemporaryDirectory() if temporary else nullcontext(resume) as folder:
+        own = f"zinbtools-{os.getpid()}-"  # by which it is found if this process is killed
+        with TemporaryDirectory(prefix=own) if temporary else nullcontext(resume) as folder:
             for n_restarts in self.rounds:
                 fit, new = self.fit_and_evaluate(
                     adata, n_restarts, known=estimates, resume=folder, key_added=key_added

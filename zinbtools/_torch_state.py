@@ -1,0 +1,76 @@
+"""Torch as it is when it is imported, for as long as something is computed, whatever the session has set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Lock
+from typing import Any, NamedTuple
+
+import torch
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Single precision, on the CPU unless told otherwise, with gradients; afterwards all is as it was.
+
+    What torch keeps for each thread (default device, inference mode, gradients, autocast) is set for this
+    one. What it keeps for the process (default type, precision of matrix products) is set for all threads
+    until the last one leaves: one of the user's that relies on its own settings does not have them then.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_of_the_process())
+        if torch.get_default_device().type != "cpu":  # every call is slower in such a context
+            stack.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+class _Setting(NamedTuple):
+    """One of the process: how to set it, what the session has, and what it is to be."""
+
+    write: Callable[[Any], Any]
+    found: Any
+    wanted: Any
+
+
+def _other_settings() -> list[_Setting]:
+    """Those that are not what torch starts with."""
+    settings = [_Setting(torch.set_default_dtype, torch.get_default_dtype(), torch.float32)]
+    if hasattr(torch.backends, "fp32_precision"):
+        for products in (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul):
+            found = products.fp32_precision.replace("none", "ieee")
+            settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, "ieee"))
+    else:  # torch before 2.9
+        found = torch.get_float32_matmul_precision()
+        settings.append(_Setting(torch.set_float32_matmul_precision, found, "highest"))
+    return [setting for setting in settings if setting.found != setting.wanted]
+
+
+_lock = Lock()
+_inside = 0  # calls that are in `_of_the_process`
+_changed: list[_Setting] = []
+
+
+@contextmanager
+def _of_the_process() -> Iterator[None]:
+    """The first to enter sets what the session has otherwise, the last to leave gives it back."""
+    global _inside
+    with _lock:
+        if not _inside:
+            _changed[:] = _other_settings()
+            for setting in _changed:
+                setting.write(setting.wanted)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                for setting in _changed:
+                    setting.write(setting.found)
