@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.layers import Streams, affine
 from zinbtools.model.likelihood import log_likelihood
-from zinbtools.model.marginal import PROPOSALS, _Target, marginal_log_likelihood
+from zinbtools.model.marginal import Proposal, _Target, marginal_log_likelihood
 from zinbtools.model.training import train
 from zinbtools.model.vae import CountVAE, Shape
+
+PROPOSALS = get_args(Proposal)
 
 
 def normal(value: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
