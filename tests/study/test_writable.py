@@ -231,6 +231,16 @@ def test_what_could_only_be_written_with_a_loss_is_named(change: Change, words: 
     assert "\n" not in str(caught.value)
 
 
+def test_columns_with_a_slash_are_kept_or_renamed_as_anndata_has_it(tmp_path: Path) -> None:
+    found, said = mended(column(1, "G1/S"), tmp_path)
+    assert ("G1_S" if said else "G1/S") in found.obs
+    if hasattr(anndata.settings, "disallow_forward_slash_in_h5ad"):
+        with anndata.settings.override(disallow_forward_slash_in_h5ad=True):
+            found, said = mended(lambda adata: (column(1, "G1_S")(adata), column(2, "G1/S")(adata)), tmp_path)
+        assert "column 'G1/S' of obs is renamed to 'G1_S_'" in said
+        assert found.obs["G1_S_"].eq(2).all()
+
+
 def test_one_warning_tells_all_and_counts_the_rest() -> None:
     adata = counts(lambda adata: [column(1, number)(adata) for number in range(12)])
     with pytest.warns(UserWarning, match=r"column 0 of obs is renamed to '0'; .*; and 4 more\.$"):

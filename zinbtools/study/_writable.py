@@ -247,8 +247,10 @@ def _broken_text(value: Any) -> str | None:
 
 
 def _possible(name: Any, taken: list[str]) -> str:
-    """A name as text, and another one where h5ad reads it as the index, as a place, or not to its end."""
+    """A name of a column as text, and another one where h5ad would read it as the index or as a place."""
     text = str(name)
+    if "/" in text and _failure({"a/b": 0}) is not None:  # which older releases of anndata allow
+        return _free(text.replace("/", "_"), taken)
     if text not in ("", ".", "_index") and "\0" not in text:
         return text
     return _free(text.lstrip("._").replace("\0", "") + "_", taken)
