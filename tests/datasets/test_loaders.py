@@ -30,6 +30,28 @@ def write_retina(path: Path, counts: np.ndarray) -> Path:
     return write_loom(path, counts, [f"gene{i}" for i in range(counts.shape[1])], columns)
 
 
+GARBAGE = [
+    b"",
+    b"\x89HDF\r\n\x1a\n",
+    b"PK\x03\x04 cut",
+    b"\x1f\x8b\x08 cut",
+    b"\xff\xfe\x00 no text",
+    b"a,b\n1\n",
+]
+
+
+@pytest.mark.parametrize("content", GARBAGE)
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "pbmc"])
+def test_what_is_no_data_set_is_one_sentence_that_names_the_file(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    for file in REGISTRY[name].files.values():
+        (tmp_path / file.name).write_bytes(content)
+    with pytest.raises(ValueError, match=str(tmp_path)) as caught:
+        from_files(name, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_real_zheng_spike_ins(shared_data: Path) -> None:
     adata = from_files("zheng_ercc", shared_data / "data" / "ercc_zheng2017_gemcode.h5ad")
     assert adata.shape == REGISTRY["zheng_ercc"].shape == (1015, 57)

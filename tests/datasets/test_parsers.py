@@ -122,13 +122,17 @@ def test_hemato_tells_cells_of_one_name_apart(tmp_path: Path) -> None:
     assert adata.obsm["X_spring"].tolist() == [[1, -1], [1, -1], [4, -1]]
 
 
-def test_hemato_says_what_is_wrong(tmp_path: Path) -> None:
+def test_hemato_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_hemato(tmp_path, packed=False)
     (tmp_path / "bBM.filtered_gene_list.paper.txt").write_text("Gata1\nEpor\n")
     with pytest.raises(ValueError, match="lacks 1 genes of the authors' list, 'Epor' first"):
         from_files("hemato", tmp_path)
     (tmp_path / "bBM.filtered_gene_list.paper.txt").unlink()
     with pytest.raises(ValueError, match=r"lacks bBM\.filtered_gene_list\.paper\.txt"):
+        from_files("hemato", tmp_path)
+    write_hemato(tmp_path, packed=True)
+    monkeypatch.setattr("zinbtools.datasets._parsers.LARGEST", 3)
+    with pytest.raises(ValueError, match=r"paper\.txt in \S+data\.zip says that it has more than 3 bytes"):
         from_files("hemato", tmp_path)
     with ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("README", "")

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zinbtools import pl, tl
+from zinbtools.pl._style import root_figure
 
 PLOTS = sorted(pl.__all__)
 
@@ -119,3 +120,10 @@ def test_a_fit_of_one_model_is_drawn(name: str, adata: AnnData) -> None:
     labels = [text.get_text() for text in draw(name, adata).get_legend().get_texts()]
     assert any("NB" in label for label in labels)
     assert not any("ZINB" in label for label in labels)
+
+
+def test_the_figure_is_the_whole_one() -> None:
+    whole = plt.figure()
+    assert root_figure(whole.subplots()) is whole
+    assert root_figure(whole.subfigures().subplots()) is whole
+    plt.close(whole)

@@ -77,6 +77,14 @@ def test_other_text_stays_as_it_is(tmp_path: Path) -> None:
     assert read(tmp_path / "x.csv", index_col=0).index.tolist() == PLAIN
 
 
+def test_all_names_come_back_beside_numbers_that_are_missing(tmp_path: Path) -> None:
+    names = [*FORMULAS, *PLAIN]
+    frame = pd.DataFrame({"score": [0.5, *[math.nan] * (len(names) - 1)]}, index=pd.Index(names, name="gene"))
+    write_csv(frame, tmp_path / "genes.csv", index=True)
+    found = pd.read_csv(tmp_path / "genes.csv", converters={"gene": unescaped}).set_index("gene")
+    pd.testing.assert_frame_equal(found, frame)
+
+
 def test_tables_without_text_are_those_of_pandas(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"a": [1, -2], "b": [math.nan, -0.5], "c": [True, False], "d": pd.array([None, -3], "Int64")}
