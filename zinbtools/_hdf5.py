@@ -15,8 +15,8 @@ def check_hdf5(path: Path) -> None:
     Raises
     ------
     ValueError
-        At an external link, storage in another file, a virtual data set, a link that leads nowhere or to a
-        group above, an HDF5 filter that is not installed, or more places than any study has.
+        At an external link, storage in another file, a virtual data set, references, a link that leads
+        nowhere or to a group above, a filter that is not installed, or more places than any study has.
     """
     with h5py.File(path, "r", locking=False) as file:
         _check_contents(file)
@@ -75,6 +75,11 @@ def _check_dataset(place: str, dataset: h5py.Dataset) -> None:
     if dataset.is_virtual:
         raise ValueError(
             f"{place!r} is a virtual data set, which takes its numbers from elsewhere; copy them."
+        )
+    kinds = [kind for kind, *_ in (dataset.dtype.fields or {"": (dataset.dtype,)}).values()]
+    if any(h5py.check_ref_dtype(kind) for kind in kinds):
+        raise ValueError(
+            f"{place!r} holds references to other places in place of numbers or text; remove it."
         )
     for number in range(settings.get_nfilters()):
         code = settings.get_filter(number)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,10 @@ def unknown_filter(file: h5py.File) -> None:
     h5py.h5d.create(file["uns"].id, b"x", h5py.h5t.NATIVE_INT32, space, settings)
 
 
+def references(file: h5py.File) -> None:
+    file["uns"].create_dataset("x", data=np.array([file["X"].ref], dtype=h5py.ref_dtype))
+
+
 def ladder(file: h5py.File) -> None:
     """Two ways at each of 40 steps: 2**40 places."""
     step = file["uns"]
@@ -85,6 +90,7 @@ def ladder(file: h5py.File) -> None:
         (lambda file: file.__setitem__("uns/x", h5py.SoftLink("/uns")), "leads back to a group"),
         (lambda file: file.__setitem__("uns/x", file["/"]), "leads back to a group"),
         (unknown_filter, "'/uns/x' is compressed with HDF5 filter 64999, which is not installed"),
+        (references, "'/uns/x' holds references"),
         (ladder, "more than 1,000 groups and arrays"),
     ],
 )
@@ -188,6 +194,7 @@ def third_format(store: Path) -> None:
         ),
         (lambda store: (store / "Y").symlink_to("/etc/hosts"), "is a link"),
         (lambda store: (store / "Y").symlink_to("."), "is a link"),
+        (lambda store: os.mkfifo(store / "0.0"), "is neither a file nor a folder"),
     ],
 )
 def test_a_store_that_asks_for_pickle_in_any_spelling_is_refused(

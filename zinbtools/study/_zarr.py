@@ -14,23 +14,24 @@ _PICKLE = {"pickle", "numcodecs.pickle"}  # as numcodecs calls it, and as zarr 3
 
 
 def check_zarr(path: Path) -> None:
-    """Refuse a store that asks for pickle, in any spelling, or has links in it.
+    """Refuse a store that asks for pickle, in any spelling, or has anything but files and folders in it.
 
     Raises
     ------
     ValueError
-        At a link, at metadata that are no JSON, and at metadata with a codec that unpickles.
+        At a link, a pipe or a device, at metadata that are no JSON or have a codec that unpickles.
     """
     for folder, folders, files in os.walk(path.resolve()):
-        for name in [*folders, *files]:
-            if Path(folder, name).is_symlink():
+        for place in (Path(folder, name) for name in [*folders, *files]):
+            if place.is_symlink():
                 raise ValueError(
-                    f"{Path(folder, name)} is a link, which may lead anywhere; make a copy without links, as "
-                    "'cp -rL' does."
+                    f"{place} is a link, which may lead anywhere; make a copy without links, as 'cp -rL' "
+                    "does."
                 )
-        for name in files:
-            if name.lower() in _METADATA:
-                _check_metadata(Path(folder, name))
+            if not (place.is_file() or place.is_dir()):
+                raise ValueError(f"{place} is neither a file nor a folder; remove it.")
+            if place.name.lower() in _METADATA and place.is_file():
+                _check_metadata(place)
 
 
 def _check_metadata(file: Path) -> None:
