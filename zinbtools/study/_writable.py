@@ -91,16 +91,12 @@ class _Mending:
         }
 
     def check_names(self, place: str, names: Mapping[Any, Any]) -> None:
-        """Refuse what h5ad would take for a place elsewhere, or cannot write."""
+        """Refuse names that h5ad takes for a place elsewhere, or does not hold to their end."""
         for name in map(str, names):
-            if name in ("", ".") or set(name) & {"/", "\0"}:
+            if name in ("", ".") or "/" in name or _broken_text(name) is not None:
                 raise ValueError(
-                    f"adata.{place}[{name!r}]: a name in h5ad cannot be empty or a dot, nor have a slash or "
-                    "a NUL in it; rename it."
-                )
-            if error := _failure({name: 0}):
-                raise ValueError(
-                    f"adata.{place}[{name!r}]: h5ad cannot hold this name ({sentence(error)}); rename it."
+                    f"adata.{place}[{name!r}]: a name in h5ad cannot be empty or a dot, nor have a slash, a "
+                    "NUL or half of a surrogate pair in it; rename it."
                 )
 
     def frame(self, place: str, frame: pd.DataFrame, as_written: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -158,6 +154,12 @@ class _Mending:
                 f"adata.{place[:200]}… is {_DEEPEST} dictionaries deep, too deep for h5ad; flatten it."
             )
         self.check_names(place, mapping)
+        parts = {
+            str(key): value
+            for key, value in mapping.items()
+            if not (isinstance(value, Mapping | pd.DataFrame) or _is_matrix(value))
+        }
+        written = set(parts) if _failure(parts) is None else set()  # all at once, as most are fine
         mended: dict[str, Any] = {}
         for key, value in mapping.items():
             name = str(key)
@@ -165,7 +167,9 @@ class _Mending:
                 raise ValueError(f"{place} has two keys {name!r} of different types; rename one.")
             if not isinstance(key, str):
                 self.changes.append(f"key {key!r} of {place} becomes text")
-            if value is None and _failure(None) is not None:
+            if name in written:
+                mended[name] = value
+            elif value is None and _failure(None) is not None:
                 self.changes.append(f"{place}[{key!r}], which is None, is left out")
             else:
                 mended[name] = self.item(f"{place}[{key!r}]", value)
@@ -192,7 +196,7 @@ class _Mending:
 
 def _failure(value: Any) -> Exception | None:
     """What is raised when a value is written to h5ad, here into memory; matrices of numbers are trusted."""
-    if (sparse.issparse(value) or isinstance(value, np.ndarray)) and value.dtype.kind in "biuf":
+    if _is_matrix(value):
         return None
     with h5py.File("memory", "w", driver="core", backing_store=False) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the real writing says them
@@ -201,6 +205,10 @@ def _failure(value: Any) -> Exception | None:
         except Exception as error:  # writers fail in all manners
             return error
     return None
+
+
+def _is_matrix(value: Any) -> bool:
+    return (sparse.issparse(value) or isinstance(value, np.ndarray)) and value.dtype.kind in "biuf"
 
 
 def _plain(values: Any) -> Any:
