@@ -89,21 +89,15 @@ AFTER_A_FIT: dict[str, Verb] = {
     "expected_counts": zt.get.expected_counts,
     "posterior_dropout": zt.get.posterior_dropout,
 }
-SPOILED = named(
-    COUNTS,
-    "not an AnnData",
-    "negative",
-    "NaN",
-    "infinite",
-    "too large",
-    "text",
-    "empty cells",
-    "dask along genes",
-)
+UNREADABLE = named(COUNTS, "not an AnnData", "text", "dask along genes")
+SPOILED = [
+    pytest.param(c.values[0], ValueError, ("adata.X no longer holds the counts", "cells differ"), {}, id=c.id)
+    for c in named(COUNTS, "negative", "NaN", "infinite", "too large", "empty cells")
+]
 
 
 @pytest.mark.parametrize("verb", AFTER_A_FIT)
-@pytest.mark.parametrize(("change", "error", "words", "arguments"), SPOILED)
+@pytest.mark.parametrize(("change", "error", "words", "arguments"), [*UNREADABLE, *SPOILED])
 def test_counts_spoiled_after_the_fit_are_refused(
     verb: str,
     fitted: AnnData,
@@ -122,8 +116,7 @@ def test_there_must_be_a_fit_of_that_name_and_of_these_genes(verb: str, fitted: 
     refused(
         call, fitted, KeyError, ("uns['other']", "zt.tl.fit_nb_zinb(adata, key_added='other')"), key="other"
     )
-    refused(call, fitted[:, ::-1].copy(), ValueError, ("gene", "order"))
-    refused(call, fitted[:, :49].copy(), ValueError, ("49 genes", "50"))
+    refused(call, fitted[:, 1:].copy(), ValueError, ("1 of the 50 genes", "'gene_00'", "fit again"))
 
 
 # weights and settings from somebody's file

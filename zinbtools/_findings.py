@@ -96,7 +96,7 @@ class Findings:
         if self._n_ties > 0.01 * n_counts + noise:
             found.append("the smallest numbers of cells are above 1, and the next larger ones are rare")
         # At least 70 there, and 1 for Poisson counts; 0 if as many reads were drawn of each cell.
-        if n_cells >= 20 and np.ptp(totals) > 0 and totals.var() < 0.05 * totals.mean():
+        if n_cells >= 50 and np.ptp(totals) > 0 and 100 < totals.mean() > 20 * totals.var():
             found.append("all cells have nearly the same total, as normalised numbers do")
         return found
 

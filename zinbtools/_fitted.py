@@ -105,7 +105,7 @@ class Fitted:
         labels = checked_column(adata.obs, self.keys.split, "split", "obs").astype(str).to_numpy()
         cells = np.flatnonzero(labels == split)
         if split not in SPLITS or not len(cells):
-            there = listing(name for name in SPLITS if name in labels)
+            there = listing(sorted(set(SPLITS) & set(labels)))
             raise ValueError(f"split must be one of {there} or 'all', found {split!r}.")
         return cells
 

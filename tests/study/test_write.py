@@ -143,6 +143,7 @@ def test_names_cannot_break_the_page(study: Study) -> None:
     best = get.zi_genes_df(study.adata).index[0]
     evil = f"</script><b>{best}"
     study.adata.var_names = [evil if name == best else name for name in study.adata.var_names]
+    study.adata.uns["zinbtools"]["params"]["var_names"] = list(study.adata.var_names)
     report = report_html(study, [], title="<script>alert(1)</script>")
     page = Page(report)
     assert page.tags.count("script") == 2
