@@ -161,19 +161,19 @@ class Results:
 def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
     """ValueError if results would take the place of what no earlier fit under the same key has written."""
     there = adata.uns.get(keys.uns, {})
-    if isinstance(there, Mapping) and (not there or set(there) & {"weights", "history", "tuning"}):
-        earlier = "weights" in there or "history" in there
-    else:
+    if not isinstance(there, Mapping) or (there and not set(there) & {"weights", "history", "tuning"}):
         raise ValueError(
             f"adata.uns[{keys.uns!r}] holds something that is no fit of zinbtools and would be lost; "
             "choose another key_added, or move it."
         )
+    if keys.split in adata.obs:  # a fit has been here, though its uns may be gone
+        return
     for place in ("obsm", "layers", "var"):
         for name in keys.all_names()[place]:
-            if not earlier and name in getattr(adata, place):
+            if name in getattr(adata, place):
                 raise ValueError(
-                    f"adata.{place}[{name!r}] is of no fit in adata.uns[{keys.uns!r}] and would be lost; "
-                    "choose another key_added, or delete it."
+                    f"adata.{place}[{name!r}] was not written by a fit under this key_added and would be "
+                    "lost; choose another key_added, or delete it."
                 )
 
 
