@@ -104,7 +104,7 @@ class _Worker:
     def compute(self, function: _Stored, job: Parcel[Any]) -> Parcel[Any]:
         """The result of a job; `NeverStarted` or another `BrokenExecutor` if the process died."""
         try:
-            future = self._pool.submit(call, function, job, software())
+            future: Future[Parcel[Any]] = self._pool.submit(call, function, job, software())
             self._wait(future)
             return future.result()
         except BrokenExecutor as error:

@@ -41,8 +41,9 @@ class _Setting(NamedTuple):
 def _other_settings() -> list[_Setting]:
     """Those that are not what torch starts with."""
     settings = [_Setting(torch.set_default_dtype, torch.get_default_dtype(), torch.float32)]
-    if hasattr(torch.backends, "fp32_precision"):
-        for products in (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul):
+    backends: Any = torch.backends
+    if hasattr(backends, "fp32_precision"):
+        for products in (backends.mkldnn.matmul, backends.cuda.matmul):
             found = products.fp32_precision.replace("none", "ieee")
             settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, "ieee"))
     else:  # torch before 2.9

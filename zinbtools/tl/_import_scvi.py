@@ -27,6 +27,7 @@ from ._fit import _affordable
 from ._metrics import metrics_table
 from ._outputs import describe, fit_metrics, history_table
 from ._scvi import Imported, convert
+from ._scvi_split import own_split
 
 
 @checked
@@ -59,7 +60,8 @@ def import_scvi(
         each, alike in everything else.
     split
         Column of ``obs`` that holds ``train``, ``validation`` and ``test``. By default the model's own
-        split, by the names of the cells; cells that it does not know are test cells.
+        split: by position where ``adata`` has its cells in its order, else by the names of the cells; cells
+        that it does not know are test cells.
     n_draws, layers, layer_memory, device, rng, key_added, copy
         As for `zinbtools.tl.fit_nb_zinb`.
 
@@ -73,8 +75,8 @@ def import_scvi(
         If ``model`` is no SCVI model.
     ValueError
         If an option of the model has no counterpart (size factors, other likelihoods, encoded covariates,
-        layer normalisation, ...), if two models differ in more than their likelihood, or if the genes are
-        others.
+        layer normalisation, ...), if two models differ in more than their likelihood, if the genes are
+        others, or if names do not tell which cells are the model's (given twice, or to other counts).
     KeyError
         If a layer or a column that the model was set up with is missing.
 
@@ -100,7 +102,7 @@ def import_scvi(
     counts = read_counts(adata, one.layer, genes, empty_genes=True)
     draw_seed, elbo_seed = integers(seed_sequence(rng), 2)
     labels = (
-        _own_split(adata, sources[0])
+        own_split(adata, counts, sources[0], one.layer)
         if split is None
         else read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
     )
@@ -195,16 +197,6 @@ def _genes(adata: AnnData, names: pd.Index) -> np.ndarray:
     if not adata.var_names[genes].equals(names):
         raise ValueError("adata has the model's genes in another order; put them in that of model.adata.")
     return np.asarray(genes)
-
-
-def _own_split(adata: AnnData, source: Any) -> np.ndarray:
-    """The model's split; what it does not know is for testing."""
-    labels = np.full(adata.n_obs, "test", dtype=object)
-    for name, attribute in (("train", "train_indices"), ("validation", "validation_indices")):
-        members = getattr(source, attribute, None)
-        if members is not None and len(members):
-            labels[adata.obs_names.isin(source.adata.obs_names[np.asarray(members)])] = name
-    return labels
 
 
 def _training(found: Imported, history: dict[str, pd.DataFrame] | None, device: torch.device) -> Training:
