@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 from twins import SETS, likeness
 
-from zinbtools.simulate import PerGene, Uniform, gamma_poisson, like, mixed, poisson_lognormal
+from zinbtools.simulate import PerGene, Uniform, gamma_poisson, knockout, like, mixed, poisson_lognormal
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,20 @@ def test_counts_in_a_layer(real: AnnData) -> None:
     assert (like(adata, layer="counts").X != like(real).X).nnz == 0
 
 
+def test_counts_beyond_single_precision_stay_whole() -> None:
+    counts = np.random.default_rng(2).poisson(3e7, size=(60, 4)).astype(np.float64)
+    counts[:, :2] //= 10**6
+    adata = AnnData(counts)
+    twin = like(adata, cells_per_group=None)
+    taken = knockout(adata, Uniform(0.5))
+    np.testing.assert_array_equal(np.asarray(twin.X.sum(axis=0)).ravel(), counts.sum(axis=0))
+    np.testing.assert_array_equal(taken.layers["true_counts"].toarray(), counts)
+    for simulated in (twin, taken):
+        assert simulated.X.dtype == np.float64
+    with pytest.raises(ValueError, match=r"counts up to 2\^31 - 1 in X, found 30000000000"):
+        like(AnnData(1000 * np.full((3, 2), 3e7)))
+
+
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 @pytest.mark.parametrize("groupby", ["cell_type", None])
@@ -189,6 +203,9 @@ def test_files_keep_everything(tmp_path: Path, real: AnnData, form: str, groupby
     ("arguments", "error", "message"),
     [
         ({"lam": 0, "inflation": Uniform(0.1)}, ValueError, "lam and inflation both say what is lost"),
+        ({"p": 0.3}, ValueError, "p must go with lam or inflation, .* found p=0.3; lam=0"),
+        ({"share": 1.0}, ValueError, "share must go with lam or inflation, .* found share=1.0"),
+        ({"inflation": Uniform(0.1), "p": 0.3}, ValueError, "p goes with lam"),
         ({"lam": -1}, ValueError, "lam must be a finite number of at least 0 or None, found -1"),
         ({"lam": 0, "share": 2}, ValueError, "share must be a number from 0 to 1"),
         ({"groupby": "louvain"}, KeyError, "groupby: 'louvain' is not in adata.obs; there are 'cell_type'"),

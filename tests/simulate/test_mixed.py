@@ -116,7 +116,7 @@ def test_files_keep_the_truth(tmp_path: Path, base: AnnData, form: str) -> None:
         (lambda x: x * 0.5, None, ValueError, "adata must hold whole counts of at least 0 in X, found other"),
         (lambda x: -x, None, ValueError, "pass raw counts"),
         (lambda x: x * np.nan, None, ValueError, "pass raw counts"),
-        (lambda x: x * 1e8, None, ValueError, "counts up to 16777216 in X"),
+        (lambda x: x * 1e8, None, ValueError, r"counts up to 2\^31 - 1 in X"),
         (lambda x: x, "counts", KeyError, "layer='counts' is not in adata.layers; there are 'true_counts'"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from .. import _rng
@@ -18,8 +18,9 @@ TRUE_COUNTS = "true_counts"
 IS_ZERO_INFLATED = "is_zero_inflated"
 EXPECTED_DROPOUT = "expected_dropout"
 
-# float32 holds every whole number up to here.
+# float32 holds every whole number up to here; simulated counts stay below.
 LARGEST_COUNT = 2**24
+_LARGEST_GIVEN = 2**31 - 1  # as for a fit
 
 
 def generator(rng: RNG, random_state: RNG) -> np.random.Generator:
@@ -96,14 +97,14 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
 
 
 def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
-    """A copy of an AnnData's counts as CSR, float32, without stored zeros.
+    """A copy of an AnnData's counts as CSR, in the `dtype_of` them, without stored zeros.
 
     Raises
     ------
     KeyError
         If there is no such layer.
     ValueError
-        If there are no counts, or they are not whole, not finite, negative or beyond 2^24.
+        If there are no counts, or they are not whole, not finite, negative or beyond 2^31 - 1.
     """
     if layer is not None and layer not in adata.layers:
         there = ", ".join(repr(name) for name in adata.layers if name is not None) or "none"
@@ -124,12 +125,15 @@ def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
         raise ValueError(
             f"adata must hold whole counts of at least 0 in {place}, found other numbers; pass raw counts."
         )
-    if values.size and values.max() > LARGEST_COUNT:
-        raise ValueError(
-            f"adata must hold counts up to {LARGEST_COUNT} in {place}, found {values.max():.0f}."
-        )
+    if values.size and values.max() > _LARGEST_GIVEN:
+        raise ValueError(f"adata must hold counts up to 2^31 - 1 in {place}, found {values.max():.0f}.")
     counts.eliminate_zeros()
-    return counts.astype(np.float32)
+    return counts.astype(dtype_of(values))
+
+
+def dtype_of(counts: NDArray[Any]) -> type[np.float32 | np.float64]:
+    """float32 where it holds such counts exactly, else float64."""
+    return np.float32 if counts.max(initial=0) <= LARGEST_COUNT else np.float64
 
 
 def csr(counts: ArrayLike) -> sparse.csr_matrix:

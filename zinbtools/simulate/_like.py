@@ -17,7 +17,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from .._check import checked
 from .._rng import RNG
 from ..stats.pln_factors import PLNFactors, normal_scores, pln_factors
-from ._core import counts_of, csr, generator, inflate, no_inflation, seed_record
+from ._core import counts_of, csr, dtype_of, generator, inflate, no_inflation, seed_record
 from ._inflation import Exponential, Floats, Inflation
 
 # What k-means sees of a cell, and the most groups that it makes of one cell type.
@@ -36,9 +36,9 @@ def like(
     layer: str | None = None,
     groupby: str | Sequence[str] | None = None,
     lam: float | None = None,
-    p: float = 0.08,
+    p: float | None = None,
     inflation: Inflation | None = None,
-    share: float = 1.0,
+    share: float | None = None,
     cells_per_group: int | None = 150,
     n_factors: int = 20,
     rng: RNG = 0,
@@ -68,11 +68,12 @@ def like(
     lam
         If given, counts are lost with probability p exp(-lam x^2), as in :func:`zisynth`.
     p
-        Dropout probability in the limit of small counts; used with ``lam``.
+        Dropout probability in the limit of small counts, with ``lam`` only; 0.08 by default.
     inflation
         Any other rule of loss, in place of ``lam``.
     share
-        Share of the genes that are inflated, from 0 to 1; int(share * n_vars) genes, drawn at random.
+        Share of the genes that are inflated, from 0 to 1, with ``lam`` or ``inflation``; int(share * n_vars)
+        genes, drawn at random. All by default.
     cells_per_group
         Within a type, or within all cells, groups of about so many cells are found by k-means on the leading
         components of the log counts, at most 20. None makes no groups but the types.
@@ -87,9 +88,10 @@ def like(
     Returns
     -------
     AnnData of the same cells and genes: counts in ``X``, those before dropout in ``layers["true_counts"]``
-    (CSR, float32); ``obs``: the columns of ``groupby``, group, library_size (total of the cell in the data);
-    ``var``: mean (of the data), log_sd (spread of the log rate in a group, averaged over cells),
-    is_zero_inflated, expected_dropout; ``uns``: simulation (the settings) and inflation (the rule).
+    (CSR, float32, or float64 if a count is above 2^24); ``obs``: the columns of ``groupby``, group,
+    library_size (total of the cell in the data); ``var``: mean (of the data), log_sd (spread of the log rate
+    in a group, averaged over cells), is_zero_inflated, expected_dropout; ``uns``: simulation (the settings)
+    and inflation (the rule).
 
     Raises
     ------
@@ -113,10 +115,7 @@ def like(
     >>> (control.X != inflated.layers["true_counts"]).nnz, control.X.nnz > inflated.X.nnz
     (0, True)
     """
-    if lam is not None and inflation is not None:
-        raise ValueError("lam and inflation both say what is lost; give one of them.")
-    if lam is not None:
-        inflation = Exponential(p, lam)
+    rule = _rule(lam, p, inflation, share)
     counts = counts_of(adata, layer)
     random = generator(rng, random_state)
     keys = [groupby] if isinstance(groupby, str) else [] if groupby is None else list(groupby)
@@ -157,7 +156,27 @@ def like(
             | ({"groupby": np.array(keys, dtype=object)} if keys else {})
         },
     )
-    return no_inflation(twin) if inflation is None else inflate(twin, inflation, random, share)
+    return (
+        no_inflation(twin) if rule is None else inflate(twin, rule, random, 1.0 if share is None else share)
+    )
+
+
+def _rule(
+    lam: float | None, p: float | None, inflation: Inflation | None, share: float | None
+) -> Inflation | None:
+    """What is lost, if anything; ValueError for arguments that would say nothing."""
+    if lam is not None and inflation is not None:
+        raise ValueError("lam and inflation both say what is lost; give one of them.")
+    if p is not None and inflation is not None:
+        raise ValueError("p goes with lam, and inflation has probabilities of its own; give one of them.")
+    if lam is None and inflation is None:
+        for name, value in (("p", p), ("share", share)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} must go with lam or inflation, without which no count is lost, found "
+                    f"{name}={value}; lam=0 loses counts of any size alike."
+                )
+    return inflation if lam is None else Exponential(0.08 if p is None else p, lam)
 
 
 def _draw(fit: PLNFactors, totals: Floats, random: np.random.Generator) -> sparse.csr_matrix:
@@ -188,7 +207,7 @@ def _draw(fit: PLNFactors, totals: Floats, random: np.random.Generator) -> spars
         chance = rates[start : start + _GENES_AT_ONCE].astype(np.float64)
         chance /= np.maximum(chance.sum(axis=1, keepdims=True), 1e-300)
         drawn = random.multinomial(gene_totals[start : start + _GENES_AT_ONCE].astype(np.int64), chance)
-        blocks.append(sparse.csr_matrix(drawn.astype(single)))
+        blocks.append(sparse.csr_matrix(drawn.astype(dtype_of(drawn))))
     return sparse.csr_matrix(sparse.vstack(blocks, format="csr").T)
 
 
