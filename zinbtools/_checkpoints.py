@@ -103,7 +103,8 @@ class Checkpoints(Generic[Result]):
             if before != now:
                 raise ValueError(
                     f"resume: {self.folder} holds the jobs of another run, whose {name} was {_short(before)} "
-                    f"where it now is {_short(now)}; give the same data and settings, or another folder."
+                    f"where it now is {_short(now)}; give the same data, settings and software, or another "
+                    "folder."
                 )
 
     def __contains__(self, key: str) -> bool:
