@@ -96,7 +96,8 @@ class Checkpoints(Generic[Result]):
         if not manifest.exists():
             if others:  # listed before, so that they are not those of a run that begins just now
                 raise ValueError(f"resume: {self.folder} holds other files; give a new or an empty folder.")
-            _write_first(manifest, json.dumps(self._identity, indent=1).encode())
+            content = json.dumps(self._identity, indent=1).encode()
+            _write(manifest, lambda file: file.write(content), _place_first)
         found = _read_manifest(manifest)  # which another process may have written
         for name in {**self._identity, **found}:
             before, now = found.get(name), self._identity.get(name)
@@ -197,16 +198,16 @@ def _write(path: Path, write: Callable[[Any], Any], place: Callable[[Path, Path]
         part.unlink(missing_ok=True)
 
 
-def _write_first(path: Path, content: bytes) -> None:
-    """Write a file unless another process does so first."""
+def _place_first(part: Path, path: Path) -> None:
+    """Put a file in its place unless another process has put one there."""
     with suppress(FileExistsError):
         try:
-            _write(path, lambda file: file.write(content), os.link)
+            os.link(part, path)
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
             with path.open("xb") as file:
-                file.write(content)
+                file.write(part.read_bytes())
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -214,7 +215,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no settings")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"resume: {path} cannot be read ({error}); give another folder.") from error
     return found
 
