@@ -212,6 +212,19 @@ def test_a_stopped_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is stopped, and its job waits; `kill -CONT " in told[0]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_an_interrupt_ends_a_stopped_worker_too() -> None:
+    def interrupted() -> None:
+        with _processes.spawned(1, sample_jobs.stopped) as processes:
+            processes.submit(_processes.Parcel(7))
+            wait_until(lambda: processes._workers[0]._is_stopped())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not multiprocessing.active_children()
+
+
 def test_threads_are_left_as_they_were() -> None:
     before = torch.get_num_threads()
     with ThreadPoolExecutor(1) as thread:

@@ -127,13 +127,18 @@ class _Worker:
 
     def _is_stopped(self) -> bool:
         """By a signal or a debugger, as Linux says; False elsewhere."""
-        if not self._pid.done():
+        if not self._pid.done() or self._pid.exception() is not None:
             return False
         try:
             stat = Path(f"/proc/{self._pid.result()}/stat").read_text()
         except OSError:
             return False
         return stat.rpartition(")")[2].split()[0] in "Tt"
+
+    def wake(self) -> None:
+        """Let it go on if it is stopped, so that it can end."""
+        if self._is_stopped():
+            os.kill(self._pid.result(), signal.SIGCONT)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -165,16 +170,16 @@ class Processes:
     def __init__(self, n_workers: int, function: _Stored, watched: Connection) -> None:
         self._n_workers, self._function, self._watched = n_workers, function, watched
         self.starts_others = True
-        self._n_started = 0
+        self._workers: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._asked: set[Future[Parcel[Any]]] = set()
         # a thread for each: it waits for its process, and starts another where that one died
         self._threads = ThreadPoolExecutor(n_workers)
 
     def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
-        if self._n_started < min(self._n_workers, len(self._asked) + 1):
-            self._idle.put(_Worker(self._watched))
-            self._n_started += 1
+        if len(self._workers) < min(self._n_workers, len(self._asked) + 1):
+            self._workers.append(_Worker(self._watched))
+            self._idle.put(self._workers[-1])
         future = self._threads.submit(self._compute, job)
         self._asked.add(future)
         future.add_done_callback(self._asked.discard)
@@ -190,7 +195,8 @@ class Processes:
         except BrokenExecutor:
             worker.close()
             if self.starts_others:
-                worker = _Worker(self._watched)
+                place = self._workers.index(worker)
+                worker = self._workers[place] = _Worker(self._watched)
             raise
         finally:
             self._idle.put(worker)
@@ -198,6 +204,8 @@ class Processes:
     def close(self) -> None:
         """Wait for what is running, drop what is not, and end the processes."""
         self.starts_others = False
+        for worker in self._workers:
+            worker.wake()
         self._threads.shutdown(cancel_futures=True)
         while not self._idle.empty():
             self._idle.get().close()
