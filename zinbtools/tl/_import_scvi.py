@@ -91,8 +91,6 @@ def import_scvi(
     >>> zt.tl.ppc(adata, split="validation", key="scvi")  # doctest: +SKIP
     """
     check_anndata(adata, copy)
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, found {n_draws}.")
     sources = list(model) if isinstance(model, list | tuple) else [model]
     imported = [convert(source) for source in sources]
     one = _alike(imported)
