@@ -62,19 +62,25 @@ def fitted_counts(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> Coun
     matrix, found = look(adata, place.layer, genes)
     if not found.are_whole and not params.get("check_counts", True):
         matrix, found = rounded(matrix)
-    _refuse_others(found, adata, keys, place)
-    refuse_numbers(found, place)
-    refuse_unless_whole(found, place)
-    refuse_empty(found, place, genes, empty_genes=True)
+    known = _digests_of_fit(adata, keys)
+    _refuse_others(found, known, place)
+    if np.isnan(known).any():
+        refuse_numbers(found, place)
+        refuse_unless_whole(found, place)
+        refuse_empty(found, place, genes, empty_genes=True)
     return Counts(matrix, genes, found.digests)
 
 
-def _refuse_others(found: Findings, adata: AnnData, keys: Keys, place: Place) -> None:
-    """ValueError if cells that were fitted have other numbers by now."""
+def _digests_of_fit(adata: AnnData, keys: Keys) -> np.ndarray:
+    """Of the counts that were fitted, NaN for other cells, (n_obs,)."""
     if keys.digest not in adata.obs:
-        return
-    known = pd.to_numeric(adata.obs[keys.digest], errors="coerce").to_numpy(np.float64)
-    fitted = np.isfinite(known)
+        return np.full(adata.n_obs, np.nan)
+    return pd.to_numeric(adata.obs[keys.digest], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def _refuse_others(found: Findings, known: np.ndarray, place: Place) -> None:
+    """ValueError if cells that were fitted have other numbers by now."""
+    fitted = ~np.isnan(known)
     n_changed = np.count_nonzero(found.digests[fitted] != known[fitted])
     if not n_changed:
         return
