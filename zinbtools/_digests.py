@@ -13,8 +13,8 @@ def cell_digests(rows: sparse.csr_array) -> np.ndarray:
 
     It is a sum of hashes (splitmix64) of gene and count, modulo 2^64, of which the upper 53 bits are kept:
     the same whatever the counts are stored in, and float64, so that NaN can stand for cells that have none.
-    It takes 5 to 12 ns per count: ``python -m timeit -s "from scipy import sparse; from zinbtools import _digests;
-    x = sparse.random_array((5000, 4000), density=0.05, format='csr')" "_digests.cell_digests(x)"``.
+    It takes 5 to 12 ns per count: ``python -m timeit -s "from scipy import sparse; from zinbtools import
+    _digests; x = sparse.random_array((5000, 4000), density=0.05, format='csr')" "_digests.cell_digests(x)"``.
 
     Parameters
     ----------
