@@ -86,8 +86,8 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
         (["study", "a.h5ad", "--layer", "", "--out", "o"], "--layer: must be a non-empty string, found ''"),
         (["study", "a.h5ad", "--seed", "-1", "--out", "o"], "--seed: must be a whole number of at least 0"),
         (["study", "a.h5ad", "--lam", "nan", "--out", "o"], "--lam: must be a finite number of at least 0"),
-        (["study", "a.h5ad", "--resume", "", "--out", "o"], "--resume: must be a non-empty string"),
-        (["study", "a.h5ad", "--out", ""], "--out: must be a non-empty string, found ''"),
+        (["study", "a.h5ad", "--resume", "", "--out", "o"], "--resume: must be a folder, found no name"),
+        (["study", "a.h5ad", "--out", ""], "--out: must be a folder, found no name"),
         (["tune", "a.h5ad", "--space", "wide", "--out", "o"], "--space: must be one of 'default'"),
         (
             ["reproduce", "--table", "1", "--max-evals", "-1", "--out", "o"],

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from ._leftovers import whole_file
 from ._software import software
 
 Result = TypeVar("Result")
@@ -92,7 +91,7 @@ class Checkpoints(Generic[Result]):
             raise ValueError(f"resume must be a folder, found the file {self.folder}; give another name.")
         self.folder.mkdir(parents=True, exist_ok=True)
         manifest = self.folder / _MANIFEST
-        others = [path for path in self.folder.iterdir() if not _is_part(path)]
+        others = [path for path in self.folder.iterdir() if not _is_passing(path)]
         if not manifest.exists():
             if others:  # listed before, so that they are not those of a run that begins just now
                 raise ValueError(f"resume: {self.folder} holds other files; give a new or an empty folder.")
@@ -144,7 +143,7 @@ class Checkpoints(Generic[Result]):
         else:
             record["result"] = _without_arrays(self._pack(result), arrays)
         members: dict[str, Any] = {_RECORD: np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays}
-        _write(self._path(key), lambda file: np.savez(file, **members), os.replace)
+        _write(self._path(key), lambda file: np.savez(file, **members))
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -181,21 +180,14 @@ def _npz(loaded: Any) -> np.lib.npyio.NpzFile:
     return loaded
 
 
-def _write(path: Path, write: Callable[[Any], Any], place: Callable[[Path, Path], Any]) -> None:
-    """By a file beside it that is put in its place whole, so that nobody ever sees a part of it.
-
-    The name of that file says whose it is, so that what a dead process left can be told from what is written.
-    """
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    part = path.with_name(f".{path.name}.{owner}.part")
+def _write(
+    path: Path, write: Callable[[Any], Any], place: Callable[[Path, Path], object] = os.replace
+) -> None:
     try:
-        with part.open("wb") as file:
+        with whole_file(path, place) as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        place(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"resume: cannot write {path} ({error.strerror or error}).") from error
 
 
 def _place_first(part: Path, path: Path) -> None:
@@ -220,9 +212,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return found
 
 
-def _is_part(path: Path) -> bool:
-    """Whether a run that was killed left this while it wrote."""
-    return path.name.startswith(".") and path.name.endswith(".part")
+def _is_passing(path: Path) -> bool:
+    """Whether runs write this at the moment, or left it when they were killed; also a folder of only such."""
+    if path.name.startswith(".zinbtools") or (path.name.startswith(".") and path.name.endswith(".part")):
+        return True
+    return path.is_dir() and not path.is_symlink() and all(map(_is_passing, path.iterdir()))
 
 
 def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -14,7 +14,8 @@ STUDY_EPILOG = """examples:
 
 DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
 differences.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and figures/*.png, all of
-them once everything is done."""
+them once everything is done, and zinbtools_study.json, which lists them. An earlier study there is replaced
+as a whole; all other files stay, and one with such a name is refused before the work begins."""
 
 TUNE_EPILOG = """examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --n-jobs 4 --resume kept --out tuned
@@ -67,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce_options(reproduce_command.add_argument_group("table"))
     for command in (study_command, tune_command, reproduce_command):
         _add_run_options(command.add_argument_group("how to run"))
-        command.add_argument("--out", required=True, type=_path, metavar="DIR", help="folder for the results")
+        command.add_argument(
+            "--out", required=True, type=_folder, metavar="DIR", help="folder for the results"
+        )
         command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
 
@@ -226,7 +229,7 @@ def _add_run_options(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster to run on instead")
     run.add_argument(
         "--resume",
-        type=_path,
+        type=_folder,
         metavar="DIR",
         help="keep every finished fit in DIR; the same command goes on from there after a crash",
     )
@@ -248,6 +251,12 @@ def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
         return value
 
     return read
+
+
+def _folder(text: str) -> Path:
+    if not text:  # a variable of the shell that is not set; Path("") would be the current folder
+        raise argparse.ArgumentTypeError("must be a folder, found no name; give . for the current one")
+    return _path(text)
 
 
 def _path(text: str) -> Path:

@@ -17,10 +17,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
+from ._leftovers import own_folder
 from ._software import refuse_other_software, software
 
 Job = TypeVar("Job")
@@ -230,8 +231,8 @@ def why_not_here() -> str | None:
 def spawned(n_workers: int, function: Callable[..., Any]) -> Iterator[Processes]:
     """Processes that end with the block: at once if it is left by an exception."""
     watched, lifeline = get_context("spawn").Pipe(duplex=False)
-    with watched, lifeline, TemporaryDirectory(prefix=f"zinbtools-{os.getpid()}-") as folder:
-        path = Path(folder) / "function.pickle"
+    with watched, lifeline, own_folder(Path(gettempdir()), "zinbtools-") as folder:
+        path = folder / "function.pickle"
         with path.open("wb") as file:
             pickle.dump(function, file, pickle.HIGHEST_PROTOCOL)
         processes = Processes(n_workers, _Stored(path), watched)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from errno import EDQUOT, ENOSPC
+from functools import partial
+from pathlib import Path
+from signal import SIGINT
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
+from ._leftovers import sweep
 from ._options import parser
 from ._sentence import sentence as _sentence
+from ._signals import Stopped, stop_on_signals
+from ._streams import steady_streams
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit status: 0, 1 if the fit failed, 2 for input that cannot be used, 130 when interrupted.
+    Exit status: 0 when all results are in place, 1 if the fit failed, 2 for input that cannot be used and
+    results that cannot be written, and 128 + its number for a signal: 130 for Ctrl-C, 143 for SIGTERM, 129
+    for SIGHUP.
 
     Examples
     --------
@@ -36,18 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(words)
+    with steady_streams():
+        return _status(parser().parse_args(words), command=shlex.join(["zinbtools", *words]))
+
+
+def _status(arguments: Namespace, *, command: str) -> int:
+    """Run a verb, and say in a sentence what went wrong."""
+    arguments.done = False
     try:
-        with warnings.catch_warnings():
+        with stop_on_signals(), warnings.catch_warnings(), _no_windows():
             warnings.showwarning = _show_warning
-            verb = {"study": study, "tune": tune, "reproduce": reproduce}[arguments.verb]
-            verb(arguments, command=shlex.join(["zinbtools", *words]))
-    except KeyboardInterrupt:
-        kept = f"; the same command goes on from {arguments.resume}" if arguments.resume else ""
-        print(f"zinbtools: interrupted; nothing was written to {arguments.out}{kept}", file=sys.stderr)
-        return 130
+            {"study": study, "tune": tune, "reproduce": reproduce}[arguments.verb](arguments, command=command)
+    except KeyboardInterrupt as signal:
+        if not arguments.done:
+            return _interrupted(arguments, signal if isinstance(signal, Stopped) else Stopped(SIGINT))
     except (ValueError, KeyError, TypeError, OSError) as error:
-        print(f"zinbtools: error: {_sentence(error)}", file=sys.stderr)
+        print(f"zinbtools: error: {_sentence(error)}{_which_disk(error)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         print(f"zinbtools: the fit failed: {_sentence(error)}", file=sys.stderr)
@@ -55,29 +70,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _interrupted(arguments: Namespace, signal: Stopped) -> int:
+    how = "interrupted" if signal.name == "SIGINT" else f"ended by {signal.name}"
+    kept = f"; the same command goes on from {arguments.resume}" if arguments.resume else ""
+    print(f"zinbtools: {how}; nothing was written to {arguments.out}{kept}", file=sys.stderr)
+    return signal.exit_status
+
+
+def _which_disk(error: Exception) -> str:
+    """Where there is no room, if the error does not say that itself."""
+    full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and error.filename is None
+    return f" (neither --out nor --resume; perhaps TMPDIR, {gettempdir()})" if full else ""
+
+
+@contextmanager
+def _no_windows() -> Iterator[None]:
+    """Draw into files, whatever a notebook or a desktop told the programs that it starts to draw with."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        del os.environ["MPLBACKEND"]
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
+
+
 def study(arguments: Namespace, *, command: str) -> None:
     """Run ``zinbtools study``: read, select, compare, print, write."""
     _check_input(arguments)
 
     # Heavy imports come after the cheap mistakes.
-    from .study import run_study, staged, write_study
+    from .study import run_study, write_study
 
-    with staged(arguments.out) as folder, _how_to_run(arguments) as run:
-        title, adata = _selected(arguments)
-        found = run_study(
-            adata,
-            layer=arguments.layer,
-            batch_key=arguments.batch_key,
-            check_counts=not arguments.round,
-            protocol=arguments.protocol,
-            config=arguments.config,
-            n_restarts=arguments.restarts,
-            max_epochs=arguments.max_epochs,
-            **run,
-        )
-        _say(arguments, "drawing and writing")
-        write_study(found, folder, title=title, command=command)
-    print(f"\n{found}")
+    with ExitStack() as at_last:
+        with _staged(arguments, _title(arguments)) as folder, _how_to_run(arguments) as run:
+            title, adata = _selected(arguments)
+            found = run_study(
+                adata,
+                layer=arguments.layer,
+                batch_key=arguments.batch_key,
+                check_counts=not arguments.round,
+                protocol=arguments.protocol,
+                config=arguments.config,
+                n_restarts=arguments.restarts,
+                max_epochs=arguments.max_epochs,
+                **run,
+            )
+            at_last.callback(print, f"\n{found}")  # whatever becomes of the files
+            _say(arguments, "drawing and writing")
+            write_study(found, folder, title=title, command=command)
+        arguments.done = True
     _say(arguments, f"\nreport: {arguments.out / 'report.html'}")
 
 
@@ -86,53 +129,80 @@ def tune(arguments: Namespace, *, command: str) -> None:
     _check_input(arguments)
 
     from . import get, pl, tl
-    from .study import staged, write_csv, write_h5ad
+    from .study import parts, write_csv, write_h5ad
 
-    with staged(arguments.out) as folder, _how_to_run(arguments) as run:
-        _, adata = _selected(arguments)
-        tl.tune(
-            adata,
-            max_evals=arguments.max_evals,
-            space=arguments.space,
-            shared=not arguments.per_model,
-            max_queue_len=arguments.max_queue_len,
-            layer=arguments.layer,
-            batch_key=arguments.batch_key,
-            check_counts=not arguments.round,
-            protocol=arguments.protocol,
-            max_epochs=arguments.max_epochs,
-            **run,
-        )
-        summary = get.tuning_summary_df(adata)
-        write_csv(get.tuning_df(adata), folder / "trials.csv")
-        write_csv(summary, folder / "summary.csv")
-        pl.tuning(adata, show=False, return_fig=True).savefig(folder / "tuning.png", dpi=240)  # type: ignore[union-attr]
-        adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
-        write_h5ad(adata, folder / "tuned.h5ad")
-    print(f"\n{summary.set_index('model').T.to_string(float_format=lambda value: f'{value:.5g}')}")
+    with ExitStack() as at_last:
+        with _staged(arguments, _title(arguments)) as folder, _how_to_run(arguments) as run:
+            _, adata = _selected(arguments)
+            tl.tune(
+                adata,
+                max_evals=arguments.max_evals,
+                space=arguments.space,
+                shared=not arguments.per_model,
+                max_queue_len=arguments.max_queue_len,
+                layer=arguments.layer,
+                batch_key=arguments.batch_key,
+                check_counts=not arguments.round,
+                protocol=arguments.protocol,
+                max_epochs=arguments.max_epochs,
+                **run,
+            )
+            summary = get.tuning_summary_df(adata)
+            table = summary.set_index("model").T.to_string(float_format=lambda value: f"{value:.5g}")
+            at_last.callback(print, f"\n{table}")
+            with parts(folder) as part:
+                with part("trials.csv") as path:
+                    write_csv(get.tuning_df(adata), path)
+                with part("summary.csv") as path:
+                    write_csv(summary, path)
+                with part("tuning.png") as path:
+                    pl.tuning(adata, show=False, return_fig=True).savefig(path, dpi=240)  # type: ignore[union-attr]
+                with part("tuned.h5ad") as path:
+                    adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
+                    write_h5ad(adata, path)
+        arguments.done = True
     _say(arguments, f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned")
 
 
 def reproduce(arguments: Namespace, *, command: str) -> None:
     """Run ``zinbtools reproduce``: simulate or read, compare, print, write."""
     from . import study
+
+    with ExitStack() as at_last:
+        with _staged(arguments, f"Table {arguments.table}") as folder, _how_to_run(arguments) as run:
+            found = study.reproduce(
+                arguments.table,
+                n_restarts=arguments.restarts,
+                max_evals=arguments.max_evals,
+                protocols=arguments.protocol or ("blog2019", "default"),
+                names=arguments.dataset,
+                params=arguments.params,
+                files=dict(arguments.file),
+                **run,
+            )
+            at_last.callback(print, f"\n{found}")
+            with study.parts(folder) as part:
+                with part("table.csv") as path:
+                    study.write_csv(found.table, path)
+                with part("data.csv") as path:
+                    study.write_csv(found.data, path)
+                with part("table.txt") as path:
+                    path.write_text(f"{command}\n\n{found}\n", encoding="utf-8")
+        arguments.done = True
+
+
+def _staged(arguments: Namespace, title: str) -> AbstractContextManager[Path]:
+    """The folder for the results; before it, what earlier runs left elsewhere goes."""
     from .study import staged
 
-    with staged(arguments.out) as folder, _how_to_run(arguments) as run:
-        found = study.reproduce(
-            arguments.table,
-            n_restarts=arguments.restarts,
-            max_evals=arguments.max_evals,
-            protocols=arguments.protocol or ("blog2019", "default"),
-            names=arguments.dataset,
-            params=arguments.params,
-            files=dict(arguments.file),
-            **run,
-        )
-        study.write_csv(found.table, folder / "table.csv")
-        study.write_csv(found.data, folder / "data.csv")
-        (folder / "table.txt").write_text(f"{command}\n\n{found}\n", encoding="utf-8")
-    print(f"\n{found}")
+    sweep(Path(gettempdir()), "zinbtools-")
+    if arguments.resume:
+        sweep(arguments.resume, "zinbtools-")
+    return staged(arguments.out, verb=arguments.verb, title=title, say=partial(_say, arguments))
+
+
+def _title(arguments: Namespace) -> str:
+    return f"ZISynth, lambda = {arguments.lam:g}" if arguments.simulate else arguments.input.name
 
 
 def _check_input(arguments: Namespace) -> None:
@@ -211,10 +281,10 @@ def _counts(arguments: Namespace) -> tuple[str, AnnData]:
         from . import simulate
 
         adata = simulate.zisynth(lam=arguments.lam, n_obs=arguments.n_obs, rng=arguments.seed)
-        return f"ZISynth, lambda = {arguments.lam:g}", adata
+        return _title(arguments), adata
     from .study import read
 
-    return arguments.input.name, read(arguments.input)
+    return _title(arguments), read(arguments.input)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

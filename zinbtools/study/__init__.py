@@ -7,17 +7,20 @@ from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
 from ._h5ad import write_h5ad
 from ._pipeline import Study, run_study
+from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
 from ._table import summary
 from ._writable import writable
-from ._write import staged, write_study
+from ._write import parts, write_study
 
 __all__ = [
+    "Incomplete",
     "Reproduction",
     "Study",
     "conclusion",
+    "parts",
     "read",
     "report_html",
     "reproduce",

@@ -1,66 +1,25 @@
-"""Putting a study on disk, all of it or none."""
+"""The files of a study."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import get
 from ._csv import write_csv
-from ._figures import pictures
+from ._figures import Picture, pictures
 from ._h5ad import write_h5ad
-from ._publish import publish
+from ._publish import Incomplete
 from ._report import report_html
 
 if TYPE_CHECKING:
     from ._pipeline import Study
 
 
-@contextmanager
-def staged(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder beside ``out`` whose files move into ``out`` when the block ends well.
-
-    On Linux they all come in one step, so that ``out`` is the old or the new one at any moment; on other
-    systems each file is moved by one rename. If the block fails or is interrupted, the folder is removed
-    and ``out`` is as it was.
-
-    Parameters
-    ----------
-    out
-        The folder to fill; made where it is absent. Files of other names in it are left alone.
-
-    Raises
-    ------
-    NotADirectoryError
-        If ``out`` is a file.
-
-    Examples
-    --------
-    >>> with tempfile.TemporaryDirectory() as home:
-    ...     with staged(Path(home, "study")) as folder:
-    ...         _ = Path(folder, "a.csv").write_text("1")
-    ...     sorted(p.name for p in Path(home).rglob("*"))
-    ['a.csv', 'study']
-    """
-    target = Path(out).absolute()
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{out} is a file; give a folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-        publish(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=not folder.exists())
-
-
 def write_study(study: Study, folder: Path, *, title: str, command: str | None = None) -> None:
-    """Write the annotated h5ad, the tables, the figures and the report.
+    """Write the tables, the figures, the report and the annotated h5ad.
 
     Parameters
     ----------
@@ -72,18 +31,75 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
         What the counts are called in the report.
     command
         The command line that made the study, for the report.
+
+    Raises
+    ------
+    Incomplete
+        If something could not be drawn or written, when all the rest has been.
     """
     adata, key = study.adata, study.key
-    drawn = list(pictures(adata, key))
-    (folder / "figures").mkdir()
-    for picture in drawn:
-        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
-    write_csv(get.metrics_df(adata, key=key), folder / "metrics.csv")
-    write_csv(get.zi_genes_df(adata, key=key), folder / "genes.csv", index=True)
-    write_csv(get.ppc_df(adata, key=key), folder / "ppc.csv")
-    write_csv(get.verdict(adata, key=key).differences, folder / "differences.csv")
-    write_csv(get.model_selection_df(adata, key=key), folder / "model_selection.csv")
-    write_csv(get.history_df(adata, key=key), folder / "history.csv")
-    page = report_html(study, drawn, title=title, command=command)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-    write_h5ad(adata, folder / "annotated.h5ad")
+    with parts(folder) as part:
+        with part("metrics.csv") as path:
+            write_csv(get.metrics_df(adata, key=key), path)
+        with part("genes.csv") as path:
+            write_csv(get.zi_genes_df(adata, key=key), path, index=True)
+        with part("ppc.csv") as path:
+            write_csv(get.ppc_df(adata, key=key), path)
+        with part("differences.csv") as path:
+            write_csv(get.verdict(adata, key=key).differences, path)
+        with part("model_selection.csv") as path:
+            write_csv(get.model_selection_df(adata, key=key), path)
+        with part("history.csv") as path:
+            write_csv(get.history_df(adata, key=key), path)
+        drawn: list[Picture] = []
+        with part("figures") as path:
+            path.mkdir()
+            for picture in pictures(adata, key):
+                drawn.append(picture)
+                (path / f"{picture.name}.png").write_bytes(picture.png)
+        with part("report.html") as path:
+            path.write_text(report_html(study, drawn, title=title, command=command), encoding="utf-8")
+        with part("annotated.h5ad") as path:
+            write_h5ad(adata, path)
+
+
+Part = Callable[[str], AbstractContextManager[Path]]
+
+
+@contextmanager
+def parts(folder: Path) -> Iterator[Part]:
+    """Write the parts of a result one after the other, each in a block of its own that may fail.
+
+    Raises
+    ------
+    Incomplete
+        At the end, if a part could not be made, with the reasons.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as home, parts(Path(home)) as part:
+    ...     with part("a.csv") as path:
+    ...         _ = path.write_text("1")
+    """
+    missing: dict[str, Exception] = {}
+
+    @contextmanager
+    def part(name: str) -> Iterator[Path]:
+        path = folder / name
+        try:
+            yield path
+        except Exception as error:  # whatever it is, the other parts are worth having
+            missing[name] = error
+            if path.is_file():
+                path.unlink()  # a half
+
+    yield part
+    if missing:
+        reasons = ", ".join(f"{name} ({_reason(error)})" for name, error in missing.items())
+        raise Incomplete(f"--out: could not make {reasons}") from next(iter(missing.values()))
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text or type(error).__name__

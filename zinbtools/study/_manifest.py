@@ -1,0 +1,126 @@
+"""Which files of a folder are ours: what a command may write, and what one has written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+FILES: dict[str, tuple[str, ...]] = {
+    "study": (
+        "report.html",
+        "differences.csv",
+        "model_selection.csv",
+        "metrics.csv",
+        "genes.csv",
+        "ppc.csv",
+        "history.csv",
+        "annotated.h5ad",
+        "figures/model_selection.png",
+        "figures/dropout.png",
+        "figures/ppc_dropout_ratio.png",
+        "figures/ppc_zeros_to_expression.png",
+        "figures/ppc_cv.png",
+        "figures/zi_scores.png",
+        "figures/zero_study.png",
+        "figures/history.png",
+    ),
+    "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
+    "reproduce": ("table.csv", "data.csv", "table.txt"),
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a command wrote into a folder, in a file ``zinbtools_VERB.json`` there.
+
+    Attributes
+    ----------
+    verb
+        Which command.
+    title
+        What its input is called.
+    date
+        When it was done, as YYYY-MM-DD.
+    version
+        Of zinbtools.
+    files
+        Paths in the folder, with ``/``, and the SHA-256 of what was written there.
+    """
+
+    verb: str
+    title: str
+    date: str
+    version: str
+    files: dict[str, str]
+
+    def __str__(self) -> str:
+        what = {"study": "study of", "tune": "search for", "reproduce": "reproduction of"}[self.verb]
+        return f"the {what} {self.title} of {self.date}"
+
+    @classmethod
+    def of(cls, folder: Path, *, verb: str, title: str) -> Manifest:
+        """All that lies in a folder."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): digest(path) for path in paths}
+        return cls(verb, title, date.today().isoformat(), version("zinbtools"), files)
+
+    @classmethod
+    def read(cls, folder: Path, verb: str) -> Manifest | None:
+        """That of an earlier run, or None.
+
+        Raises
+        ------
+        ValueError
+            If the file is there and is none of ours.
+        """
+        path = folder / manifest_name(verb)
+        if not os.path.lexists(path):
+            return None
+        try:
+            found = cls(**json.loads(path.read_text("utf-8")))
+            if found.verb != verb or not all(_is_plain(name) for name in found.files):
+                raise ValueError("other fields are needed")
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"--out: {path} is no list of files that zinbtools wrote ({error}); move it away, or give "
+                "another folder."
+            ) from error
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Store it, whole or not at all."""
+        part = folder / f"{manifest_name(self.verb)}.part"
+        part.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        os.replace(part, folder / manifest_name(self.verb))
+
+    def wrote(self, folder: Path, name: str) -> bool:
+        """Whether this file of the folder is as it was written."""
+        path = folder / name
+        return not path.is_symlink() and path.is_file() and self.files.get(name) == digest(path)
+
+
+def manifest_name(verb: str) -> str:
+    """The name of the file that holds the manifest.
+
+    Examples
+    --------
+    >>> manifest_name("study")
+    'zinbtools_study.json'
+    """
+    return f"zinbtools_{verb}.json"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, at one to two GB a second."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name stays inside of the folder: a manifest may come from anyone."""
+    return not {"", ".", ".."} & set(name.split("/")) and not set(name) & {"\\", ":", "\0"}
