@@ -44,7 +44,7 @@ def _host() -> str:
 def _start() -> str:
     """Eight digits that change with every start of the system, or those of the host where it keeps none."""
     try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        text = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8")
     except OSError:
         text = _host()
     return f"{zlib.crc32(text.encode()):08x}"
