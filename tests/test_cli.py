@@ -306,6 +306,7 @@ def test_what_is_tuned_goes_into_a_study(tmp_path: Path, capsys: pytest.CaptureF
         "trials.csv",
         "summary.csv",
         "tuning.png",
+        "zinbtools_tune.json",
     }
     adata = anndata.read_h5ad(tuned / "tuned.h5ad")
     pd.testing.assert_frame_equal(

@@ -1,19 +1,22 @@
-"""Full disks: the old results stay."""
+"""Full disks, and signals: the old results stay, and nothing is left behind."""
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
 
 from zinbtools import simulate
-from zinbtools.study import write_h5ad
+from zinbtools.study import staged, write_h5ad
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals of Linux")
 
@@ -23,8 +26,9 @@ STUDY = """
 import sys
 from zinbtools import cli
 from zinbtools.study import _write
-_write.pictures = lambda *_: []
-sys.exit(cli.main(sys.argv[1:]))
+if __name__ == "__main__":
+    _write.pictures = lambda *_: []
+    sys.exit(cli.main(sys.argv[1:]))
 """
 
 
@@ -35,10 +39,10 @@ def counts(tmp_path: Path) -> Path:
     return path
 
 
-def start(counts: Path, out: Path, **options: object) -> subprocess.Popen[str]:
-    words = ["study", str(counts), "--out", str(out), "--max-epochs", "1", "--quiet"]
+def start(counts: Path, out: Path, *words: str, epochs: int = 1, **options: Any) -> subprocess.Popen[str]:
+    usual = ["study", str(counts), "--out", str(out), "--max-epochs", str(epochs), "--quiet"]
     return subprocess.Popen(
-        [sys.executable, "-c", STUDY, *words],
+        [sys.executable, "-c", STUDY, *usual, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,21 +62,70 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_full_disk_leaves_the_old_results(size: int, counts: Path, tmp_path: Path) -> None:
     """No file may grow beyond ``size`` bytes, as on a disk with no more room."""
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "metrics.csv").write_text("of yesterday")
+    with staged(out) as folder:
+        (folder / "metrics.csv").write_text("of yesterday")
     before = digests(tmp_path)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     process = start(counts, out, preexec_fn=limit)
-    _, told = process.communicate()
+    printed, told = process.communicate()
     lines = [line for line in told.splitlines() if "Warning" not in line]
     assert process.returncode == 2, told
-    assert lines[-1].startswith("zinbtools: error: ")
+    assert lines[-1].startswith("zinbtools: error: --out: c")
     assert "Traceback" not in told
-    assert digests(tmp_path) == before
-    assert set(os.listdir(tmp_path)) == {"counts.h5ad", "out"}
+    kept = list(out.glob("study-not-in-place-*"))
+    assert all(str(folder) in lines[-1] for folder in kept)
+    assert len(kept) == (size > 1000)
+    assert ("held-out NLL" in printed) == (size > 1000)
+    assert {name: of for name, of in digests(tmp_path).items() if "not-in-place" not in name} == before
+    assert not list(out.glob(".zinbtools*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_nothing(number: signal.Signals, counts: Path, tmp_path: Path) -> None:
+    """At once, or, where it was killed, after the next run; its workers end too."""
+    out, kept, temporary = (tmp_path / name for name in ("out", "kept", "tmp"))
+    temporary.mkdir()
+    words = ["--n-jobs", "2", "--restarts", "8", "--resume", str(kept)]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    process = start(counts, out, *words, epochs=200, env=environment)
+    while not list(kept.glob("*.npz")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    assert list(temporary.glob("zinbtools-*"))
+    for _ in range(3):  # the second while it cleans up
+        process.send_signal(number)
+    _, told = process.communicate()
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+        process = start(counts, out, "--seed", "-1", env=environment)
+        process.communicate()
+        assert process.returncode != 0
+    else:
+        assert process.returncode == 128 + number
+        how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+        assert told.splitlines()[-1] == (
+            f"zinbtools: {how}; nothing was written to {out}; the same command goes on from {kept}"
+        )
+    assert not [name for name in os.listdir(temporary) if name.startswith("zinbtools-")]
+    assert not list(kept.glob(".*"))
+    assert not list(out.glob(".*"))
+
+
+def test_nohup_is_obeyed(counts: Path, tmp_path: Path) -> None:
+    process = start(
+        counts,
+        tmp_path / "out",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    while process.poll() is None:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_what_is_written_is_what_anndata_writes(tmp_path: Path) -> None:

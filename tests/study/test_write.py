@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from zinbtools import get
-from zinbtools.study import Study, report_html, staged, write_study
+from zinbtools.study import Incomplete, Study, _write, parts, report_html, write_study
+from zinbtools.study._manifest import FILES as KNOWN
 
 FILES = {
     "annotated.h5ad",
@@ -168,37 +169,49 @@ def test_a_restart_that_failed_is_not_hidden(study: Study) -> None:
     assert "The loss of the ZINB model, restart 1, was not finite." in report_html(study, [], title="counts")
 
 
-# staged
+# what fails at the end
 
 
-def test_files_arrive_together_and_others_stay(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "study"
-    out.mkdir(parents=True)
-    (out / "mine.txt").write_text("mine")
-    (out / "a.csv").write_text("old")
-    with staged(out) as folder:
-        (folder / "a.csv").write_text("new")
-        (folder / "figures").mkdir()
-        (folder / "figures" / "b.png").write_text("b")
-        assert (out / "a.csv").read_text() == "old"
-    assert files_in(out) == {"mine.txt", "a.csv", "figures/b.png"}
-    assert (out / "a.csv").read_text() == "new"
-    assert list(out.parent.iterdir()) == [out]
+def broken(*_: object, **__: object) -> None:
+    raise ValueError("something new")
 
 
-@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_everything_as_it_was(failure: type[BaseException], tmp_path: Path) -> None:
-    def fail() -> None:
-        with staged(tmp_path / "study") as folder:
-            (folder / "a.csv").write_text("half")
-            raise failure
+@pytest.mark.parametrize(
+    ("function", "missing", "rest"),
+    [
+        ("write_h5ad", "annotated.h5ad", FILES - {"annotated.h5ad"}),
+        ("report_html", "report.html", FILES - {"report.html"}),
+        ("pictures", "figures", {file for file in FILES if not file.startswith("figures/")}),
+    ],
+)
+def test_what_fails_costs_nothing_else(
+    function: str,
+    missing: str,
+    rest: set[str],
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_write, function, broken)
+    with pytest.raises(Incomplete, match=rf"could not make {missing} \(something new\)$"):
+        write_study(study, tmp_path, title="some counts")
+    assert files_in(tmp_path) == rest
 
-    with pytest.raises(failure):
-        fail()
-    assert list(tmp_path.iterdir()) == []
+
+def test_half_a_file_does_not_stay(tmp_path: Path) -> None:
+    def work() -> None:
+        with parts(tmp_path) as part:
+            with part("a.csv") as path:
+                path.write_text("half")
+                raise OSError(28, "No space left on device")
+            with part("b.csv") as path:
+                path.write_text("all")
+
+    with pytest.raises(Incomplete, match=r"^--out: could not make a.csv \(No space left on device\)$"):
+        work()
+    assert files_in(tmp_path) == {"b.csv"}
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "study").write_text("")
-    with pytest.raises(NotADirectoryError, match="is a file; give a folder"), staged(tmp_path / "study"):
-        pass
+def test_every_file_of_a_study_is_known_before(study: Study, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    assert files_in(tmp_path) == set(KNOWN["study"])
