@@ -110,7 +110,9 @@ def read_split(
         labels = checked_column(adata.obs, split, "split", "obs").astype(str).to_numpy()
         unknown = sorted(set(labels) - set(SPLITS))
         if unknown:
-            raise ValueError(f"split column {split!r} must hold {listing(SPLITS)}, found {unknown[0]!r}.")
+            raise ValueError(
+                f"split column {split!r} must hold {listing(SPLITS)}, found {listing(unknown[:1])}."
+            )
     else:
         try:
             shares = np.asarray(split, dtype=float)

@@ -127,6 +127,13 @@ def test_cells_that_the_models_have_not_seen_must_have_counts(fitted: AnnData) -
         zt.tl.zi_scores(both)
 
 
+def test_parts_without_training_cells_can_be_compared(fitted: AnnData) -> None:
+    fitted.obs["zinbtools_split"] = "test"
+    with pytest.raises(ValueError, match=r"random halves must give .* found '1a' 1, '1b' 0"):
+        zt.tl.zi_replication(fitted[:1].copy())
+    zt.tl.zi_replication(fitted[:200].copy())
+
+
 def test_results_land_at_their_genes(fitted: AnnData) -> None:
     order = np.random.default_rng(0).permutation(fitted.n_vars)
     moved = fitted[:, order].copy()

@@ -118,7 +118,8 @@ def zi_replication(
             f"{what} must give at least 2 parts of {FEWEST_CELLS} cells or more to compare, found {sizes}."
         )
     settings = settings_of_nb(adata, fit, device) | {"split": None}
-    if settings["max_epochs"] == default_epochs(len(fit.cells(adata, "train"))):
+    n_train = int((checked_column(adata.obs, fit.keys.split, "split", "obs") == "train").sum())
+    if n_train and settings["max_epochs"] == default_epochs(n_train):
         settings["max_epochs"] = None
     counts, settings = scratch(adata, settings, fit.keys)
     rows, genes = _tested(counts, parts, settings, rule, random)
