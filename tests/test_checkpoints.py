@@ -210,17 +210,11 @@ def test_a_file_that_is_being_written_says_whose_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Checkpoints(tmp_path, {})
-    seen = []
-    replace = os.replace
-
-    def look(source: Path, target: Path) -> None:
-        seen.extend(path.name for path in tmp_path.glob(".*"))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", look)
+    seen: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.extend(path.name for path in tmp_path.glob(".*")))
     kept.save("job", 1)
-    owner = re.escape(f"{socket.gethostname()}-{os.getpid()}")
-    assert re.fullmatch(rf"\.job\.npz\.{owner}-[0-9a-f]{{8}}\.part", seen[0])
+    owner = rf"{re.escape(socket.gethostname())}-[0-9a-f]{{8}}-{os.getpid()}-[0-9a-f]{{8}}"
+    assert re.fullmatch(rf"\.job\.npz\.zinbtools\.{owner}\.part", seen[0])
 
 
 def test_other_software_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

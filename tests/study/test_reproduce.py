@@ -131,6 +131,11 @@ def test_the_command_writes_the_table(
     out = tmp_path / "table1"
     words = ["reproduce", "--table", "1", "--restarts", "2", "--dataset", "0.01", "--protocol", "default"]
     assert cli.main([*words, "--quiet", "--out", str(out)]) == 0
-    assert sorted(file.name for file in out.iterdir()) == ["data.csv", "table.csv", "table.txt", "zinbtools_reproduce.json"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "data.csv",
+        "table.csv",
+        "table.txt",
+        "zinbtools_reproduce.json",
+    ]
     assert "ZISynth lambda=0.01" in capsys.readouterr().out
     assert "--dataset 0.01" in (out / "table.txt").read_text()
