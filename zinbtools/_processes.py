@@ -73,7 +73,7 @@ def call(
 ) -> Parcel[Result]:
     """What a worker does, if its software is what is expected."""
     refuse_other_software(expected)
-    with _torch_at_rest():  # tensors are unpickled to the default device
+    with _torch_at_rest():  # inference mode would leave its mark on tensors
         compute, argument = function.content, job.content
     with _torch_at_rest():
         return Parcel(compute(argument))
