@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -280,8 +283,6 @@ def test_an_interrupt_leaves_nothing_behind(
 def test_a_warning_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import warnings
-
     def warn(arguments: object, *, command: str) -> None:
         warnings.simplefilter("always")
         warnings.warn("mind the\n gap", UserWarning, stacklevel=1)
@@ -289,6 +290,46 @@ def test_a_warning_is_one_line(
     monkeypatch.setattr(cli, "study", warn)
     assert run(tmp_path, "--simulate", "zisynth") == 0
     assert capsys.readouterr().err == "zinbtools: UserWarning: mind the gap\n"
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_names_are_in_utf8_in_every_locale(counts: AnnData, tmp_path: Path) -> None:
+    """LC_ALL=C gives Python each byte of a word as one character that nobody can print."""
+    counts.obs["größe"] = counts.obs["sample"]
+    counts.write_h5ad(tmp_path / "größe.h5ad")
+    key = "größe".encode().decode("ascii", "surrogateescape")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore")
+        assert run(tmp_path, str(tmp_path / "größe.h5ad"), "--batch-key", key, *QUICK) == 0
+    assert "--batch-key &#39;größe" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_what_was_made_is_kept_when_the_h5ad_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zinbtools.study._write.write_h5ad", fail)
+    assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "100", *QUICK) == 2
+    printed = capsys.readouterr()
+    assert "held-out NLL" in printed.out
+    out = tmp_path / "out"
+    reason = "could not make annotated.h5ad (No space left on device)"
+    assert printed.err.splitlines()[-1] == f"zinbtools: error: --out: {reason}; the rest is in {out}."
+    assert {"report.html", "genes.csv", "zinbtools_study.json"} <= {path.name for path in out.iterdir()}
+
+
+def test_another_thread_of_a_program_leaves_signals_alone(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    found = []
+    thread = threading.Thread(target=lambda: found.append(run(tmp_path, "absent.h5ad")))
+    thread.start()
+    thread.join()
+    assert found == [2]
+    assert run(tmp_path, "absent.h5ad") == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 # zinbtools tune, and what both commands share

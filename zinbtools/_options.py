@@ -243,7 +243,7 @@ def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
 
         known = rule(annotation, name, function)
         try:
-            value = known.read(text)
+            value = known.read(in_utf8(text))
         except ValueError:
             value = None
         if value is None or not known.accepts(value):
@@ -253,6 +253,17 @@ def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
     return read
 
 
+def in_utf8(text: str) -> str:
+    r"""What was typed, even where LC_ALL=C tells Python that it is ASCII: names in files are in UTF-8.
+
+    Examples
+    --------
+    >>> in_utf8("caf\udcc3\udca9") == "caf\u00e9"
+    True
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _folder(text: str) -> Path:
     if not text:  # a variable of the shell that is not set; Path("") would be the current folder
         raise argparse.ArgumentTypeError("must be a folder, found no name; give . for the current one")
@@ -260,4 +271,5 @@ def _folder(text: str) -> Path:
 
 
 def _path(text: str) -> Path:
-    return Path(_of(str, "path")(text))
+    _of(str, "path")(text)
+    return Path(text)  # as the system wrote it

@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from ._leftovers import sweep
-from ._options import parser
+from ._options import in_utf8, parser
 from ._sentence import sentence as _sentence
 from ._signals import Stopped, stop_on_signals
 from ._streams import steady_streams
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     with steady_streams():
-        return _status(parser().parse_args(words), command=shlex.join(["zinbtools", *words]))
+        return _status(parser().parse_args(words), command=in_utf8(shlex.join(["zinbtools", *words])))
 
 
 def _status(arguments: Namespace, *, command: str) -> int:
@@ -80,7 +80,7 @@ def _interrupted(arguments: Namespace, signal: Stopped) -> int:
 def _which_disk(error: Exception) -> str:
     """Where there is no room, if the error does not say that itself."""
     full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and error.filename is None
-    return f" (neither --out nor --resume; perhaps TMPDIR, {gettempdir()})" if full else ""
+    return " (neither --out nor --resume; perhaps the folder for temporary files, TMPDIR)" if full else ""
 
 
 @contextmanager
@@ -195,14 +195,15 @@ def _staged(arguments: Namespace, title: str) -> AbstractContextManager[Path]:
     """The folder for the results; before it, what earlier runs left elsewhere goes."""
     from .study import staged
 
-    sweep(Path(gettempdir()), "zinbtools-")
+    with suppress(FileNotFoundError):  # no such folder can be written to; whoever needs one will say so
+        sweep(Path(gettempdir()), "zinbtools-")
     if arguments.resume:
         sweep(arguments.resume, "zinbtools-")
     return staged(arguments.out, verb=arguments.verb, title=title, say=partial(_say, arguments))
 
 
 def _title(arguments: Namespace) -> str:
-    return f"ZISynth, lambda = {arguments.lam:g}" if arguments.simulate else arguments.input.name
+    return f"ZISynth, lambda = {arguments.lam:g}" if arguments.simulate else in_utf8(arguments.input.name)
 
 
 def _check_input(arguments: Namespace) -> None:
