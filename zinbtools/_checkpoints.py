@@ -187,7 +187,7 @@ def _write(
         with whole_file(path, place) as file:
             write(file)
     except OSError as error:
-        raise OSError(f"resume: cannot write {path} ({error.strerror or error}).") from error
+        raise OSError(f"cannot keep a finished job in {path} ({error.strerror or error}).") from error
 
 
 def _place_first(part: Path, path: Path) -> None:

@@ -32,7 +32,7 @@ else:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-_OWNER = "owner"  # the locked file in a folder
+_OWNER = ".zinbtools.owner"  # the locked file in a folder
 _MARK = re.compile(r"(?P<host>[A-Za-z0-9_.]+)-(?P<start>[0-9a-f]{8})-\d+-[0-9a-f]{8}")
 _PATIENCE = 60.0  # seconds to wait for another process that writes into the same folder
 

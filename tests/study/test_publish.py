@@ -851,22 +851,22 @@ def test_nobody_elses_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     here = _leftovers._mark()
     there = "elsewhere-0123abcd-1-89abcdef"
     for name in (f"x-{there}", f"x-{here}-more", "x-1", "x-"):
-        write(tmp_path / name, {"owner": "", "data": "1"})
+        write(tmp_path / name, {_leftovers._OWNER: "", "data": "1"})
     write(tmp_path / f"x-{here}", {"data": "no owner"})
     write(tmp_path, {f".a.zinbtools.{there}.part": "", ".b.part": "", f"x-{here[:-1]}0": "a file"})
-    write(tmp_path / "y", {"owner": "", "data": "1"})
+    write(tmp_path / "y", {_leftovers._OWNER: "", "data": "1"})
     (tmp_path / f"x-{_leftovers._mark()}").symlink_to("y")
     if os.geteuid() == 0:
         theirs = tmp_path / f"x-{_leftovers._mark()}"
-        write(theirs, {"owner": "", "data": "1"})
-        os.chown(theirs / "owner", 65534, 65534)
+        write(theirs, {_leftovers._OWNER: "", "data": "1"})
+        os.chown(theirs / _leftovers._OWNER, 65534, 65534)
     before = snapshot(tmp_path)
     _leftovers.sweep(tmp_path, "x-")
     assert snapshot(tmp_path) == before
 
 
 def test_leftovers_of_the_dead_are_removed(tmp_path: Path) -> None:
-    write(tmp_path / f"x-{_leftovers._mark()}", {"owner": "", "data/deep": "1"})
+    write(tmp_path / f"x-{_leftovers._mark()}", {_leftovers._OWNER: "", "data/deep": "1"})
     (tmp_path / f"x-{_leftovers._mark()}").mkdir()
     write(tmp_path, {f".a.npz.zinbtools.{_leftovers._mark()}.part": "half"})
     with _leftovers.own_folder(tmp_path, "x-") as living, _leftovers.whole_file(tmp_path / "b") as file:

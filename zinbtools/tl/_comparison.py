@@ -8,7 +8,8 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike
 from .._anndata import gene_names, read_mask, read_matrix
 from .._fitted import Fitted, resolve_device
 from .._keys import Keys
+from .._leftovers import own_folder
 from ..jobs import DaskClient
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, Proposal
@@ -70,8 +72,7 @@ class Method:
         check_test_cells(adata, self.settings.get("split"))
         estimates: dict[Restart, MarginalLikelihood] = {}
         temporary = len(self.rounds) > 1 and resume is None
-        own = f"zinbtools-{os.getpid()}-"  # by which it is found if this process is killed
-        with TemporaryDirectory(prefix=own) if temporary else nullcontext(resume) as folder:
+        with own_folder(Path(gettempdir()), "zinbtools-") if temporary else nullcontext(resume) as folder:
             for n_restarts in self.rounds:
                 fit, new = self.fit_and_evaluate(
                     adata, n_restarts, known=estimates, resume=folder, key_added=key_added
