@@ -114,16 +114,8 @@ def read_split(
                 f"split column {split!r} must hold {listing(SPLITS)}, found {listing(unknown[:1])}."
             )
     else:
-        try:
-            shares = np.asarray(split, dtype=float)
-        except (TypeError, ValueError):  # what is not numbers is refused with the rest
-            shares = np.zeros(0)
-        if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
-            raise ValueError(
-                f"split must be three shares (train, validation, test) that sum to 1, found {split}."
-            )
-        n_test, n_validation = (round(share * adata.n_obs) for share in (shares[2], shares[1]))
-        if shares[2] > 0:
+        n_test, n_validation = (round(share * adata.n_obs) for share in (split[2], split[1]))
+        if split[2] > 0:
             n_test = max(n_test, FEWEST_TEST_CELLS)
         labels = np.full(adata.n_obs, "train", dtype="<U10")
         order = np.random.default_rng(seed).permutation(adata.n_obs)

@@ -213,6 +213,13 @@ def test_a_fit_asks_for_what_was_not_tuned(counts: AnnData) -> None:
         zt.tl.fit_nb_zinb(counts, config="tuned")
 
 
+def test_a_setting_that_was_tuned_is_not_given_as_well(tuned: AnnData) -> None:
+    before = tuned.copy()
+    with pytest.raises(ValueError, match="n_hidden must be left out with config='tuned'"):
+        zt.tl.fit_nb_zinb(tuned, config="tuned", n_hidden=77, max_epochs=2, progress=False)
+    assert_same_anndata(tuned, before)
+
+
 # Anywhere and in any number of goes the same bits
 
 WHOLE = {"max_evals": 24, "max_epochs": 5, "n_samples": 4, "progress": False, "max_queue_len": 2}

@@ -69,7 +69,6 @@ class Method:
         key_added: str | None = None,
     ) -> Comparison:
         """Fit both models to the counts, and compare them; the fit is written into ``adata``."""
-        check_test_cells(adata, self.settings.get("split"))
         estimates: dict[Restart, MarginalLikelihood] = {}
         temporary = len(self.rounds) > 1 and resume is None
         with own_folder(Path(gettempdir()), "zinbtools-") if temporary else nullcontext(resume) as folder:
@@ -224,14 +223,6 @@ def settings_of_fit(adata: AnnData, keys: Keys) -> dict[str, Any]:
             if layer in adata.layers
         ],
     }
-
-
-def check_test_cells(adata: AnnData, split: Any) -> None:
-    """Refuse a column of ``obs`` that names one test cell: a mean over one has no interval."""
-    if isinstance(split, str) and split in adata.obs and (adata.obs[split].astype(str) == "test").sum() == 1:
-        raise ValueError(
-            f"split column {split!r} has one test cell; the comparison needs at least 2 for an interval."
-        )
 
 
 def scratch(adata: AnnData, settings: Mapping[str, Any], keys: Keys) -> tuple[AnnData, dict[str, Any]]:

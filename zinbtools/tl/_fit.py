@@ -223,6 +223,7 @@ def fit_nb_zinb(
     )
     seeds = Seeds.spawn(rng if random_state is None else random_state, n_restarts)
     tuned = tuned_settings(adata, keys, chosen) if config == "tuned" else {}
+    _refuse_untuned(base, of_protocol, tuned)
     if split is None and tuned:
         split = keys.tuning_split
     shares = SHARES[protocol] if split is None else split
@@ -316,6 +317,20 @@ def fit_nb_zinb(
     target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None
+
+
+def _refuse_untuned(
+    base: FitConfig, default: FitConfig, tuned: Mapping[Likelihood, Mapping[str, Any]]
+) -> None:
+    """ValueError for a setting that was given and that the tuned one would silently replace."""
+    for found in tuned.values():
+        for name in found:
+            given = getattr(base, name)
+            if given not in (getattr(default, name), *(of_model.get(name) for of_model in tuned.values())):
+                raise ValueError(
+                    f"{name} must be left out with config='tuned', which found {name}={found[name]!r}, "
+                    f"found {given!r}."
+                )
 
 
 def _config_params(configs: Mapping[Likelihood, FitConfig]) -> dict[str, Any]:
