@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_the_old_results(size: int, counts: Path, tmp_path: P
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    process = start(counts, out, preexec_fn=limit)
+    process = start(counts, out, "--restarts", "2", preexec_fn=limit)
     printed, told = process.communicate()
     lines = [line for line in told.splitlines() if "Warning" not in line]
     assert process.returncode == 2, told
