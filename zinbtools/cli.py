@@ -128,8 +128,8 @@ def tune(arguments: Namespace, *, command: str) -> None:
     """Run ``zinbtools tune``: read, select, search, print, write."""
     _check_input(arguments)
 
-    from . import get, pl, tl
-    from .study import parts, write_csv, write_h5ad
+    from . import get, tl
+    from .study import write_tuning
 
     with ExitStack() as at_last:
         with _staged(arguments, _title(arguments)) as folder, _how_to_run(arguments) as run:
@@ -147,19 +147,9 @@ def tune(arguments: Namespace, *, command: str) -> None:
                 max_epochs=arguments.max_epochs,
                 **run,
             )
-            summary = get.tuning_summary_df(adata)
-            table = summary.set_index("model").T.to_string(float_format=lambda value: f"{value:.5g}")
-            at_last.callback(print, f"\n{table}")
-            with parts(folder) as part:
-                with part("trials.csv") as path:
-                    write_csv(get.tuning_df(adata), path)
-                with part("summary.csv") as path:
-                    write_csv(summary, path)
-                with part("tuning.png") as path:
-                    pl.tuning(adata, show=False, return_fig=True).savefig(path, dpi=240)  # type: ignore[union-attr]
-                with part("tuned.h5ad") as path:
-                    adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
-                    write_h5ad(adata, path)
+            table = get.tuning_summary_df(adata).set_index("model").T
+            at_last.callback(print, f"\n{table.to_string(float_format=lambda value: f'{value:.5g}')}")
+            write_tuning(adata, folder, command=command)
         arguments.done = True
     _say(arguments, f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned")
 

@@ -13,7 +13,7 @@ from ._report import report_html
 from ._reproduce import Reproduction, reproduce
 from ._table import summary
 from ._writable import writable
-from ._write import parts, write_study
+from ._write import parts, write_study, write_tuning
 
 __all__ = [
     "Incomplete",
@@ -33,4 +33,5 @@ __all__ = [
     "write_csv",
     "write_h5ad",
     "write_study",
+    "write_tuning",
 ]

@@ -142,8 +142,13 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
 
 
 def _picture(name: str, title: str, reading: str, alt: str, figure: Any) -> Picture:
+    width, height = figure.get_size_inches() * DPI
+    return Picture(name, title, reading, alt, as_png(figure), (int(width), int(height)))
+
+
+def as_png(figure: Any) -> bytes:
+    """A figure as a file has it; it is closed."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    width, height = figure.get_size_inches() * DPI
     plt.close(figure)
-    return Picture(name, title, reading, alt, buffer.getvalue(), (int(width), int(height)))
+    return buffer.getvalue()

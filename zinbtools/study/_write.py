@@ -7,14 +7,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import get
+from .. import get, pl
 from ._csv import write_csv
-from ._figures import Picture, pictures
+from ._figures import Picture, as_png, pictures
 from ._h5ad import write_h5ad
 from ._publish import Incomplete
 from ._report import report_html
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from ._pipeline import Study
 
 
@@ -60,6 +62,35 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
         with part("report.html") as path:
             path.write_text(report_html(study, drawn, title=title, command=command), encoding="utf-8")
         with part("annotated.h5ad") as path:
+            write_h5ad(adata, path)
+
+
+def write_tuning(adata: AnnData, folder: Path, *, command: str) -> None:
+    """Write the trials of a search, their summary, the picture and the h5ad that the fits go on from.
+
+    Parameters
+    ----------
+    adata
+        Object on which :func:`zinbtools.tl.tune` was run; the command is noted in it.
+    folder
+        An existing folder, such as the one that :func:`staged` gives.
+    command
+        The command line that made the search.
+
+    Raises
+    ------
+    Incomplete
+        If something could not be drawn or written, when all the rest has been.
+    """
+    adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
+    with parts(folder) as part:
+        with part("trials.csv") as path:
+            write_csv(get.tuning_df(adata), path)
+        with part("summary.csv") as path:
+            write_csv(get.tuning_summary_df(adata), path)
+        with part("tuning.png") as path:
+            path.write_bytes(as_png(pl.tuning(adata, show=False, return_fig=True)))
+        with part("tuned.h5ad") as path:
             write_h5ad(adata, path)
 
 
