@@ -172,7 +172,7 @@ def _categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
         )
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     labels: dict[str, Any] = {}
-    for _, value in {(type(value), value) for value in values} if values.dtype == object else ():
+    for value in values if values.dtype == object else ():
         if (other := labels.setdefault(str(value), value)) != value:
             one, two = sorted(map(repr, (value, other)))
             raise ValueError(
