@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -68,6 +69,7 @@ def test_names_that_are_not_there_are_told_with_the_nearest_one(fitted: AnnData)
         ("counts.h5ad", "found str; read the file first, as anndata.read_h5ad does."),
         (np.ones((4, 3)), r"found ndarray; make one of it: anndata.AnnData\(counts\)."),
         (None, "found NoneType."),
+        (Mock(), "found Mock."),
     ],
 )
 def test_the_way_to_an_anndata_is_told(value: Any, words: str) -> None:
@@ -144,7 +146,7 @@ def test_what_is_checked_keeps_its_signature_and_name() -> None:
         ["share", "n_obs"],
     )
     assert half(0.6) == pytest.approx(0.2)
-    with pytest.raises(TypeError, match="missing a required argument: 'share'"):
+    with pytest.raises(TypeError, match="half cannot be called so: missing a required argument: 'share'."):
         half()
     with pytest.raises(ArgumentError, match="share must be"):
         half("x")

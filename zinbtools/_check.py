@@ -150,7 +150,8 @@ def _way(value: Any) -> str:
         return "; read the file first, as anndata.read_h5ad does"
     if isinstance(getattr(value, "mod", None), Mapping):  # a MuData
         return "; give one of its modalities, such as mdata['rna']"
-    return "; make one of it: anndata.AnnData(counts)" if len(getattr(value, "shape", ())) == 2 else ""
+    shape = getattr(value, "shape", None)
+    return "; make one of it: anndata.AnnData(counts)" if isinstance(shape, tuple) and len(shape) == 2 else ""
 
 
 @cache
@@ -213,7 +214,11 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     def with_checks(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         _refuse_unknown(function, kwargs)
         signature, known = _known(inspect.unwrap(function))
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:  # too many, or too few
+            raise ArgumentError(f"{function.__name__} cannot be called so: {error}.") from None
+        for name, value in given.items():
             check(name, value, known[name])
         return function(*args, **kwargs)
 
