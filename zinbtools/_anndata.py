@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from scipy import sparse
 
 from ._keys import Keys
 from ._stored import as_rows
+from ._warn import warn
 
 SPLITS = ("train", "validation", "test")
 FEWEST_TEST_CELLS = 2  # an error of a mean needs as many
@@ -175,7 +175,7 @@ def writable(adata: AnnData, copy: bool) -> AnnData:
     """The object to write into: a copy on request; a view is turned into an AnnData of its own."""
     target = adata.copy() if copy else adata
     if target.is_view:
-        warnings.warn("adata is a view and is turned into an AnnData of its own.", UserWarning, stacklevel=4)
+        warn("adata is a view and is turned into an AnnData of its own.")
         target._init_as_actual(target.copy())
     return target
 

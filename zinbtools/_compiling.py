@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from numba import njit
+
+from ._warn import warn
 
 
 def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -27,9 +28,7 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @cache  # once for all functions
 def _warn() -> None:
-    warnings.warn(
+    warn(
         "numba finds no folder that it can write its compiled code to, so that every process compiles anew, "
-        "which takes some seconds; set the environment variable NUMBA_CACHE_DIR to such a folder.",
-        UserWarning,
-        stacklevel=3,
+        "which takes some seconds; set the environment variable NUMBA_CACHE_DIR to such a folder."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -15,6 +14,7 @@ from ._anndata import gene_names, layer_names, read_mask, read_matrix, stored_ma
 from ._findings import Findings
 from ._keys import is_written
 from ._stored import StoredCounts, bounds_of, is_outside
+from ._warn import warn
 
 _LARGEST_COUNT = 2**31 - 1
 _TWINS = 0.01  # share of cells with the counts of another cell that is worth a word
@@ -123,9 +123,7 @@ def read_counts(
     if check:
         refuse_unless_whole(found, place)
     if not found.are_whole:
-        warnings.warn(
-            f"{place} holds numbers that are not whole; they are rounded.", UserWarning, stacklevel=3
-        )
+        warn(f"{place} holds numbers that are not whole; they are rounded.")
         matrix, found = rounded(matrix)
     refuse_empty(found, place, genes, empty_genes=empty_genes)
     _warn(found, place)
@@ -209,16 +207,12 @@ def _warn(found: Findings, place: Place) -> None:
     """Say what makes one doubt that numbers are counts of different cells."""
     doubts, n_twins = found.doubts(), found.n_twins()
     if doubts:
-        warnings.warn(
+        warn(
             f"{place} may hold no counts: {' and '.join(doubts)}. Numbers that were multiplied or scaled "
-            "look zero-inflated to the models; give molecules or reads as they were counted.",
-            UserWarning,
-            stacklevel=4,
+            "look zero-inflated to the models; give molecules or reads as they were counted."
         )
     if n_twins > _TWINS * len(found.of_cells):
-        warnings.warn(
+        warn(
             f"{n_twins} cells have the same counts as another cell, as if samples had been merged twice; "
-            "a test cell whose twin was trained on is not new to the models: drop one of each pair.",
-            UserWarning,
-            stacklevel=4,
+            "a test cell whose twin was trained on is not new to the models: drop one of each pair."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from ._anndata import checked_column
+from ._warn import warn
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,9 @@ def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, trained: np.nda
         untrained = sorted(set(categories) - set(obs[key][trained].astype(str)))
         if untrained:
             some = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
-            warnings.warn(
+            warn(
                 f"{len(untrained)} of the {len(categories)} values of obs[{key!r}] have no training cell "
-                f"({some}): what the models say of their cells rests on weights that nothing has trained.",
-                UserWarning,
-                stacklevel=4,
+                f"({some}): what the models say of their cells rests on weights that nothing has trained."
             )
 
 

@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -23,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from ._leftovers import own_folder
 from ._software import refuse_other_software, software
+from ._warn import warn
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -119,11 +119,9 @@ class _Worker:
         while not wait([future], timeout=_PATIENCE).done:
             if not told and self._is_stopped():
                 told, pid = True, self._pid.result()
-                warnings.warn(
+                warn(
                     f"the worker process {pid} is stopped, and its job waits; `kill -CONT {pid}` lets it go "
-                    f"on, `kill -KILL {pid}` lets another process do the job.",
-                    UserWarning,
-                    stacklevel=2,
+                    f"on, `kill -KILL {pid}` lets another process do the job."
                 )
 
     def _is_stopped(self) -> bool:

@@ -6,7 +6,6 @@ finished job is on disk at once under a name that the caller gives it, its key, 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -24,6 +23,7 @@ from ._checkpoints import Checkpoints, Died, fingerprint
 from ._cluster import Cluster, DaskClient
 from ._processes import NeverStarted, Parcel, call, one_thread_for_children, spawned, why_not_here
 from ._software import software
+from ._warn import warn
 
 __all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
 
@@ -128,7 +128,7 @@ def _must_be_alone(n_jobs: int) -> bool:
     """Whether no process can be started here, which is told in a warning."""
     why = why_not_here()
     if why is not None:
-        warnings.warn(f"n_jobs={n_jobs} is taken as 1: {why}.", UserWarning, stacklevel=2)
+        warn(f"n_jobs={n_jobs} is taken as 1: {why}.")
     return why is not None
 
 

@@ -14,6 +14,7 @@ from anndata.io import write_elem
 from scipy import sparse
 
 from .._sentence import sentence
+from .._warn import warn
 
 _MOST_TOLD = 8
 _DEEPEST = 50
@@ -59,7 +60,7 @@ def writable(adata: AnnData) -> AnnData:
         mending.check_names(place, getattr(adata, place))
     if not mending.changes:
         return adata
-    warnings.warn(mending.told(), UserWarning, stacklevel=2)
+    warn(mending.told())
     parts = {place: dict(getattr(adata, place)) for place in ("layers", "obsp", "varp")}
     return AnnData(adata.X, obs=obs, var=var, uns=uns, obsm=obsm, varm=varm, raw=raw, **parts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
@@ -30,6 +29,7 @@ from .._fitted_counts import stored_genes
 from .._keys import Keys
 from .._rng import RNG
 from .._threads import single_threaded
+from .._warn import warn
 from ..jobs import DaskClient
 from ..model.config import PROTOCOLS, FitConfig, Likelihood
 from ..model.restarts import train_restarts
@@ -352,10 +352,8 @@ def _affordable(
     needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
     if needed <= budget:
         return wanted
-    warnings.warn(
+    warn(
         f"the layers would take {needed:.1f} GiB, more than layer_memory={budget:g}, and are left out; "
-        "zt.get.expected_counts computes any block of them.",
-        UserWarning,
-        stacklevel=4,
+        "zt.get.expected_counts computes any block of them."
     )
     return []

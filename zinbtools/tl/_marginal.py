@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -18,6 +17,7 @@ from .._check import checked
 from .._fitted import Fitted, resolve_device
 from .._rng import RNG, integer
 from .._threads import available_threads, single_threaded
+from .._warn import warn
 from ..jobs import DaskClient, check_workers, run
 from ..model.config import Likelihood
 from ..model.marginal import MarginalLikelihood, Proposal, marginal_log_likelihood
@@ -232,9 +232,8 @@ def _warn_of_few_draws(model: str, estimate: MarginalLikelihood, n_samples: int,
     if bad <= _TOLERATED:
         return
     remedy = f"n_samples={10 * n_samples}" if proposal == "laplace" else "proposal='laplace'"
-    warnings.warn(
+    warn(
         f"The log likelihood under the {model.upper()} model rests on few draws in {bad:.0%} of the cells "
         f"(Pareto k above {GOOD_K}): try {remedy}.",
         RuntimeWarning,
-        stacklevel=4,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from .._anndata import Results, spread
 from .._keys import Keys
+from .._warn import warn
 from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams
@@ -50,7 +50,7 @@ def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) ->
         if len(training.failed) == len(training.best_epoch):
             raise RuntimeError(f"No fit: {rows[-1][-1]}")
     for row in rows:
-        warnings.warn(f"A restart is left out: {row[-1]}", RuntimeWarning, stacklevel=4)
+        warn(f"A restart is left out: {row[-1]}", RuntimeWarning)
     return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
 
 
