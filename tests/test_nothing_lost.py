@@ -131,8 +131,8 @@ def test_nohup_is_obeyed(counts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("redirection", ["2>&1 | head -1", ">/dev/full 2>&1", ">&- 2>&-"])
 def test_what_becomes_of_the_words_does_not_matter(redirection: str, counts: Path, tmp_path: Path) -> None:
     """In a shell whose encoding knows few characters, started by a notebook."""
-    words = ["study", str(counts), "--out", str(tmp_path / "out"), "--max-epochs", "1"]
-    command = f"set -o pipefail; {shlex.join([sys.executable, '-c', STUDY, *words])} {redirection}"
+    words = ["study", str(counts), "--out", str(tmp_path / "out"), "--max-epochs", "1", "--restarts", "1"]
+    command = f"set -o pipefail; {shlex.join([sys.executable, '-m', 'zinbtools.cli', *words])} {redirection}"
     environment = os.environ | {
         "PYTHONIOENCODING": "ascii",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
