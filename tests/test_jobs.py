@@ -206,7 +206,7 @@ def test_a_stopped_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(int(message.split()[3]), signal.SIGCONT)
 
     monkeypatch.setattr(_processes, "_PATIENCE", 0.05)
-    monkeypatch.setattr(_processes.warnings, "warn", go_on)
+    monkeypatch.setattr(_processes, "warn", go_on)
     assert in_order(jobs.run(sample_jobs.stopped, [7], n_jobs=2)) == [7]
     assert len(told) == 1
     assert "is stopped, and its job waits; `kill -CONT " in told[0]

@@ -184,8 +184,8 @@ class Processes:
         future.add_done_callback(self._asked.discard)
         return future
 
-    def ready_again(self, error: BaseException) -> bool:
-        return True
+    def ready_again(self, error: BaseException, n_before: int) -> bool:
+        return n_before == 0
 
     def _compute(self, job: Parcel[Any]) -> Parcel[Any]:
         worker = self._idle.get()

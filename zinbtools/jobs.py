@@ -178,8 +178,9 @@ class Workers(Generic[Job, Result]):
                     try:
                         result = future.result().content
                     except where.deaths as error:
-                        if known.first and where.ready_again(error):
-                            asked[where.submit(known.parcel)] = known._replace(first=False)
+                        if where.ready_again(error, known.n_deaths):
+                            again = known._replace(n_deaths=known.n_deaths + 1)
+                            asked[where.submit(known.parcel)] = again
                             continue
                         if isinstance(error, NeverStarted):
                             raise RuntimeError(_NEVER_STARTED) from error
@@ -210,12 +211,12 @@ def check_workers(n_jobs: int, executor: Executor | DaskClient | None, device: s
 
 
 class _Asked(NamedTuple):
-    """A job that was handed out; ``first`` for the first time."""
+    """A job that was handed out, and how often its worker has died."""
 
     place: int
     key: str
     parcel: Parcel[Any]
-    first: bool = True
+    n_deaths: int = 0
 
 
 def _failed(future: Future[Any]) -> bool:
@@ -250,8 +251,8 @@ class _Place(Protocol):
 
     def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]: ...
 
-    def ready_again(self, error: BaseException) -> bool:
-        """Whether a job that ended in one of ``deaths`` can be handed in once more."""
+    def ready_again(self, error: BaseException, n_before: int) -> bool:
+        """Whether a job that ended in one of ``deaths`` may be handed in again; it has ``n_before`` times."""
         ...
 
 
@@ -267,5 +268,5 @@ class _Given:
         with one_thread_for_children():  # it may start its processes now
             return self._executor.submit(call, self._function, job, software())
 
-    def ready_again(self, error: BaseException) -> bool:
+    def ready_again(self, error: BaseException, n_before: int) -> bool:
         return False
