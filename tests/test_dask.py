@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 import sample_jobs
 
-from zinbtools import jobs
+from zinbtools import _cluster, jobs
 
 PACKAGE = Path(jobs.__file__).parent
 
@@ -97,6 +99,18 @@ def test_a_job_that_always_kills_its_worker_is_recorded(client: object) -> None:
     assert isinstance(died, jobs.Died)
     with pytest.raises(RuntimeError, match="a worker process died"):
         list(jobs.run(kills, [1], executor=client))
+
+
+@pytest.mark.parametrize("error", [CancelledError, asyncio.CancelledError])
+def test_a_result_that_was_lost_before_it_was_fetched_is_known_to_be_lost(error: type[BaseException]) -> None:
+    class Lost:
+        def __await__(self) -> Iterator[None]:
+            raise error
+            yield
+
+    found: Future[object] = Future()
+    asyncio.run(_cluster._pass_on(Lost(), found))
+    assert isinstance(found.exception(timeout=1), CancelledError)
 
 
 @contextmanager
