@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from compare import assert_same_anndata
 
 from zinbtools import simulate
+from zinbtools._memory import within_memory
 from zinbtools.study import _read, read
 
 Change = Callable[[h5py.File], None]
@@ -226,3 +228,16 @@ def test_a_store_behind_a_link_is_read(tmp_path: Path) -> None:
     simulate.zisynth(n_obs=20).write_zarr(tmp_path / "far.zarr")
     (tmp_path / "x.zarr").symlink_to("far.zarr")
     assert read(tmp_path / "x.zarr").shape == (20, 50)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_memory_that_is_not_there_is_refused_and_the_limit_goes_again() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with within_memory():
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        assert limit != resource.RLIM_INFINITY
+        with pytest.raises(MemoryError):
+            np.zeros(limit, dtype=np.uint8)
+        np.zeros(1000)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -10,6 +10,7 @@ import anndata
 from anndata import AnnData
 
 from .._hdf5 import check_hdf5
+from .._memory import within_memory
 from .._sentence import sentence
 from .._stored import refuse_broken
 from ._zarr import check_zarr, without_pickle
@@ -43,7 +44,8 @@ def read(path: Path) -> AnnData:
             f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first."
         )
     try:
-        adata = reader(path)
+        with within_memory():
+            adata = reader(path)
         _refuse_broken_matrices(adata)
     except Exception as error:  # readers fail in all manners over a damaged file
         raise ValueError(f"cannot read {path} as {path.suffix[1:]}: {sentence(error)}") from error
