@@ -28,7 +28,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import zinbtools as zt
-from zinbtools import _check
+from zinbtools._check import arguments as _check
 
 ROOMS = ("tl", "get", "pl", "simulate", "datasets")
 Function = Callable[..., Any]

@@ -13,7 +13,7 @@ from anndata import AnnData, read_h5ad
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
-from zinbtools import _stored
+from zinbtools._anndata import stored as _stored
 from zinbtools.model import streaming
 
 Container = Callable[[AnnData, Path], AnnData]

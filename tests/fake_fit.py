@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 from zinbtools import tl
-from zinbtools._keys import Keys
+from zinbtools._record.keys import Keys
 from zinbtools.stats.calibration import ResidualSums
 from zinbtools.stats.crossed import crossed_mean
 from zinbtools.stats.equivalence import conclude, default_rope, position

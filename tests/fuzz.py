@@ -30,7 +30,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from zinbtools import cli
+from zinbtools.cli import run as cli
 from zinbtools.tl import _fit
 
 REACHED = "the training was reached"

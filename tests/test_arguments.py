@@ -14,9 +14,9 @@ from arguments import HOSTILE, functions, is_clear, needed
 from compare import assert_same_anndata
 
 import zinbtools as zt
-from zinbtools._check import ArgumentError, check, check_arguments, checked, rule, rules_of, shown
-from zinbtools._rng import RNG, as_integer, seed_sequence
-from zinbtools._rules import Anything
+from zinbtools._check.arguments import ArgumentError, check, check_arguments, checked, rule, rules_of, shown
+from zinbtools._check.rng import RNG, as_integer, seed_sequence
+from zinbtools._check.rules import Anything
 
 
 @pytest.mark.parametrize("name", functions())

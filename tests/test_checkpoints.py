@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import sample_jobs
 
-from zinbtools import jobs
-from zinbtools._software import software
 from zinbtools.jobs import Checkpoints, Died
+from zinbtools.jobs import workers as jobs
+from zinbtools.jobs.software import software
 
 
 def assert_same(found: object, expected: object) -> None:
@@ -220,7 +220,7 @@ def test_a_file_that_is_being_written_says_whose_it_is(
 def test_other_software_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Checkpoints(tmp_path, {})
     now = {**software(), "zinbtools": "0.1.0 of sources 0123456789ab"}
-    monkeypatch.setattr("zinbtools._checkpoints.software", lambda: now)
+    monkeypatch.setattr("zinbtools.jobs.checkpoints.software", lambda: now)
     with pytest.raises(ValueError, match=r"whose zinbtools was .* where it now is '0\.1\.0 of sources 0123"):
         Checkpoints(tmp_path, {})
 
@@ -280,7 +280,7 @@ KILLED = """
 import sys
 import numpy as np
 import sample_jobs
-from zinbtools import jobs
+from zinbtools.jobs import workers as jobs
 if __name__ == "__main__":
     kept = jobs.Checkpoints(sys.argv[1], {"seed": 0})
     keys = [f"job-{seed}" for seed in range(40)]

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from zinbtools import cli, get, simulate, tl
+from zinbtools import get, simulate, tl
+from zinbtools.cli import run as cli
 
 QUICK = ["--max-epochs", "1"]
 
@@ -51,7 +52,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_is_quick_to_load() -> None:
-    script = "import sys, zinbtools.cli as c; c.parser(); print(*sys.modules)"
+    script = "import sys, zinbtools.cli.main as c; c.parser(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "scanpy", "anndata", "matplotlib", "numpy", "pandas"} & set(loaded.stdout.split())
 

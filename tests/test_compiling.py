@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from zinbtools import _compiling
-from zinbtools._compiling import cached_njit
+from zinbtools.kernels import compiling as _compiling
+from zinbtools.kernels.compiling import cached_njit
 
 
 def twice(x: float) -> float:

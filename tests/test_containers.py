@@ -15,7 +15,7 @@ from compare import assert_same, assert_same_results
 from containers import IN_MEMORY, OUTSIDE, read_in_blocks
 
 import zinbtools as zt
-from zinbtools._stored import StoredCounts
+from zinbtools._anndata.stored import StoredCounts
 from zinbtools.tl import _columns
 
 SETTINGS = {"layer": None, "batch_key": "sample", "mask_var": "even", "max_epochs": 2, "progress": False}

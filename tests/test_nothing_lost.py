@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and sign
 # zinbtools study without its pictures, which take most of the time of a small one
 STUDY = """
 import sys
-from zinbtools import cli
+from zinbtools.cli import run as cli
 from zinbtools.study import _write
 if __name__ == "__main__":
     _write.pictures = lambda *_: []

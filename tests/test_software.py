@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from zinbtools import _software
+from zinbtools.jobs import software as _software
 
 PACKAGE = Path(_software.__file__).parent
 
@@ -23,7 +23,7 @@ def copy(tmp_path: Path) -> Path:
 
 def digest(where: Path) -> str:
     """The digest of the copy of the package in a folder or an archive."""
-    code = f"import sys; sys.path.insert(0, {str(where)!r}); import zinbtools._software as s; "
+    code = f"import sys; sys.path.insert(0, {str(where)!r}); import zinbtools.jobs.software as s; "
     code += f"assert s.__file__.startswith({str(where)!r}); print(s.source_digest())"
     done = subprocess.run([sys.executable, "-Bc", code], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zinbtools._text import percent, with_error
+from zinbtools._words.numbers import percent, with_error
 
 
 @pytest.mark.parametrize(

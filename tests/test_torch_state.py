@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import zinbtools as zt
-from zinbtools._torch_state import torch_defaults
+from zinbtools.jobs.torch_state import torch_defaults
 
 
 @contextmanager

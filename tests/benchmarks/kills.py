@@ -19,7 +19,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from zinbtools import cli, get, pl, simulate, study, tl
+from zinbtools import get, pl, simulate, study, tl
+from zinbtools.cli import run as cli
 from zinbtools.study._manifest import FILES
 
 LOADED = (get, pl, simulate, study, tl)

@@ -25,8 +25,8 @@ from scipy import sparse
 from tables import table, with_rest
 
 from zinbtools import simulate, tl
-from zinbtools._fitted import Fitted
-from zinbtools._selection import select
+from zinbtools._anndata.genes_and_cells import select
+from zinbtools.get._fitted import Fitted
 from zinbtools.model.data import CountData
 from zinbtools.model.marginal import marginal_log_likelihood
 from zinbtools.stats.equivalence import VERDICTS

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from zinbtools.model import compiled, kernels
+from zinbtools.kernels import network as kernels
+from zinbtools.kernels.training import log_likelihood, scratch
+from zinbtools.model import compiled
 from zinbtools.model.compiled import CompiledStack, _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.initialisation import initialise
 from zinbtools.model.layers import Streams
-from zinbtools.model.likelihood_kernel import log_likelihood, scratch
 from zinbtools.model.program import Rows, apart
 from zinbtools.model.vae import CountVAE, Shape
 

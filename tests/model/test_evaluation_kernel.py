@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from zinbtools.kernels.evaluation import fixed_terms, log_likelihoods, scratch
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
-from zinbtools.model.evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from zinbtools.model.likelihood import log_likelihood
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from zinbtools.model import draw_kernels as kernels
+from zinbtools.kernels import draws as kernels
 from zinbtools.model.config import FitConfig
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from zinbtools.model import _stirling
+from zinbtools.model import stirling as _stirling
 
 mpmath.mp.dps = 50
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numba import njit
 
-from zinbtools.model import _vector
+from zinbtools.kernels import single as _vector
 
 f32 = np.float32
 

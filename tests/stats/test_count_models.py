@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse, special, stats
 
-from zinbtools.stats import _count_climb as climb
-from zinbtools.stats import _count_likelihood as likelihood
+from zinbtools.kernels import gene_climb as climb
+from zinbtools.kernels import gene_likelihood as likelihood
 from zinbtools.stats.count_models import FAMILIES, fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
 

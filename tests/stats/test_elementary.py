@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from zinbtools.stats import _elementary
+from zinbtools.kernels import double as _elementary
 
 NEAR = np.random.default_rng(0).normal(0, 1e-3, 1000)
 

@@ -9,7 +9,7 @@ from anndata import AnnData
 from fake_fit import fake_fit
 
 from zinbtools import get
-from zinbtools._text import percent
+from zinbtools._words.numbers import percent
 from zinbtools.study._diagnostics import Light, diagnostics
 
 QUESTIONS = {

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from zinbtools import _leftovers, cli
+from zinbtools._files import leftovers as _leftovers
+from zinbtools.cli import run as cli
 from zinbtools.study import Incomplete, _publish, staged
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")

@@ -16,7 +16,7 @@ import pytest
 from compare import assert_same_anndata
 
 from zinbtools import simulate
-from zinbtools._memory import within_memory
+from zinbtools._files.memory import within_memory
 from zinbtools.study import _read, read
 
 Change = Callable[[h5py.File], None]
@@ -99,7 +99,7 @@ def ladder(file: h5py.File) -> None:
 def test_an_h5ad_holds_all_that_is_read_of_it(
     change: Change, words: str, h5ad: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zinbtools._hdf5._MOST_PLACES", 1_000)
+    monkeypatch.setattr("zinbtools._files.hdf5._MOST_PLACES", 1_000)
     with pytest.raises(ValueError, match=r"cannot read \S+x\.h5ad as h5ad: ") as caught:
         read(changed(h5ad, change))
     assert words in str(caught.value)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-from zinbtools import cli, tl
+from zinbtools import tl
+from zinbtools.cli import run as cli
 from zinbtools.study import _reproduce, reproduce
 from zinbtools.study._printed import METRICS, ROWS
 

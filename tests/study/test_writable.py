@@ -15,7 +15,8 @@ import pytest
 from anndata import AnnData
 from compare import assert_same_anndata
 
-from zinbtools import cli, simulate
+from zinbtools import simulate
+from zinbtools.cli import run as cli
 from zinbtools.study import writable, write_h5ad
 
 N = 20

@@ -16,7 +16,7 @@ from compare import assert_same, assert_same_anndata, assert_same_results
 from scipy import sparse
 
 import zinbtools as zt
-from zinbtools._keys import Keys
+from zinbtools._record.keys import Keys
 from zinbtools.model import restarts
 from zinbtools.model.compiled import _Replicate
 from zinbtools.model.data import CountData

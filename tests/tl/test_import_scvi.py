@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import stats
 
 import zinbtools as zt
-from zinbtools._fitted import Fitted
+from zinbtools.get._fitted import Fitted
 from zinbtools.tl._scvi import convert
 
 SETUPS: dict[str, dict[str, Any]] = {

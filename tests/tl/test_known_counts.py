@@ -16,7 +16,7 @@ from containers import IN_MEMORY, OUTSIDE
 from scipy import sparse
 
 import zinbtools as zt
-from zinbtools._counts import read_counts
+from zinbtools._anndata.counts import read_counts
 
 Change = Callable[[AnnData], None]
 

@@ -13,8 +13,8 @@ from compare import assert_same, assert_same_anndata
 from scipy import stats
 
 import zinbtools as zt
-from zinbtools._fitted import Fitted
-from zinbtools._rng import integer
+from zinbtools._check.rng import integer
+from zinbtools.get._fitted import Fitted
 from zinbtools.model.predictive import Replicates
 from zinbtools.stats.discrepancies import CHECKS, Check, ks_distance
 

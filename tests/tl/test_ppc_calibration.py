@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import stats
 
 import zinbtools as zt
-from zinbtools._fitted import Fitted
+from zinbtools.get._fitted import Fitted
 from zinbtools.model.vae import CountVAE
 
 N_SETS, N_CELLS, N_DRAWS = 200, 100, 19

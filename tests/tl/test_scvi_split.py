@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from anndata import AnnData, concat
 
-from zinbtools._counts import read_counts
+from zinbtools._anndata.counts import read_counts
 from zinbtools.simulate import zisynth
 from zinbtools.tl._scvi_split import own_split
 

@@ -13,7 +13,7 @@ from scipy import stats
 from torch.distributions import Normal
 
 import zinbtools as zt
-from zinbtools._fitted import Fitted
+from zinbtools.get._fitted import Fitted
 from zinbtools.model.gene_predictive import gene_predictive
 from zinbtools.model.layers import Streams
 

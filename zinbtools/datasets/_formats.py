@@ -20,8 +20,8 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._hdf5 import check_hdf5
-from .._sentence import sentence
+from .._files.hdf5 import check_hdf5
+from .._words.sentence import sentence
 
 _GENES_AT_A_TIME = 1_000
 _10X_FILES = {

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 
-from .._check import checked
-from .._selection import select
+from .._anndata.genes_and_cells import select
+from .._check.arguments import checked
 from ._files import fetch, find
 from ._formats import reading
 from ._registry import REGISTRY, Dataset

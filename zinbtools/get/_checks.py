@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._check import checked
+from .._check.arguments import checked
 from ._lookup import stored
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._check import checked
-from .._keys import Keys
-from .._text import with_error
+from .._check.arguments import checked
+from .._record.keys import Keys
+from .._words.numbers import with_error
 from ._lookup import column
 
 if TYPE_CHECKING:

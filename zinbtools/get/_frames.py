@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._anndata import gene_names, read_matrix
-from .._check import checked
-from .._fitted_counts import fitted_counts
-from .._keys import ZI_COLUMNS, Keys
+from .._anndata.access import gene_names, read_matrix
+from .._anndata.fitted_counts import fitted_counts
+from .._check.arguments import checked
+from .._record.keys import ZI_COLUMNS, Keys
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
 from ._lookup import column, fit_params, fitted_models, layer, stored

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._anndata import checked_column, gene_names
-from .._check import checked
-from .._fitted_counts import fitted_counts
-from .._keys import Keys
+from .._anndata.access import checked_column, gene_names
+from .._anndata.fitted_counts import fitted_counts
+from .._check.arguments import checked
+from .._record.keys import Keys
 from ..stats.count_models import fit_counts
 from ._lookup import fit_params, layer
 

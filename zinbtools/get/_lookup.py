@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._keys import Keys
+from .._record.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,12 +11,12 @@ import pandas as pd
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata import gene_names
-from .._check import checked
-from .._fitted import Fitted, resolve_device
-from .._threads import single_threaded
+from .._anndata.access import gene_names
+from .._check.arguments import checked
+from ..jobs.threads import single_threaded
 from ..model.predictive import Expectation, expectations
 from ..model.vae import CountVAE
+from ._fitted import Fitted, resolve_device
 
 Kind = Literal["mean", "dropout", "zero"]
 

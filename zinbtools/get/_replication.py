@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from .._check import checked
+from .._check.arguments import checked
 from ..stats.replication import overlap, rank_correlation
 from ..stats.zero_inflation import CALLS
 from ._lookup import stored

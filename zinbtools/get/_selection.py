@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._check import checked
-from .._text import counted, percent
+from .._check.arguments import checked
+from .._words.numbers import counted, percent
 from ..stats.equivalence import VERDICTS
 from ._lookup import stored
 

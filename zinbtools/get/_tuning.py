@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._check import checked
+from .._check.arguments import checked
 from ._lookup import stored
 
 if TYPE_CHECKING:

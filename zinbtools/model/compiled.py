@@ -10,8 +10,8 @@ import torch
 from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
-from . import kernels
-from ._vector import f32
+from ..kernels import network as kernels
+from ..kernels.single import f32
 from .config import FitConfig
 from .data import CountData
 from .program import Parameters, Program, Rows, apart, as_array, side_by_side

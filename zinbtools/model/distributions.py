@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ._stirling import remainder, remainder_from_zero
+from .stirling import remainder, remainder_from_zero
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._stirling import remainder_slope, remainder_slope_from_zero
 from .data import Batch
 from .distributions import gamma_terms, inverse_dispersion_term, log_zero_prob, nb_log_ratios
+from .stirling import remainder_slope, remainder_slope_from_zero
 
 
 def log_likelihood(

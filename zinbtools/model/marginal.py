@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._rng import integers, seed_sequence
-from .._threads import MOST_THREADS, in_order
+from .._check.rng import integers, seed_sequence
+from ..jobs.threads import MOST_THREADS, in_order
+from ..kernels.evaluation import fixed_terms, log_likelihoods, scratch
 from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .data import Batch, CountData
-from .evaluation_kernel import fixed_terms, log_likelihoods, scratch
 from .laplace import posterior_mode
 from .layers import Linear, Streams, affine
 from .likelihood import log_likelihood

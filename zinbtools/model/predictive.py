@@ -15,10 +15,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from ..stats.discrepancies import GeneStatistics
-from .data import Batch, CountData
-from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
-from .draw_kernels import (
+from ..kernels.draws import (
     CELLS,
     MAXIMUM,
     N_SUMS,
@@ -31,6 +28,9 @@ from .draw_kernels import (
     add_expected,
     log_means,
 )
+from ..stats.discrepancies import GeneStatistics
+from .data import Batch, CountData
+from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
 from .layers import Streams, affine
 from .vae import CountVAE, Gaussian, Posterior
 

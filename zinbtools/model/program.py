@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels
-from ._vector import f32
+from ..kernels import network as kernels
+from ..kernels.single import f32
+from ..kernels.training import log_likelihood, scratch
 from .config import FitConfig
 from .data import CountData
 from .layers import NORM_EPS
-from .likelihood_kernel import log_likelihood, scratch
 from .vae import MIN_VARIANCE
 
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)

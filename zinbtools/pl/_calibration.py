@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import calibration_df
 from ..get._checks import residual_histograms
 from ._style import COLORS, LABELS, finish, new_axes, style

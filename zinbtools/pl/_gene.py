@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import gene_df
 from ._style import COLORS, LABELS, finish, new_axes, style
 

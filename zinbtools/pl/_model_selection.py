@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import metrics_df, verdict
 from ._style import COLORS, HEIGHT, LABELS, WIDTH, finish, style
 

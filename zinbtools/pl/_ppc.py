@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import metrics_df, ppc_df, ppc_ks_df
 from ..get._checks import check_labels
 from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style

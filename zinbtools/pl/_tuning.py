@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import tuning_df, tuning_summary_df
 from ._style import COLORS, LABELS, finish, legend_above, new_axes, style
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import zero_study_df
 from ._density import Density, levels_of_mass, smoothed_density
 from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, root_figure, style

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .._check import checked
+from .._check.arguments import checked
 from ..get import zero_test_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
 

@@ -18,8 +18,8 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from .._check import checked
-from .._rng import RNG
+from .._check.arguments import checked
+from .._check.rng import RNG
 from ._core import LARGEST_COUNT, csr, generator, names, no_inflation, seed_record
 from ._inflation import Floats
 

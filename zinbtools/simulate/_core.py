@@ -10,8 +10,8 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from .. import _rng
-from .._rng import RNG
+from .._check import rng as _rng
+from .._check.rng import RNG
 from ._inflation import Entries, Inflation, Uniform
 
 TRUE_COUNTS = "true_counts"

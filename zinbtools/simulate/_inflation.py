@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from .._check import check, rule
+from .._check.arguments import check, rule
 
 Floats = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from scipy import sparse
 from scipy.cluster.vq import kmeans2
 from scipy.sparse.linalg import LinearOperator, svds
 
-from .._check import checked
-from .._rng import RNG
+from .._check.arguments import checked
+from .._check.rng import RNG
 from ..stats.pln_factors import PLNFactors, normal_scores, pln_factors
 from ._core import counts_of, csr, dtype_of, generator, inflate, no_inflation, seed_record
 from ._inflation import Exponential, Floats, Inflation

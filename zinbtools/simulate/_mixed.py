@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from .._check import checked
-from .._rng import RNG
+from .._check.arguments import checked
+from .._check.rng import RNG
 from ._core import IS_ZERO_INFLATED, counts_of, generator, inflate
 from ._inflation import Inflation, Uniform
 from ._zisynth import zisynth

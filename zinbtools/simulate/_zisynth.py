@@ -10,8 +10,8 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
-from .._check import checked
-from .._rng import RNG
+from .._check.arguments import checked
+from .._check.rng import RNG
 from ._core import LARGEST_COUNT, csr, generator, inflate, names, seed_record
 from ._inflation import Exponential
 from ._parameters import TYPES, Floats, builtin_parameters, read_parameters

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ._count_kernel import Output, Table, fit_block
+from ..kernels.gene_fit import Output, Table, fit_block
 
 Floats = NDArray[np.float64]
 Family = Literal["poisson", "nb", "zip", "zinb"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._selection import select
+from .._anndata.genes_and_cells import select
 from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
 from ._h5ad import write_h5ad

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import get
-from .._check import checked
-from .._text import percent
+from .._check.arguments import checked
+from .._words.numbers import percent
 
 if TYPE_CHECKING:
     from anndata import AnnData

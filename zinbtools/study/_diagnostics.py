@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .. import get
-from .._keys import Keys
-from .._text import percent
+from .._record.keys import Keys
+from .._words.numbers import percent
 
 if TYPE_CHECKING:
     import pandas as pd

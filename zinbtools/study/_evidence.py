@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import get
-from .._keys import Keys
+from .._record.keys import Keys
 from ._diagnostics import CHECKS
 from ._table import COLUMNS, MODELS, table_cells
 

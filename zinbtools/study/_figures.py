@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 
 from .. import get, pl
-from .._keys import Keys
-from .._text import percent
+from .._record.keys import Keys
+from .._words.numbers import percent
 
 if TYPE_CHECKING:
     import pandas as pd

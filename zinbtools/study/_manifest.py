@@ -7,9 +7,8 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
-
-from .. import __version__
 
 FILES: dict[str, tuple[str, ...]] = {
     "study": (
@@ -68,7 +67,7 @@ class Manifest:
         """All that lies in a folder."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): digest(path) for path in paths}
-        return cls(verb, title, date.today().isoformat(), __version__, files)
+        return cls(verb, title, date.today().isoformat(), version("zinbtools"), files)
 
     @classmethod
     def read(cls, folder: Path, verb: str) -> Manifest | None:

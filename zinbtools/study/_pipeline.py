@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .. import tl
-from .._check import checked
-from .._cluster import DaskClient
+from .._check.arguments import checked
+from ..jobs.cluster import DaskClient
 from ._conclusion import conclusion
 from ._table import summary, table_text
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .._leftovers import abandon, alone, own_folder, remove, sweep, whole_file
-from .._signals import too_late_to_stop
+from .._files.leftovers import abandon, alone, own_folder, remove, sweep, whole_file
+from .._files.signals import too_late_to_stop
 from ._manifest import FILES, Manifest, manifest_name
 
 _PREFIX, _LOCK = ".zinbtools-", ".zinbtools.lock"

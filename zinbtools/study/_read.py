@@ -9,10 +9,10 @@ from typing import Any
 import anndata
 from anndata import AnnData
 
-from .._hdf5 import check_hdf5
-from .._memory import within_memory
-from .._sentence import sentence
-from .._stored import refuse_broken
+from .._anndata.stored import refuse_broken
+from .._files.hdf5 import check_hdf5
+from .._files.memory import within_memory
+from .._words.sentence import sentence
 from ._zarr import check_zarr, without_pickle
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .._keys import Keys
+from .._record.keys import Keys
 from ._diagnostics import Light, diagnostics
 from ._evidence import Table, evidence, gene_table
 

@@ -14,11 +14,11 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from .. import datasets, get, simulate, tl
-from .._check import checked
-from .._checkpoints import Checkpoints, Died, fingerprint
-from .._cluster import DaskClient
-from .._fitted import resolve_device
-from .._selection import select
+from .._anndata.genes_and_cells import select
+from .._check.arguments import checked
+from ..get._fitted import resolve_device
+from ..jobs.checkpoints import Checkpoints, Died, fingerprint
+from ..jobs.cluster import DaskClient
 from ..tl._setup import SHARES
 from ._printed import METRICS, ROWS, Row
 

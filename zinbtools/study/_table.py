@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .. import get
-from .._check import checked
-from .._text import with_error
+from .._check.arguments import checked
+from .._words.numbers import with_error
 
 if TYPE_CHECKING:
     from anndata import AnnData

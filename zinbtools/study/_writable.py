@@ -13,8 +13,8 @@ from anndata import AnnData
 from anndata.io import write_elem
 from scipy import sparse
 
-from .._sentence import sentence
-from .._warn import warn
+from .._words.sentence import sentence
+from .._words.warn import warn
 
 _MOST_TOLD = 8
 _DEEPEST = 50

@@ -17,10 +17,10 @@ import torch
 from anndata import AnnData
 from numpy.typing import ArrayLike
 
-from .._anndata import gene_names, read_mask, read_matrix
-from .._fitted import Fitted, resolve_device
-from .._keys import Keys
-from .._leftovers import own_folder
+from .._anndata.access import gene_names, read_mask, read_matrix
+from .._files.leftovers import own_folder
+from .._record.keys import Keys
+from ..get._fitted import Fitted, resolve_device
 from ..jobs import DaskClient
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, Proposal

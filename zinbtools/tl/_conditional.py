@@ -11,7 +11,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from .._fitted import Fitted
+from ..get._fitted import Fitted
 from ..model.data import CountData
 from ..model.predictive import expectations
 from ..stats import zero_inflation as zi

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .. import __version__
-from .._anndata import (
+from .._anndata.access import (
     SPLITS,
     Results,
     check_anndata,
@@ -22,15 +22,15 @@ from .._anndata import (
     storable,
     writable,
 )
-from .._check import checked
-from .._covariates import store_covariates
-from .._fitted import weight_arrays
-from .._fitted_counts import stored_genes
-from .._keys import Keys
-from .._rng import RNG
-from .._threads import single_threaded
-from .._warn import warn
+from .._anndata.covariates import store_covariates
+from .._anndata.fitted_counts import stored_genes
+from .._check.arguments import checked
+from .._check.rng import RNG
+from .._record.keys import Keys
+from .._words.warn import warn
+from ..get._fitted import weight_arrays
 from ..jobs import DaskClient
+from ..jobs.threads import single_threaded
 from ..model.config import PROTOCOLS, FitConfig, Likelihood
 from ..model.restarts import train_restarts
 from ._metrics import metrics_table
@@ -289,7 +289,7 @@ def fit_nb_zinb(
                     "failed": {
                         name: np.array(sorted(training.failed)) for name, training in trainings.items()
                     },
-                    "version": __version__,
+                    "version": version("zinbtools"),
                 }
             ),
             "history": history_table(trainings),

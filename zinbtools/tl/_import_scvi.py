@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -11,16 +12,23 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .. import __version__
-from .._anndata import SPLITS, Results, check_anndata, read_split, refuse_to_overwrite, storable, writable
-from .._check import checked
-from .._counts import read_counts
-from .._covariates import store_covariates
-from .._fitted import count_data, resolve_device, weight_arrays
-from .._fitted_counts import stored_genes
-from .._keys import Keys
-from .._rng import RNG, integers, seed_sequence
-from .._threads import single_threaded
+from .._anndata.access import (
+    SPLITS,
+    Results,
+    check_anndata,
+    read_split,
+    refuse_to_overwrite,
+    storable,
+    writable,
+)
+from .._anndata.counts import read_counts
+from .._anndata.covariates import store_covariates
+from .._anndata.fitted_counts import stored_genes
+from .._check.arguments import checked
+from .._check.rng import RNG, integers, seed_sequence
+from .._record.keys import Keys
+from ..get._fitted import count_data, resolve_device, weight_arrays
+from ..jobs.threads import single_threaded
 from ..model.config import Likelihood
 from ..model.training import EpochRecord, Training
 from ._fit import _affordable
@@ -132,7 +140,7 @@ def import_scvi(
                     "n_draws": n_draws,
                     "draw_seed": draw_seed,
                     "best_restart": dict.fromkeys(names, 0),
-                    "version": __version__,
+                    "version": version("zinbtools"),
                     "scvi_version": sources[0].registry_.get("scvi_version"),
                 }
             ),

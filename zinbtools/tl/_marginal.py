@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata import check_anndata, writable
-from .._check import checked
-from .._fitted import Fitted, resolve_device
-from .._rng import RNG, integer
-from .._threads import available_threads, single_threaded
-from .._warn import warn
+from .._anndata.access import check_anndata, writable
+from .._check.arguments import checked
+from .._check.rng import RNG, integer
+from .._words.warn import warn
+from ..get._fitted import Fitted, resolve_device
 from ..jobs import DaskClient, check_workers, run
+from ..jobs.threads import available_threads, single_threaded
 from ..model.config import Likelihood
 from ..model.marginal import MarginalLikelihood, Proposal, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean

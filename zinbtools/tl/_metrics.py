@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._keys import Keys
+from .._record.keys import Keys
 
 
 class Metric(NamedTuple):

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import check_anndata, checked_column, gene_names, storable, writable
-from .._check import check_arguments, checked
-from .._keys import Keys
-from .._rng import RNG, as_integer
-from .._threads import single_threaded
+from .._anndata.access import check_anndata, checked_column, gene_names, storable, writable
+from .._check.arguments import check_arguments, checked
+from .._check.rng import RNG, as_integer
+from .._record.keys import Keys
 from ..get import verdict
 from ..jobs import DaskClient
+from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ._comparison import FEWEST_CELLS, Comparison, Method, part, scratch, settings_of_fit, twin

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .._anndata import Results, spread
-from .._keys import Keys
-from .._warn import warn
+from .._anndata.access import Results, spread
+from .._record.keys import Keys
+from .._words.warn import warn
 from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams

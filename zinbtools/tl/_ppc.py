@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata import check_anndata, gene_names, writable
-from .._check import checked
-from .._fitted import Fitted, resolve_device
-from .._rng import RNG, integer
-from .._threads import available_threads, in_order, single_threaded
+from .._anndata.access import check_anndata, gene_names, writable
+from .._check.arguments import checked
+from .._check.rng import RNG, integer
+from ..get._fitted import Fitted, resolve_device
+from ..jobs.threads import available_threads, in_order, single_threaded
 from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
 from ..stats.calibration import ResidualSums, rank_position
 from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .._covariates import Covariates
+from .._anndata.covariates import Covariates
 from ..model.config import PROTOCOLS, FitConfig, Likelihood
 from ..model.layers import NORM_EPS
 from ..model.vae import MIN_VARIANCE, CountVAE, Shape

@@ -11,11 +11,11 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata import SPLITS, read_split
-from .._counts import read_counts
-from .._covariates import Covariates, read_covariates, warn_of_untrained
-from .._fitted import count_data, resolve_device
-from .._rng import RNG, integers, seed_sequence
+from .._anndata.access import SPLITS, read_split
+from .._anndata.counts import read_counts
+from .._anndata.covariates import Covariates, read_covariates, warn_of_untrained
+from .._check.rng import RNG, integers, seed_sequence
+from ..get._fitted import count_data, resolve_device
 from ..jobs import DaskClient, check_workers
 from ..model.config import FitConfig, Likelihood, default_epochs
 from ..model.data import CountData

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .. import __version__
-from .._anndata import SPLITS, check_anndata, refuse_to_overwrite, storable, writable
-from .._check import checked, shown
-from .._keys import Keys
-from .._rng import RNG
-from .._threads import single_threaded
+from .._anndata.access import SPLITS, check_anndata, refuse_to_overwrite, storable, writable
+from .._check.arguments import checked, shown
+from .._check.rng import RNG
+from .._record.keys import Keys
 from ..jobs import DaskClient, workers
+from ..jobs.threads import single_threaded
 from ..model.config import PROTOCOLS, Likelihood
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
@@ -227,7 +227,7 @@ def tune(
                 "max_queue_len": max_queue_len,
                 "prune": prune,
                 "search_seed": seeds.search,
-                "version": __version__,
+                "version": version("zinbtools"),
             }
         ),
     }

@@ -11,11 +11,11 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata import check_anndata, checked_column, gene_names, storable, writable
-from .._check import checked
-from .._counts import read_counts
-from .._covariates import read_covariates
-from .._keys import Keys
+from .._anndata.access import check_anndata, checked_column, gene_names, storable, writable
+from .._anndata.counts import read_counts
+from .._anndata.covariates import read_covariates
+from .._check.arguments import checked
+from .._record.keys import Keys
 from ..stats import zero_inflation as zi
 from ..stats.count_models import FAMILIES, CountFits, Family
 from ..stats.discrepancies import GeneStatistics

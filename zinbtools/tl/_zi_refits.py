@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import gene_names
-from .._fitted import Fitted, resolve_device
-from .._rng import RNG, integers, seed_sequence
+from .._anndata.access import gene_names
+from .._check.rng import RNG, integers, seed_sequence
+from ..get._fitted import Fitted, resolve_device
 from ..stats.zero_inflation import CALLS, bootstrap_pval
 from ._comparison import settings_of_fit, twin
 from ._conditional import CallRule, conditional_test

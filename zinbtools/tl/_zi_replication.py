@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata import check_anndata, checked_column, storable, writable
-from .._check import checked
-from .._fitted import Fitted, resolve_device
-from .._rng import RNG, seed_sequence
-from .._threads import single_threaded
+from .._anndata.access import check_anndata, checked_column, storable, writable
+from .._check.arguments import checked
+from .._check.rng import RNG, seed_sequence
+from ..get._fitted import Fitted, resolve_device
+from ..jobs.threads import single_threaded
 from ..model.config import default_epochs
 from ._comparison import FEWEST_CELLS, part, scratch
 from ._conditional import CallRule, check_nb

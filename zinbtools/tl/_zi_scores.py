@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from .._anndata import check_anndata, spread, writable
-from .._check import checked
-from .._fitted import Fitted, resolve_device
-from .._keys import ZI_COLUMNS
-from .._rng import RNG, integer
-from .._threads import single_threaded
+from .._anndata.access import check_anndata, spread, writable
+from .._check.arguments import checked
+from .._check.rng import RNG, integer
+from .._record.keys import ZI_COLUMNS
+from ..get._fitted import Fitted, resolve_device
+from ..jobs.threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
 from ._conditional import CallRule, check_nb, conditional_test, spread_calls

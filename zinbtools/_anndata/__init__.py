@@ -1,0 +1,1 @@
+"""The only door to AnnData: counts, covariates, genes and cells come in, results go out."""

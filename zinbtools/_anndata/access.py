@@ -1,0 +1,216 @@
+"""The only door between AnnData and the numbers: matrices and columns in, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from .._record.keys import Keys
+from .._words.warn import warn
+from .stored import as_rows
+
+SPLITS = ("train", "validation", "test")
+FEWEST_TEST_CELLS = 2  # an error of a mean needs as many
+
+
+def check_anndata(adata: Any, copy: bool) -> None:
+    """Refuse what is not an AnnData, cannot be written to, or has no cells, no genes or ambiguous ones."""
+    if not isinstance(adata, AnnData):
+        raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "a view"
+        raise ValueError(
+            f"{what} does not go with an AnnData backed by a file; call adata.to_memory() first."
+        )
+    if 0 in adata.shape:
+        raise ValueError(f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be more than 0.")
+    gene_names(adata)
+
+
+def gene_names(adata: AnnData) -> pd.Index:
+    """The genes' names as text, whatever ``var_names`` holds; ValueError if two of them are the same."""
+    names = pd.Index(
+        [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in adata.var_names],
+        dtype=object,
+    )
+    if not names.is_unique:
+        name = names[names.duplicated()][0]
+        raise ValueError(
+            f"var_names must be unique as text, found {name!r} twice; call adata.var_names_make_unique()."
+        )
+    return names
+
+
+def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
+    """``X`` or a layer in memory as compressed rows, whatever it is stored in; the AnnData is left alone."""
+    matrix = stored_matrix(adata, layer)
+    if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
+        matrix = matrix.to_memory()
+    if hasattr(matrix, "compute"):  # a dask array
+        matrix = matrix.compute()
+    return as_rows(matrix)
+
+
+def stored_matrix(adata: AnnData, layer: str | None) -> Any:
+    """``X`` or a layer as it is, if it can hold counts."""
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(layer_names(adata))}.")
+    matrix: Any = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise ValueError(
+            f"adata.X is empty; name the layer with the raw counts: there are {listing(layer_names(adata))}."
+        )
+    if hasattr(matrix, "numblocks") and matrix.numblocks[1] > 1:
+        raise ValueError(
+            f"the dask array is chunked along genes ({matrix.numblocks[1]} chunks); "
+            "rechunk it to whole rows with .rechunk({1: -1})."
+        )
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"counts must be numbers, found dtype {matrix.dtype}.")
+    return matrix
+
+
+def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
+    """Which genes to fit, boolean, (n_vars,)."""
+    if mask_var is None:
+        return np.ones(adata.n_vars, dtype=bool)
+    if isinstance(mask_var, str):
+        mask = checked_column(adata.var, mask_var, "mask_var", "var").to_numpy()
+    else:
+        mask = np.asarray(mask_var)
+    if mask.dtype != bool or mask.shape != (adata.n_vars,):
+        raise ValueError(
+            f"mask_var must be boolean of length {adata.n_vars}, found {mask.dtype} of shape {mask.shape}."
+        )
+    if not mask.any():
+        raise ValueError("mask_var selects no gene; select at least one.")
+    return mask
+
+
+def read_split(
+    adata: AnnData, split: Sequence[float] | str, seed: np.random.SeedSequence, stop_on: str = "validation"
+) -> np.ndarray:
+    """``train``, ``validation`` or ``test`` for each cell, (n_obs,).
+
+    Parameters
+    ----------
+    split
+        Shares of the three, or a column of ``obs`` with these words. However small its share, the test split
+        has two cells at least.
+    stop_on
+        The split that early stopping looks at; it and ``train`` must have cells.
+    """
+    if isinstance(split, str):
+        labels = checked_column(adata.obs, split, "split", "obs").astype(str).to_numpy()
+        unknown = sorted(set(labels) - set(SPLITS))
+        if unknown:
+            raise ValueError(
+                f"split column {split!r} must hold {listing(SPLITS)}, found {listing(unknown[:1])}."
+            )
+    else:
+        n_test, n_validation = (round(share * adata.n_obs) for share in (split[2], split[1]))
+        if split[2] > 0:
+            n_test = max(n_test, FEWEST_TEST_CELLS)
+        labels = np.full(adata.n_obs, "train", dtype="<U10")
+        order = np.random.default_rng(seed).permutation(adata.n_obs)
+        labels[order[:n_test]] = "test"
+        labels[order[n_test : n_test + n_validation]] = "validation"
+    for name, least in (("train", 2), (stop_on, 1), ("test", FEWEST_TEST_CELLS)):
+        found = int((labels == name).sum())
+        if found < least:
+            raise ValueError(
+                f"split {split!r} leaves {found} {name} cells of {adata.n_obs}; at least {least} are needed."
+            )
+    return labels.astype(object)
+
+
+@dataclass
+class Results:
+    """All that a fit writes, collected first, so that nothing is written if something goes wrong."""
+
+    obsm: dict[str, np.ndarray] = field(default_factory=dict)
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
+    obs: dict[str, Any] = field(default_factory=dict)
+    var: dict[str, np.ndarray] = field(default_factory=dict)
+    uns: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, adata: AnnData, keys: Keys) -> None:
+        """Put the results in their places, and take away what is left there of an earlier fit."""
+        for place, names in keys.all_names().items():
+            for name in names:
+                if name in getattr(adata, place):
+                    del getattr(adata, place)[name]
+        for place in ("obsm", "layers", "obs", "var"):
+            for name, values in getattr(self, place).items():
+                getattr(adata, place)[name] = values
+        adata.uns[keys.uns] = self.uns
+
+
+def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
+    """ValueError if results would take the place of what no earlier fit under the same key has written."""
+    there = adata.uns.get(keys.uns, {})
+    if not isinstance(there, Mapping) or (there and not set(there) & {"weights", "history", "tuning"}):
+        raise ValueError(
+            f"adata.uns[{keys.uns!r}] holds something that is no fit of zinbtools and would be lost; "
+            "choose another key_added, or move it."
+        )
+    if keys.split in adata.obs:  # a fit has been here, though its uns may be gone
+        return
+    for place in ("obsm", "layers", "var"):
+        for name in keys.all_names()[place]:
+            if name in getattr(adata, place):
+                raise ValueError(
+                    f"adata.{place}[{name!r}] was not written by a fit under this key_added and would be "
+                    "lost; choose another key_added, or delete it."
+                )
+
+
+def writable(adata: AnnData, copy: bool) -> AnnData:
+    """The object to write into: a copy on request; a view is turned into an AnnData of its own."""
+    target = adata.copy() if copy else adata
+    if target.is_view:
+        warn("adata is a view and is turned into an AnnData of its own.")
+        target._init_as_actual(target.copy())
+    return target
+
+
+def spread(values: np.ndarray, genes: np.ndarray, n_vars: int) -> np.ndarray:
+    """Values of the fitted genes, (..., n_fitted), at their places, (..., n_vars), NaN elsewhere."""
+    full = np.full((*values.shape[:-1], n_vars), np.nan, dtype=values.dtype)
+    full[..., genes] = values
+    return full
+
+
+def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as h5ad and zarr can hold them: without ``None`` and empty ones, lists as string arrays."""
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            value = storable(value)
+        elif isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            value = np.array(value, dtype=object)
+        if value is None or (hasattr(value, "__len__") and len(value) == 0):
+            continue
+        kept[name] = value
+    return kept
+
+
+def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
+    if key not in frame:
+        raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {listing(frame.columns)}.")
+    return frame[key]
+
+
+def layer_names(adata: AnnData) -> list[str]:
+    """From anndata 0.13 on the layers hold ``X`` too, as None."""
+    return [name for name in adata.layers if name is not None]
+
+
+def listing(names: Iterable[Any]) -> str:
+    return ", ".join(repr(str(name)) for name in names) or "none"

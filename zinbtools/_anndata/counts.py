@@ -1,0 +1,218 @@
+"""Raw counts from an AnnData: read, looked at, and refused in words that lead on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from anndata import AnnData
+from scipy import sparse
+
+from .._record.keys import is_written
+from .._words.warn import warn
+from .access import gene_names, layer_names, read_mask, read_matrix, stored_matrix
+from .findings import Findings
+from .stored import StoredCounts, bounds_of, is_outside
+
+_LARGEST_COUNT = 2**31 - 1
+_TWINS = 0.01  # share of cells with the counts of another cell that is worth a word
+
+Matrix: TypeAlias = sparse.csr_array | StoredCounts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Raw counts of all cells and of the genes to be fitted.
+
+    Attributes
+    ----------
+    matrix
+        (n_obs, n_fitted) integers as float32, in memory or where they are stored.
+    genes
+        Which of the AnnData's genes they are, by index, (n_fitted,).
+    digests
+        By which the counts of each cell are known again, float64, (n_obs,).
+    """
+
+    matrix: Matrix
+    genes: np.ndarray
+    digests: np.ndarray
+
+    def blocks(self) -> Iterator[sparse.csr_array]:
+        """The counts of all cells in order, in blocks that fit into memory."""
+        return iter(self.matrix if isinstance(self.matrix, StoredCounts) else (self.matrix,))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in an AnnData counts are, as users write it; for sentences."""
+
+    adata: AnnData
+    layer: str | None
+    mask_var: str | np.ndarray | None = None
+
+    def __str__(self) -> str:
+        return "adata.X" if self.layer is None else f"layer {self.layer!r}"
+
+    @property
+    def code(self) -> str:
+        return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
+
+    def raw_counts(self) -> str:
+        """Where raw counts may be, those first whose names say so."""
+        others = [name for name in layer_names(self.adata) if name != self.layer and not is_written(name)]
+        others.sort(key=lambda name: not any(word in name.lower() for word in ("count", "raw", "umi")))
+        places = ["layer=None (X)"] if self.layer is not None and self.adata.X is not None else []
+        places += [f"layer={name!r}" for name in others]
+        if self.adata.raw is not None:
+            places.append("adata.raw.to_adata() (--raw on the command line)")
+        return f"give raw counts: perhaps {' or '.join(places)}" if places else "give raw counts"
+
+    def without_empty(self, what: str) -> str:
+        """The code that drops cells, or genes, without a count here."""
+        if self.layer is None and self.mask_var is None:
+            return f"as sc.pp.filter_{what}(adata, min_counts=1) does"
+        mask = f"adata.var[{self.mask_var!r}]" if isinstance(self.mask_var, str) else "mask_var"
+        if what == "genes":
+            kept = f"adata[:, np.ravel({self.code}.sum(0)) > 0]"
+        elif self.mask_var is None:
+            kept = f"adata[np.ravel({self.code}.sum(1)) > 0]"
+        else:
+            kept = f"adata[np.ravel({self.code}[:, np.flatnonzero({mask})].sum(1)) > 0]"
+        return f"adata = {kept}.copy()"
+
+
+def read_counts(
+    adata: AnnData,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    check: bool = True,
+    empty_genes: bool = False,
+) -> Counts:
+    """Raw counts of the genes in ``mask_var``, checked.
+
+    Parameters
+    ----------
+    layer
+        Key of ``adata.layers``; ``None`` is ``adata.X``.
+    mask_var
+        Boolean column of ``adata.var``, or boolean array, (n_vars,); ``None`` is all genes.
+    check
+        Refuse numbers that are not whole; otherwise warn and round them.
+    empty_genes
+        Allow genes without a count, as some of the cells that were fitted may have.
+
+    Raises
+    ------
+    ValueError
+        For negative, not finite, not whole or too large numbers, cells or genes without a count.
+    KeyError, TypeError
+        For a missing layer or column, and for what is not numbers.
+
+    Warns
+    -----
+    UserWarning
+        If numbers were rounded, if they are whole but look like no counts, or if cells are there twice.
+    """
+    place = Place(adata, layer, mask_var)
+    genes = np.flatnonzero(read_mask(adata, mask_var))
+    matrix, found = look(adata, layer, genes)
+    refuse_numbers(found, place)
+    if check:
+        refuse_unless_whole(found, place)
+    if not found.are_whole:
+        warn(f"{place} holds numbers that are not whole; they are rounded.")
+        matrix, found = rounded(matrix)
+    refuse_empty(found, place, genes, empty_genes=empty_genes)
+    _warn(found, place)
+    return Counts(matrix, genes, found.digests)
+
+
+def look(adata: AnnData, layer: str | None, genes: np.ndarray) -> tuple[Matrix, Findings]:
+    """The numbers of some genes, by index, and what is to be found in them."""
+    stored = stored_matrix(adata, layer)
+    bounds = bounds_of(stored) if is_outside(stored) else None
+    found = Findings(genes)
+    if bounds is None:
+        return found.add(read_matrix(adata, layer)).astype(np.float32, copy=False), found
+    matrix = StoredCounts(stored, bounds, genes)
+    for rows in matrix.all_rows():
+        found.add(rows)
+    return matrix, found
+
+
+def rounded(matrix: Matrix) -> tuple[Matrix, Findings]:
+    """Whole numbers, and what is to be found in them."""
+    found = Findings(np.arange(matrix.shape[1]))
+    if isinstance(matrix, StoredCounts):
+        matrix = replace(matrix, rounded=True)
+        for rows in matrix:
+            found.add(rows)
+        return matrix, found
+    matrix = matrix.copy()
+    matrix.data = np.rint(matrix.data)
+    return found.add(matrix), found
+
+
+def refuse_numbers(found: Findings, place: Place) -> None:
+    """ValueError for what counts cannot be."""
+    if found.n_bad:
+        raise ValueError(
+            f"{place} holds {found.n_bad} numbers that are NaN or infinite; if they came with "
+            "anndata.concat(join='outer'), use join='inner' or fill_value=0."
+        )
+    if found.smallest < 0:
+        raise ValueError(
+            f"{place} holds negative numbers (smallest {found.smallest:g}), as scaled data do; "
+            f"{place.raw_counts()}."
+        )
+    if found.largest > _LARGEST_COUNT:
+        raise ValueError(f"{place} holds {found.largest:g}, more than the largest count allowed, 2^31 - 1.")
+
+
+def refuse_unless_whole(found: Findings, place: Place) -> None:
+    """ValueError that says what numbers that are not whole may be."""
+    if found.are_whole:
+        return
+    option = "check_counts=False (--round on the command line)"
+    if found.are_recovered:
+        raise ValueError(
+            f"{place} holds numbers that are whole only to within {found.furthest:.0e}, as counts recovered "
+            f"from logs are; round them: {place.code} = np.rint({place.code}), or {option}."
+        )
+    raise ValueError(
+        f"{place} holds numbers that are not whole, as ambient-corrected, log-transformed or normalised "
+        f"numbers are; {place.raw_counts()}; or round them, if they are corrected counts: {option}."
+    )
+
+
+def refuse_empty(found: Findings, place: Place, genes: np.ndarray, *, empty_genes: bool) -> None:
+    """ValueError for cells, and on request genes, without a count."""
+    within = "" if place.mask_var is None else " within mask_var"
+    kinds = [("cells", place.adata.obs_names, found.of_cells)]
+    kinds += [] if empty_genes else [("genes", gene_names(place.adata)[genes], found.of_genes)]
+    for what, names, sizes in kinds:
+        empty = names[sizes == 0]
+        if len(empty):
+            some = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
+            raise ValueError(
+                f"{len(empty)} {what} have no count in {place}{within} ({some}); "
+                f"remove them: {place.without_empty(what)}."
+            )
+
+
+def _warn(found: Findings, place: Place) -> None:
+    """Say what makes one doubt that numbers are counts of different cells."""
+    doubts, n_twins = found.doubts(), found.n_twins()
+    if doubts:
+        warn(
+            f"{place} may hold no counts: {' and '.join(doubts)}. Numbers that were multiplied or scaled "
+            "look zero-inflated to the models; give molecules or reads as they were counted."
+        )
+    if n_twins > _TWINS * len(found.of_cells):
+        warn(
+            f"{n_twins} cells have the same counts as another cell, as if samples had been merged twice; "
+            "a test cell whose twin was trained on is not new to the models: drop one of each pair."
+        )

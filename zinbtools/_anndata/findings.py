@@ -1,0 +1,133 @@
+"""What is learned of a matrix as its rows go by: whether they are counts, and by what to know them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import sparse
+
+from .digests import cell_digests
+from .stored import columns, tidy
+
+_ENTRIES = 2**20  # looked at together, so that what is derived of them stays small
+_RECOVERED = 1e-3, 1e-6  # how far counts recovered from float32 logs are off, and per count
+_GENES_OF_TWINS = 10  # with fewer, cells may have the same counts by chance
+
+
+class Findings:
+    """What is learned of a matrix as its rows go by.
+
+    Attributes
+    ----------
+    n_bad, smallest, largest
+        Of all numbers: how many are not finite, and the range.
+    largest_fitted, are_whole, furthest, are_recovered
+        Of the numbers of the fitted genes: the largest, whether they are whole, how far from whole they are
+        at most, and whether this is no more than the rounding of counts that were recovered from logs.
+    of_genes, of_cells
+        Cells with a count of each fitted gene, and fitted genes with a count in each cell.
+    digests
+        As `cell_digests`, of the fitted genes.
+    """
+
+    def __init__(self, genes: np.ndarray) -> None:
+        self._genes = genes
+        self.n_bad, self.smallest, self.largest, self.largest_fitted, self.furthest = 0, 0.0, 0.0, 0.0, 0.0
+        self.are_whole = self.are_recovered = True
+        self.of_genes = np.zeros(len(genes), dtype=np.int64)
+        self._of_cells: list[np.ndarray] = []
+        self._digests: list[np.ndarray] = []
+        self._totals: list[np.ndarray] = []
+        self._n_even = self._n_ties = 0
+
+    @property
+    def of_cells(self) -> np.ndarray:
+        return np.concatenate(self._of_cells)
+
+    @property
+    def digests(self) -> np.ndarray:
+        return np.concatenate(self._digests)
+
+    def add(self, rows: sparse.csr_array) -> sparse.csr_array:
+        """Look at rows of all genes; they come back tidy, with the fitted genes only, in the fit's order."""
+        if rows.data.size:
+            finite = np.isfinite(rows.data)
+            self.n_bad += int(finite.size - np.count_nonzero(finite))
+            self.smallest = min(self.smallest, rows.data.min())
+            self.largest = max(self.largest, rows.data.max())
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._totals.append(np.asarray(rows.sum(axis=1)).ravel())
+        rows = tidy(columns(rows, self._genes))
+        for part in _parts(rows):
+            self._add(part)
+        return rows
+
+    def _add(self, rows: sparse.csr_array) -> None:
+        self._of_cells.append(np.diff(rows.indptr))
+        self._digests.append(cell_digests(rows))
+        self.of_genes += np.bincount(rows.indices, minlength=len(self.of_genes))
+        if not rows.data.size:
+            return
+        self.largest_fitted = max(self.largest_fitted, rows.data.max())
+        whole = np.rint(rows.data)
+        if not np.array_equal(rows.data, whole):
+            self.are_whole = False
+            with np.errstate(invalid="ignore"):  # what is not finite is counted above
+                off = np.abs(rows.data - whole)
+            off[np.isnan(off)] = 0.5
+            self.furthest = max(self.furthest, float(off.max()))
+            least, per_count = _RECOVERED
+            close = (whole > 0) & (off <= np.maximum(least, per_count * whole))
+            self.are_recovered = self.are_recovered and bool(close.all())
+        elif self.smallest >= 0:
+            half = rows.data / 2
+            self._n_even += int(np.count_nonzero(half == np.floor(half)))
+            self._n_ties += _ties(rows)
+
+    def doubts(self) -> list[str]:
+        """What whole numbers have that counts do not; for the thresholds see the comments."""
+        n_cells, n_counts = len(self.of_cells), int(self.of_cells.sum())
+        noise, totals, found = 2.5 * np.sqrt(n_counts), np.concatenate(self._totals), []
+        # At most .48 in counts of nine protocols, reads and molecules; 1 where they were doubled.
+        if self._n_even > 0.55 * n_counts + noise:
+            found.append(f"{self._n_even / n_counts:.0%} of the numbers are even")
+        # 0 there; up to .7 for small counts that were multiplied, or scaled to a total and rounded.
+        if self._n_ties > 0.01 * n_counts + noise:
+            found.append("the smallest numbers of cells are above 1, and the next larger ones are rare")
+        # At least 70 there, and 1 for Poisson counts; 0 if as many reads were drawn of each cell.
+        if n_cells >= 50 and np.ptp(totals) > 0 and 100 < totals.mean() > 20 * totals.var():
+            found.append("all cells have nearly the same total, as normalised numbers do")
+        return found
+
+    def n_twins(self) -> int:
+        """Cells whose counts another cell has too, beyond the first of each kind."""
+        digests = self.digests[self.of_cells >= _GENES_OF_TWINS]
+        return len(digests) - len(np.unique(digests))
+
+
+def _parts(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
+    """Consecutive rows, not many entries at a time."""
+    if rows.nnz <= _ENTRIES:
+        yield rows
+        return
+    start = 0
+    while start < rows.shape[0]:
+        stop = max(start + 1, int(rows.indptr.searchsorted(rows.indptr[start] + _ENTRIES, side="right")) - 1)
+        yield rows[start:stop]
+        start = stop
+
+
+def _ties(rows: sparse.csr_array) -> int:
+    """Numbers that are the smallest of their row, which is above 1, less the first and those one larger.
+
+    Small counts are common, and those next to them too: 1, 1, 1, 2, 2, 3. Multiplied by 3 they leave gaps.
+    """
+    sizes = np.diff(rows.indptr)
+    starts, sizes = rows.indptr[:-1][sizes > 0], sizes[sizes > 0]
+    smallest = np.minimum.reduceat(rows.data, starts)
+    high = smallest > 1
+    if not high.any():
+        return 0
+    above = rows.data - np.repeat(np.where(high, smallest, np.inf), sizes)
+    return int(np.count_nonzero(above == 0) - np.count_nonzero(above == 1) - np.count_nonzero(high))

@@ -1,0 +1,1 @@
+"""Arguments and seeds: what a user may give, held against the signature before any work."""

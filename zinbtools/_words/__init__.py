@@ -1,0 +1,1 @@
+"""What a user reads: sentences, numbers in words, warnings."""

@@ -1,0 +1,206 @@
+"""A fit as it is kept in an AnnData: from settings and arrays back to models that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+from scipy import sparse
+
+from .._anndata.access import SPLITS, checked_column, listing
+from .._anndata.counts import Counts
+from .._anndata.covariates import Covariates, restore_covariates
+from .._anndata.fitted_counts import fitted_counts, fitted_genes
+from .._record.keys import Keys
+from ..model.config import FitConfig, Likelihood
+from ..model.data import CountData
+from ..model.streaming import StreamedCountData
+from ..model.vae import CountVAE, Shape
+
+_REMEDY = "take the file as zinbtools wrote it, or fit again."
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `tl.fit_nb_zinb` left in ``uns`` under one key.
+
+    Attributes
+    ----------
+    keys
+        Where the results are.
+    params
+        Settings of the fit.
+    weights
+        Arrays of each model, (n_restarts, ...) each.
+    """
+
+    keys: Keys
+    params: Mapping[str, Any]
+    weights: Mapping[str, Mapping[str, np.ndarray]]
+
+    @classmethod
+    def read(cls, adata: AnnData, key: str | None = None) -> Fitted:
+        """Find the fit in an AnnData; KeyError if there is none."""
+        if not isinstance(adata, AnnData):
+            raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
+        keys = Keys(key)
+        results = adata.uns.get(keys.uns, {})
+        if not isinstance(results, Mapping) or not {"params", "weights"} <= set(results):
+            arguments = "adata" if key is None else f"adata, key_added={key!r}"
+            raise KeyError(f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb({arguments}) first.")
+        return cls(keys, results["params"], results["weights"])
+
+    @property
+    def models(self) -> list[Likelihood]:
+        """Fitted models, in the order NB, ZINB."""
+        return [name for name in ("nb", "zinb") if name in self.weights]
+
+    def config(self, model: str) -> FitConfig:
+        """How a model was built and trained."""
+        lacking = [field.name for field in fields(FitConfig) if field.name not in self.params]
+        if lacking:
+            raise ValueError(f"{self._place}['params'] lacks {lacking[0]!r}; {_REMEDY}")
+        values = {field.name: self.params[field.name] for field in fields(FitConfig)}
+        values |= self.params.get("settings_of", {}).get(model, {})
+        return FitConfig(  # a file gives numpy's scalars back
+            **{name: getattr(value, "item", lambda v=value: v)() for name, value in values.items()}
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"adata.uns[{self.keys.uns!r}]"
+
+    @property
+    def covariates(self) -> Covariates:
+        return restore_covariates(self.params.get("covariates", {}))
+
+    def genes(self, adata: AnnData) -> np.ndarray:
+        """Where the genes that were fitted are in an AnnData; ValueError if one is missing."""
+        return fitted_genes(adata, self.params)
+
+    def counts(self, adata: AnnData) -> Counts:
+        """The counts that were fitted; ValueError if the AnnData holds other numbers by now."""
+        return fitted_counts(adata, self.keys, self.params)
+
+    def data(self, adata: AnnData, device: torch.device) -> CountData:
+        """The counts that were fitted and the covariates, as the models take them."""
+        return count_data(adata, self.counts(adata).matrix, self.covariates, device)
+
+    def cells(self, adata: AnnData, split: str | np.ndarray) -> np.ndarray:
+        """Indices of the cells of a split, of all cells for ``"all"``, or of those where a mask is true."""
+        if not isinstance(split, str):
+            mask = np.asarray(split)
+            if mask.dtype != bool or mask.shape != (adata.n_obs,) or not mask.any():
+                raise ValueError(
+                    f"split as a mask must be boolean, of shape ({adata.n_obs},), and true somewhere; "
+                    f"found {mask.dtype} of shape {mask.shape}."
+                )
+            return np.flatnonzero(mask)
+        if split == "all":
+            return np.arange(adata.n_obs)
+        labels = checked_column(adata.obs, self.keys.split, "split", "obs").astype(str).to_numpy()
+        cells = np.flatnonzero(labels == split)
+        if split not in SPLITS or not len(cells):
+            there = listing(sorted(set(SPLITS) & set(labels)))
+            raise ValueError(f"split must be one of {there} or 'all', found {split!r}.")
+        return cells
+
+    def restarts(self, model: str) -> list[int]:
+        """Restarts of a model whose training did not fail."""
+        bias = self.weights[model].get("scale.bias")
+        if bias is None or np.ndim(bias) == 0:
+            raise ValueError(f"{self._place}['weights'][{model!r}] lacks 'scale.bias'; {_REMEDY}")
+        n = len(np.asarray(bias))
+        return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
+
+    def best_restart(self, model: str) -> int:
+        """The restart of highest validation ELBO."""
+        return int(self.params["best_restart"][model])
+
+    def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
+        """One restart of a model, in evaluation mode; the best one by default."""
+        if model not in self.models:
+            raise ValueError(f"model must be one of {', '.join(self.models)}, found {model!r}.")
+        chosen = self.best_restart(model) if restart is None else restart
+        if chosen not in self.restarts(model):
+            good = ", ".join(map(str, self.restarts(model)))
+            raise ValueError(f"restart must be one of those that did not fail ({good}), found {chosen!r}.")
+        shared = ("library_mean", "library_variance")
+        arrays = {
+            name: np.asarray(value)[... if name in shared or np.ndim(value) == 0 else [chosen]]
+            for name, value in self.weights[model].items()
+        }
+        shape = Shape(self._n_genes, self.covariates.n_groups, self.covariates.n_columns)
+        config = self.config(model)
+        self._check_weights(model, arrays, shape, config)
+        rebuilt = CountVAE(model, shape, config)
+        rebuilt.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
+        return rebuilt.to(device).eval()
+
+    @property
+    def _n_genes(self) -> int:
+        fitted = self.params.get("fitted_genes")
+        return len(self.params["var_names"]) if fitted is None else int(np.sum(fitted))
+
+    def _check_weights(
+        self, model: Likelihood, arrays: Mapping[str, np.ndarray], shape: Shape, config: FitConfig
+    ) -> None:
+        """ValueError if arrays, which may come from anybody's file, are not the weights of such a model."""
+        place = f"{self._place}['weights'][{model!r}]"
+        if config.n_layers > len(arrays):
+            raise ValueError(f"{place} holds too few arrays for n_layers={config.n_layers}; {_REMEDY}")
+        with torch.device("meta"):  # shapes without memory
+            expected = CountVAE(model, shape, config).state_dict()
+        for name in expected.keys() ^ arrays.keys():
+            raise ValueError(
+                f"{place} {'lacks' if name in expected else 'has no use for'} {name!r}; {_REMEDY}"
+            )
+        for name, like in expected.items():
+            found = arrays[name]
+            if found.shape != like.shape or found.dtype.kind != "f":
+                raise ValueError(
+                    f"{place}[{name!r}] must be floats of shape {tuple(like.shape)}, found {found.dtype} "
+                    f"{found.shape}; {_REMEDY}"
+                )
+            positive = name == "library_variance" or name.endswith("running_var")
+            if not np.isfinite(found).all() or (positive and (found < 0).any()):
+                what = "negative or not finite" if positive else "not finite"
+                raise ValueError(f"{place}[{name!r}] holds numbers that are {what}; {_REMEDY}")
+
+
+def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
+    """All arrays of a model, by name."""
+    return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+
+
+def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torch.device) -> CountData:
+    """Counts and covariates as the models take them."""
+    kind = CountData if sparse.issparse(matrix) else StreamedCountData
+    return kind(
+        matrix,
+        group=covariates.group(adata.obs),
+        covariates=covariates.matrix(adata.obs),
+        size_factor=covariates.size_factor(adata.obs),
+        device=device,
+    )
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """``"auto"`` is the GPU where torch sees one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', found {device!r}.") from None
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device; use 'auto' or 'cpu'.")
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device must be 'auto', 'cpu' or 'cuda', found {device!r}: the metrics need double precision."
+        )
+    return resolved

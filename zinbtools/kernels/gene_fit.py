@@ -1,0 +1,292 @@
+"""Compiled maximum likelihood for genes: the fits of all families, and the comparison of NB with ZINB."""
+
+from __future__ import annotations
+
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+from .double import compiled
+from .gene_climb import factorise, maximise, solve
+from .gene_likelihood import (
+    NB,
+    POISSON,
+    ZINB,
+    ZIP,
+    Gene,
+    expected_zeros,
+    gather,
+    minus_log_zero,
+    rising,
+)
+
+
+class Table(NamedTuple):
+    """Covariates of the cells, which are sorted by their row.
+
+    Attributes
+    ----------
+    values
+        Covariates of each row, (n_rows, p).
+    inverse
+        Pseudo-inverse of ``values``, (p, n_rows).
+    starts
+        Where each row's cells start, (n_rows + 1,).
+    rows
+        The row of each cell, (n_cells,).
+    """
+
+    values: np.ndarray
+    inverse: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
+
+
+class Output(NamedTuple):
+    """What is found, one entry a gene, and within it one a family: see `stats.count_models.CountFits`."""
+
+    log_likelihood: np.ndarray
+    converged: np.ndarray
+    estimate: np.ndarray
+    error: np.ndarray
+    zeros: np.ndarray
+    gain: np.ndarray
+    information: np.ndarray
+    null_log_likelihood: np.ndarray
+
+
+@compiled
+def fit_block(
+    indptr: np.ndarray,
+    cells: np.ndarray,
+    counts: np.ndarray,
+    means: np.ndarray,
+    table: Table,
+    wanted: np.ndarray,
+    negligible: float,
+    output: Output,
+) -> None:
+    """Fit the wanted families to genes in compressed columns; ``means`` is (n_genes or 1, n_cells)."""
+    for g in range(len(indptr) - 1):
+        stored = slice(indptr[g], indptr[g + 1])
+        mean = means[g if len(means) > 1 else 0]
+        gene = gather(mean, table.rows, cells[stored], counts[stored].astype(np.float64), table.starts)
+        if len(gene.mean) > 0:
+            _fit_gene(gene, table, wanted, negligible, g, output)
+
+
+@compiled
+def _fit_gene(
+    gene: Gene, table: Table, wanted: np.ndarray, negligible: float, g: int, output: Output
+) -> None:
+    """All families of one gene: each starts where simpler ones ended, and is never below them."""
+    p = table.values.shape[1]
+    estimate = np.full((4, p + 2), np.nan)  # b, log alpha, logit pi
+    estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf
+    value = np.full(4, -np.inf)
+    at = _first_guess(gene, table)
+    for family in range(4):
+        if not wanted[family]:
+            continue
+        if family == POISSON:
+            _try(gene, table, family, at, -1.0, 0.0, -np.inf, value, estimate, g, output)
+        elif family == NB:
+            at[:p] = estimate[POISSON, :p]
+            alpha = _moment(gene, table, at)
+            _try(gene, table, family, at, alpha, 0.0, -np.inf, value, estimate, g, output)
+        else:
+            below = POISSON if family == ZIP else NB
+            at[:p] = estimate[below, :p]
+            alpha = np.exp(estimate[below, p])
+            n = len(gene.mean) + len(gene.zero_mean)
+            if _score(gene, table.values, estimate[below]) > 0.0:
+                expected = output.zeros[g, below]
+                excess = (len(gene.zero_mean) - expected) / max(n - expected, 1.0)
+                share = min(max(excess, 0.02), 0.9)
+            else:  # the maximum without inflation is one of the mixture too: look for another far away
+                share = min(max(0.9 * len(gene.zero_mean) / n, 0.02), 0.95)
+                alpha *= 0.2
+            _try(gene, table, family, at, alpha, share, value[below], value, estimate, g, output)
+        for simpler in (POISSON, NB, ZIP):
+            nested = simpler < family and (simpler == POISSON or family == ZINB)
+            if nested and wanted[simpler] and value[simpler] >= value[family]:
+                value[family] = value[simpler]
+                estimate[family] = estimate[simpler]
+                output.error[g, family, :] = np.nan
+                output.error[g, family, :p] = output.error[g, simpler, :p]
+        output.zeros[g, family] = expected_zeros(gene, table.values, estimate[family], family)
+    output.log_likelihood[g] = value
+    output.estimate[g] = estimate
+    if wanted[NB] and wanted[ZINB]:
+        _compare(gene, table.values, estimate, g, output)
+        output.null_log_likelihood[g] = _negligible(gene, table, negligible, value, estimate)
+
+
+@compiled
+def _negligible(
+    gene: Gene, table: Table, negligible: float, value: np.ndarray, estimate: np.ndarray
+) -> float:
+    """The highest log likelihood of a ZINB whose dropout probability is at most ``negligible``."""
+    p = table.values.shape[1]
+    logit = log(negligible / (1.0 - negligible)) if negligible > 0.0 else -np.inf
+    if estimate[ZINB, p + 1] <= logit:
+        return value[ZINB]
+    highest = value[NB]
+    if negligible > 0.0:
+        hessian = np.empty((p + 2, p + 2))
+        for start in (ZINB, NB):
+            at = estimate[start].copy()
+            at[p] = max(at[p], log(1e-4))
+            at[p + 1] = logit
+            height, _ = maximise(gene, table.values, ZINB, at, hessian, highest, True)
+            highest = max(highest, height)
+    return min(highest, value[ZINB])
+
+
+@compiled
+def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
+    """Derivative of the log likelihood in the dropout probability, at no dropout."""
+    p = values.shape[1]
+    alpha, total = np.exp(estimate[p]), -float(len(gene.mean))
+    for r in range(len(values)):
+        factor = np.exp(np.dot(values[r], estimate[:p]))
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            total += np.expm1(min(minus_log_zero(factor * gene.zero_mean[i], alpha), 500.0))
+    return total
+
+
+@compiled
+def _first_guess(gene: Gene, table: Table) -> np.ndarray:
+    """Coefficients by least squares on the logs of each row's counts, shrunk towards their average."""
+    n_rows = len(table.values)
+    rate = np.sum(gene.counts) / (np.sum(gene.mean) + np.sum(gene.zero_mean))
+    logs = np.empty(n_rows)
+    for r in range(n_rows):
+        ones = slice(gene.start[r], gene.start[r + 1])
+        zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
+        expected = rate * (np.sum(gene.mean[ones]) + np.sum(gene.zero_mean[zeros]))
+        logs[r] = np.log(rate * (np.sum(gene.counts[ones]) + 0.5) / (expected + 0.5))
+    return np.dot(table.inverse, logs)
+
+
+@compiled
+def _moment(gene: Gene, table: Table, b: np.ndarray) -> float:
+    """Dispersion alpha by moments, between 1e-3 and 10."""
+    above, below = 0.0, 0.0
+    for r in range(len(table.values)):
+        factor = np.exp(np.dot(table.values[r], b))
+        for i in range(gene.start[r], gene.start[r + 1]):
+            mu = factor * gene.mean[i]
+            above += (gene.counts[i] - mu) ** 2 - mu
+            below += mu * mu
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            mu = factor * gene.zero_mean[i]
+            above += mu * mu - mu
+            below += mu * mu
+    return min(max(above / max(below, 1e-300), 1e-3), 10.0)
+
+
+@compiled
+def _try(
+    gene: Gene,
+    table: Table,
+    family: int,
+    b: np.ndarray,
+    alpha: float,
+    share: float,
+    known: float,
+    value: np.ndarray,
+    estimate: np.ndarray,
+    g: int,
+    output: Output,
+) -> None:
+    """Climb from one start and keep the end if it is the highest yet.
+
+    With a ``share`` of dropouts the means are raised by as much as it takes away.
+    """
+    p = table.values.shape[1]
+    dispersed, inflated = family in (NB, ZINB), family >= ZIP
+    d = p + (1 if dispersed else 0) + (1 if inflated else 0)
+    at, hessian = np.empty(d), np.empty((d, d))
+    at[:p] = b
+    if dispersed:
+        at[p] = log(max(alpha, 1e-4))
+    if inflated:
+        at[:p] -= log(1.0 - share) * np.dot(table.inverse, np.ones(len(table.values)))
+        at[d - 1] = log(share / (1.0 - share))
+    height, converged = maximise(gene, table.values, family, at, hessian, known)
+    if not height > value[family]:
+        return
+    value[family] = height
+    estimate[family, :p] = at[:p]
+    estimate[family, p] = at[p] if dispersed else -np.inf
+    estimate[family, p + 1] = at[d - 1] if inflated else -np.inf
+    output.converged[g, family] = converged
+    error = np.full(p + 2, np.nan)
+    hessian *= -1.0
+    if factorise(hessian):
+        unit = np.zeros(d)
+        for i in range(d):
+            unit[:] = 0.0
+            unit[i] = 1.0
+            place = p + 1 if inflated and i == d - 1 else i
+            error[place] = np.sqrt(solve(hessian, unit)[i])
+    output.error[g, family] = error
+
+
+@compiled
+def _compare(gene: Gene, values: np.ndarray, estimate: np.ndarray, g: int, output: Output) -> None:
+    """Sums over cells of the ZINB's gain on the NB and its square, and the information on the dropout.
+
+    The information on pi that is left at pi = 0 when b and alpha are estimated: from the scores of each cell
+    under the NB, ``1 / NB(0) - 1`` where it is zero and -1 elsewhere for pi. Expectations are exact for what
+    concerns pi, and averages over the cells for the dispersion.
+    """
+    p = values.shape[1]
+    nb, zinb = estimate[NB], estimate[ZINB]
+    alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
+    pi = 1.0 / (1.0 + np.exp(-zinb[p + 1]))
+    # where alpha is as good as 0, its derivative still counts, but not that of its logarithm
+    largest = max(np.max(gene.mean), np.max(gene.zero_mean) if len(gene.zero_mean) else 0.0)
+    small = max(alpha, 1e-6 / (1.0 + largest))
+    rise = rising(gene.value, new_alpha)[0] - rising(gene.value, alpha)[0]
+    slope = rising(gene.value, small)[1]
+    nuisance, cross, about_pi = np.zeros((p + 1, p + 1)), np.zeros(p + 1), 0.0
+    total, squares = 0.0, 0.0
+    for r in range(len(values)):
+        row = values[r]
+        factor, ratio = np.exp(np.dot(row, nb[:p])), np.exp(np.dot(row, zinb[:p] - nb[:p]))
+        about_b = 0.0
+        for positive in range(2):
+            starts = gene.start if positive else gene.zero_start
+            means = gene.mean if positive else gene.zero_mean
+            for i in range(starts[r], starts[r + 1]):
+                mu = factor * means[i]
+                log_zero, by_b = -minus_log_zero(mu, small), mu / (1.0 + small * mu)
+                about_pi += np.expm1(min(-log_zero, 500.0))
+                about_b += by_b
+                cross[p] -= log_zero + by_b
+                score = -log_zero - by_b
+                before, after = minus_log_zero(mu, alpha), minus_log_zero(ratio * mu, new_alpha)
+                if positive:
+                    x = gene.counts[i]
+                    k = np.searchsorted(gene.value, x)
+                    score += slope[k] - small * x * by_b
+                    gain = np.log1p(-pi) + rise[k] + before - after
+                    gain += x * np.log(ratio * (1.0 + alpha * mu) / (1.0 + new_alpha * ratio * mu))
+                else:
+                    gain = before + np.log(pi + (1.0 - pi) * np.exp(-after))
+                nuisance[p, p] += score * score
+                total += gain
+                squares += gain * gain
+        for i in range(p):
+            cross[i] -= row[i] * about_b
+            for j in range(p):
+                nuisance[i, j] += row[i] * row[j] * about_b
+    output.gain[g, 0], output.gain[g, 1] = total, squares
+    for i in range(p + 1):
+        nuisance[i, i] *= 1.0 + 1e-10
+    output.information[g] = 0.0
+    if factorise(nuisance):
+        output.information[g] = max(0.0, about_pi - np.dot(cross, solve(nuisance, cross)))

@@ -1,0 +1,301 @@
+"""Compiled likelihood of the counts of one gene with its derivatives: Poisson, NB, ZIP and ZINB.
+
+The counts of a gene come in two pieces, its zeros and its positive counts, each sorted by row of the design
+(cells with the same covariates make one row; its cells are ``start[r]:start[r + 1]``). With ``m`` the given
+mean of a cell, ``mu = m exp(x_r b)``, ``alpha = 1 / theta`` and ``u = alpha mu``,
+
+    log NB(x) = sum_{j<x} log(1 + alpha j) + x log mu - (x + 1 / alpha) log(1 + u) - log x!
+
+which has its Poisson limit at alpha = 0 without cancellation. Parameters are b, a = log alpha and
+psi = logit pi, in this order.
+"""
+
+from __future__ import annotations
+
+from math import lgamma, log
+from typing import NamedTuple
+
+import numpy as np
+
+from .double import compiled, exp, log1p, summed, wide_vectors
+
+POISSON, NB, ZIP, ZINB = range(4)
+FROM_SERIES = 64  # sums over j < x are added up until here and taken from Stirling's series beyond
+
+
+class Gene(NamedTuple):
+    """Counts of one gene.
+
+    Attributes
+    ----------
+    zero_mean, zero_start
+        Given means of the cells without a count, and where each row of the design starts among them.
+    mean, counts, start
+        Given means and counts of the others, and where each row starts.
+    value, multiplicity
+        The different counts in increasing order, and how many cells have each.
+    constant
+        The share of the log likelihood that no parameter changes.
+    scratch
+        Room for two numbers a zero.
+    """
+
+    zero_mean: np.ndarray
+    zero_start: np.ndarray
+    mean: np.ndarray
+    counts: np.ndarray
+    start: np.ndarray
+    value: np.ndarray
+    multiplicity: np.ndarray
+    constant: float
+    scratch: np.ndarray
+
+
+@compiled
+def gather(
+    mean: np.ndarray, rows: np.ndarray, cells: np.ndarray, counts: np.ndarray, starts: np.ndarray
+) -> Gene:
+    """Sort the cells of a gene into zeros and others; ``cells`` increase, ``rows`` are those of all cells."""
+    n, n_pos, n_rows = len(mean), len(cells), len(starts) - 1
+    zero_mean, zero_start = np.empty(n - n_pos), np.zeros(n_rows + 1, np.int64)
+    positive, start = np.empty(n_pos), np.zeros(n_rows + 1, np.int64)
+    constant = 0.0
+    k = 0
+    for i in range(n):
+        if k < n_pos and cells[k] == i:
+            positive[k] = mean[i]
+            constant += counts[k] * log(mean[i]) - lgamma(counts[k] + 1.0)
+            k += 1
+            start[rows[i] + 1] += 1
+        else:
+            zero_mean[i - k] = mean[i]
+            zero_start[rows[i] + 1] += 1
+    for r in range(n_rows):
+        start[r + 1] += start[r]
+        zero_start[r + 1] += zero_start[r]
+    ordered = np.sort(counts)
+    value, multiplicity = np.empty(n_pos), np.empty(n_pos)
+    k = -1
+    for i in range(n_pos):
+        if i == 0 or ordered[i] != ordered[i - 1]:
+            k += 1
+            value[k], multiplicity[k] = ordered[i], 0.0
+        multiplicity[k] += 1.0
+    scratch = np.empty((2, n - n_pos))
+    return Gene(
+        *(zero_mean, zero_start, positive, counts, start),
+        *(value[: k + 1], multiplicity[: k + 1], constant, scratch),
+    )
+
+
+@compiled
+def rising(value: np.ndarray, alpha: float) -> np.ndarray:
+    """``sum over j < x of log(1 + alpha j)``, and its first two derivatives in log alpha, (3, n_values)."""
+    sums = np.zeros((3, len(value)))
+    s0, s1, s2 = 0.0, 0.0, 0.0
+    at = 0
+    for k in range(len(value)):
+        while at < value[k] and at < FROM_SERIES:
+            t = alpha * at
+            s0 += np.log1p(t)
+            s1 += t / (1.0 + t)
+            s2 += t / (1.0 + t) ** 2
+            at += 1
+        sums[0, k], sums[1, k], sums[2, k] = s0, s1, s2
+        if value[k] > FROM_SERIES and alpha > 0.0:  # for the Poisson all logarithms are 0
+            e0, e1, e2 = _beyond(value[k], alpha)
+            sums[0, k] += e0
+            sums[1, k] += e1
+            sums[2, k] += e2
+    return sums
+
+
+@compiled
+def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
+    """The same sums over ``FROM_SERIES <= j < x`` for one count, by Euler and Maclaurin's formula.
+
+    The integral of ``log(1 + alpha t)`` from k to x, less half of what the ends differ by, plus a twelfth of
+    what the derivatives differ by, minus a 720th of what the third ones do. In ``v = 1 + alpha t``.
+    """
+    k = float(FROM_SERIES)
+    va, vb, n = 1.0 + alpha * k, 1.0 + alpha * x, x - k
+    la, lb = np.log1p(alpha * k), np.log1p(alpha * x)
+    difference = np.log1p(alpha * n / va)  # lb - la
+    # (1 / alpha) (v log v) from a to b - n, in a form that is exact for small alpha too
+    ratio = difference / alpha
+    value = x * lb - k * la + ratio - n
+    value -= 0.5 * difference
+    da, db = alpha / va, alpha / vb
+    value += (db - da) / 12.0 - 2.0 * (db**3 - da**3) / 720.0
+    # d/da of sum alpha j / (1 + alpha j) = n - sum 1 / (1 + alpha j), likewise
+    ia, ib = 1.0 / va, 1.0 / vb
+    inverse = ratio - 0.5 * (ib - ia) - (db * ib - da * ia) / 12.0 + (db**3 * ib - da**3 * ia) / 120.0
+    square = n * ia * ib - 0.5 * (ib**2 - ia**2) - (db * ib**2 - da * ia**2) / 6.0
+    square += (db**3 * ib**2 - da**3 * ia**2) / 30.0
+    return value, n - inverse, inverse - square
+
+
+@summed
+def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float, float, float, float, float]:
+    """Log likelihood of zeros, and derivatives in log mu (e) and log alpha (a): e, ee, a, aa, ea."""
+    wide_vectors()
+    ll, e, ee, a, aa, ea = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    over = 1.0 / alpha if alpha > 0.0 else 0.0
+    for i in range(len(mean)):
+        mu = factor * mean[i]
+        u = alpha * mu
+        inverse = 1.0 / (1.0 + u)
+        log_p = log1p(u) * over if alpha > 0.0 else mu
+        slope = mu * inverse
+        ll -= log_p
+        e -= slope
+        ee -= slope * inverse
+        a += log_p - slope
+        aa += slope - log_p + u * slope * inverse
+        ea += u * slope * inverse
+    return ll, e, ee, a, aa, ea
+
+
+@summed
+def _inflated_zeros(
+    mean: np.ndarray, factor: float, alpha: float, logit: float, scratch: np.ndarray
+) -> tuple[float, float, float, float, float, float, float, float, float, float]:
+    """As `_zeros` for a mixture, with derivatives in the logit of the dropout (s): s, ss, es, as behind."""
+    wide_vectors()
+    e, ee, a, aa, ea, s, ss, es, as_ = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    over = 1.0 / alpha if alpha > 0.0 else 0.0
+    pi = 1.0 / (1.0 + exp(-logit))
+    log_ps, odds_ = scratch[0], scratch[1]
+    for i in range(len(mean)):
+        mu = factor * mean[i]
+        log_ps[i] = log1p(alpha * mu) * over if alpha > 0.0 else mu
+    for i in range(len(mean)):
+        odds_[i] = exp(-log_ps[i] - logit)  # of an NB zero against a dropout, but for their factor
+    ll = len(mean) * (logit - log1p(exp(logit)))
+    for i in range(len(mean)):
+        ll += log1p(odds_[i])
+    for i in range(len(mean)):
+        mu, log_p, odds = factor * mean[i], log_ps[i], odds_[i]
+        u = alpha * mu
+        inverse = 1.0 / (1.0 + u)
+        slope = mu * inverse  # minus the derivative of log NB(0) in log mu
+        by_alpha = log_p - slope
+        dropped = 1.0 / (1.0 + odds)
+        kept = odds * dropped
+        both = dropped * kept
+        e -= kept * slope
+        ee += both * slope * slope - kept * slope * inverse
+        a += kept * by_alpha
+        aa += both * by_alpha * by_alpha + kept * (u * slope * inverse - by_alpha)
+        ea += kept * u * slope * inverse - both * slope * by_alpha
+        s += dropped - pi
+        ss += both - pi * (1.0 - pi)
+        es += both * slope
+        as_ -= both * by_alpha
+    return ll, e, ee, a, aa, ea, s, ss, es, as_
+
+
+@summed
+def _positives(
+    mean: np.ndarray, count: np.ndarray, factor: float, alpha: float
+) -> tuple[float, float, float, float, float, float]:
+    """As `_zeros` for positive counts, without the sums of `rising` and without the constant."""
+    wide_vectors()
+    ll, e, ee, a, aa, ea = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    over = 1.0 / alpha if alpha > 0.0 else 0.0
+    log_factor = np.log(factor)
+    for i in range(len(mean)):
+        mu, x = factor * mean[i], count[i]
+        u = alpha * mu
+        inverse = 1.0 / (1.0 + u)
+        log_v = log1p(u)
+        log_p = log_v * over if alpha > 0.0 else mu
+        slope = mu * inverse
+        weight = 1.0 + alpha * x
+        ll += x * (log_factor - log_v) - log_p
+        e += (x - mu) * inverse
+        ee -= slope * inverse * weight
+        a += log_p - weight * slope
+        aa += 2.0 * slope - log_p - weight * slope * inverse
+        ea -= (x - mu) * u * inverse * inverse
+    return ll, e, ee, a, aa, ea
+
+
+@compiled
+def evaluate(
+    gene: Gene, table: np.ndarray, family: int, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
+) -> float:
+    """Log likelihood at the parameters ``at``, with its first and second derivatives."""
+    p = table.shape[1]
+    dispersed, inflated = family in (NB, ZINB), family >= ZIP
+    A, S = p, p + 1 if dispersed else p  # where log alpha and the logit stand
+    alpha = np.exp(at[A]) if dispersed else 0.0
+    logit = at[S] if inflated else -np.inf
+    gradient[:] = 0.0
+    hessian[:] = 0.0
+    value = gene.constant
+    if dispersed:
+        sums = rising(gene.value, alpha)
+        value += np.dot(gene.multiplicity, sums[0])
+        gradient[A] += np.dot(gene.multiplicity, sums[1])
+        hessian[A, A] += np.dot(gene.multiplicity, sums[2])
+    if inflated:
+        pi = 1.0 / (1.0 + np.exp(-logit))
+        n_pos = len(gene.mean)
+        value -= n_pos * np.log1p(np.exp(logit))
+        gradient[S] -= n_pos * pi
+        hessian[S, S] -= n_pos * pi * (1.0 - pi)
+    for r in range(len(table)):
+        row = table[r]
+        factor = np.exp(np.dot(row, at[:p]))
+        ones = slice(gene.start[r], gene.start[r + 1])
+        zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
+        ll, e, ee, a, aa, ea = _positives(gene.mean[ones], gene.counts[ones], factor, alpha)
+        es = 0.0
+        if inflated:
+            l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
+                gene.zero_mean[zeros], factor, alpha, logit, gene.scratch
+            )
+            gradient[S] += s
+            hessian[S, S] += ss
+            if dispersed:
+                hessian[A, S] += as_
+        else:
+            l0, e0, ee0, a0, aa0, ea0 = _zeros(gene.zero_mean[zeros], factor, alpha)
+        value += ll + l0
+        if dispersed:
+            gradient[A] += a + a0
+            hessian[A, A] += aa + aa0
+        for i in range(p):
+            gradient[i] += row[i] * (e + e0)
+            for j in range(i, p):
+                hessian[i, j] += row[i] * row[j] * (ee + ee0)
+            if dispersed:
+                hessian[i, A] += row[i] * (ea + ea0)
+            if inflated:
+                hessian[i, S] += row[i] * es
+    for i in range(len(at)):
+        for j in range(i):
+            hessian[i, j] = hessian[j, i]
+    return value
+
+
+@compiled
+def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray, family: int) -> float:
+    """Number of zeros that a family expects."""
+    p = values.shape[1]
+    alpha, pi = np.exp(estimate[p]), 1.0 / (1.0 + np.exp(-estimate[p + 1]))
+    total = 0.0
+    for r in range(len(values)):
+        factor = np.exp(np.dot(values[r], estimate[:p]))
+        for i in range(gene.start[r], gene.start[r + 1]):
+            total += np.exp(-minus_log_zero(factor * gene.mean[i], alpha))
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            total += np.exp(-minus_log_zero(factor * gene.zero_mean[i], alpha))
+    return total * (1.0 - pi) + pi * (len(gene.mean) + len(gene.zero_mean))
+
+
+@compiled
+def minus_log_zero(mu: float, alpha: float) -> float:
+    """``-log NB(0)``."""
+    return log1p(alpha * mu) / alpha if alpha > 0.0 else mu

@@ -1,0 +1,223 @@
+"""The elementwise passes of a training step, compiled: what lies between two matrix products is one loop.
+
+Arrays are float32; those that products read or write may be uint16 that holds the bits of bfloat16 instead.
+B cells, G genes, H units, P positive counts in compressed rows (``starts``, ``genes``, ``counts``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .double import wide_vectors
+from .single import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors
+
+
+@compiled
+def gather(
+    starts: np.ndarray, genes: np.ndarray, counts: np.ndarray, cells: np.ndarray, out: np.ndarray
+) -> None:
+    """``log(1 + x)`` of some rows of a sparse matrix, as a dense one, (B, G)."""
+    wide_vectors()
+    values = np.zeros(whole_vectors(out.shape[1]), dtype=np.float32)
+    for b in range(cells.size):
+        start, n = starts[cells[b]], starts[cells[b] + 1] - starts[cells[b]]
+        for i in range(n):
+            values[i] = counts[start + i]
+        for i in range(whole_vectors(n)):
+            values[i] = log1p(values[i])
+        row = out[b]
+        row[:] = 0
+        for i in range(n):
+            store(row, genes[start + i], values[i])
+
+
+@compiled
+def normalise(
+    x: np.ndarray,
+    gain: np.ndarray,
+    shift: np.ndarray,
+    eps: np.float32,
+    running_mean: np.ndarray,
+    running_variance: np.ndarray,
+    out: np.ndarray,
+    momentum: np.float32,
+    inverse_sd: np.ndarray,
+    threshold: int,
+    bits: np.ndarray,
+) -> None:
+    """Batch normalisation over the minibatch, ReLU and dropout; ``x``, (B, H), becomes what is normalised.
+
+    A unit is silenced where its random ``bits``, (B H,), are below ``threshold``. Running moments move on.
+    """
+    n_cells, n_units = x.shape
+    n = f32(n_cells)
+    share = f32(1) / n
+    mean = np.zeros(n_units, dtype=np.float32)
+    variance = np.zeros(n_units, dtype=np.float32)
+    for b in range(n_cells):
+        for h in range(n_units):
+            mean[h] += x[b, h] * share
+    for b in range(n_cells):
+        for h in range(n_units):
+            x[b, h] -= mean[h]
+            variance[h] += x[b, h] * x[b, h] * share
+    for h in range(n_units):
+        inverse_sd[h] = f32(1) / np.sqrt(variance[h] + eps)
+        running_mean[h] += momentum * (mean[h] - running_mean[h])
+        running_variance[h] += momentum * (variance[h] * (n / (n - f32(1))) - running_variance[h])
+    rescale = f32(65536) / f32(65536 - threshold)
+    for b in range(n_cells):
+        for h in range(n_units):
+            x[b, h] *= inverse_sd[h]
+            out[b, h] = rescale * max(x[b, h] * gain[h] + shift[h], f32(0))
+        if threshold > 0:
+            for h in range(n_units):
+                out[b, h] = f32(0) if bits[b * n_units + h] < threshold else out[b, h]
+
+
+@compiled
+def normalise_backward(
+    normal: np.ndarray,
+    out: np.ndarray,
+    gain: np.ndarray,
+    inverse_sd: np.ndarray,
+    threshold: int,
+    by_out: np.ndarray,
+    by_gain: np.ndarray,
+    by_shift: np.ndarray,
+) -> None:
+    """Gradient of `normalise`: ``by_out``, (B, H), becomes the gradient by its input."""
+    n_cells, n_units = normal.shape
+    share = f32(1) / f32(n_cells)
+    rescale = f32(65536) / f32(65536 - threshold)
+    by_gain[:] = 0
+    by_shift[:] = 0
+    for b in range(n_cells):
+        for h in range(n_units):
+            by_out[b, h] = rescale * by_out[b, h] if out[b, h] > f32(0) else f32(0)
+            by_shift[h] += by_out[b, h]
+            by_gain[h] += by_out[b, h] * normal[b, h]
+    for b in range(n_cells):
+        for h in range(n_units):
+            centred = by_out[b, h] - share * (by_shift[h] + normal[b, h] * by_gain[h])
+            by_out[b, h] = centred * gain[h] * inverse_sd[h]
+
+
+@compiled
+def normalise_by(
+    x: np.ndarray,
+    gain: np.ndarray,
+    shift: np.ndarray,
+    eps: np.float32,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Batch normalisation by given moments, and ReLU."""
+    for b in range(len(x)):
+        for h in range(x.shape[1]):
+            normal = (x[b, h] - mean[h]) / np.sqrt(variance[h] + eps)
+            out[b, h] = max(normal * gain[h] + shift[h], f32(0))
+
+
+@compiled
+def draw(
+    moments: np.ndarray,
+    bias: np.ndarray,
+    noise: np.ndarray,
+    prior_mean: np.ndarray,
+    prior_variance: np.ndarray,
+    floor: np.float32,
+    out: np.ndarray,
+) -> float:
+    """Draw from Gaussians whose means and log variances are ``moments``, (B, 2 d), once ``bias`` is added.
+
+    Returns the sum of their KL divergences from the prior.
+    """
+    wide_vectors()
+    for b in range(len(moments)):
+        for k in range(bias.size):
+            moments[b, k] += bias[k]
+    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    draws, noise = out.reshape(-1), noise.reshape(-1)
+    divergence = np.empty_like(mean)
+    for i in range(mean.size):
+        # exp has its limits, which must not hide what is beyond them
+        variance = exp(log_variance[i]) + floor + f32(0) * log_variance[i]
+        ratio = variance / prior_spread[i]
+        distance = mean[i] - prior[i]
+        divergence[i] = f32(0.5) * (distance * distance / prior_spread[i] + ratio - f32(1) - log(ratio))
+        draws[i] = mean[i] + np.sqrt(variance) * noise[i]
+    return divergence.sum()
+
+
+@compiled
+def draw_backward(
+    moments: np.ndarray,
+    noise: np.ndarray,
+    prior_mean: np.ndarray,
+    prior_variance: np.ndarray,
+    floor: np.float32,
+    by_out: np.ndarray,
+    by_divergence: np.float32,
+    by_bias: np.ndarray,
+) -> None:
+    """Gradient of `draw`: ``moments`` become the gradients by them; also their sums over cells."""
+    wide_vectors()
+    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    by_draws, noise = by_out.reshape(-1), noise.reshape(-1)
+    for i in range(mean.size):
+        spread = exp(log_variance[i])
+        variance = spread + floor
+        by_variance = by_draws[i] * noise[i] / np.sqrt(variance)
+        by_variance += by_divergence * (f32(1) / prior_spread[i] - f32(1) / variance)
+        log_variance[i] = f32(0.5) * by_variance * spread
+        mean[i] = by_draws[i] + by_divergence * (mean[i] - prior[i]) / prior_spread[i]
+    by_bias[:] = 0
+    d = by_out.shape[1]
+    for b in range(len(moments)):
+        for k in range(d):
+            moments[b, k], moments[b, d + k] = mean[b * d + k], log_variance[b * d + k]
+        for k in range(2 * d):
+            by_bias[k] += moments[b, k]
+
+
+@inlined
+def _flat_moments(
+    moments: np.ndarray, prior_mean: np.ndarray, prior_variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Means, log variances, and each one's prior, (B d,): dimensions are too few for loops over them."""
+    d = moments.shape[1] // 2
+    mean, log_variance, prior, prior_spread = np.empty((4, len(moments) * d), dtype=np.float32)
+    for b in range(len(moments)):
+        for k in range(d):
+            i = b * d + k
+            mean[i], log_variance[i] = moments[b, k], moments[b, d + k]
+            prior[i], prior_spread[i] = prior_mean[b], prior_variance[b]
+    return mean, log_variance, prior, prior_spread
+
+
+@compiled
+def adam(
+    parameters: np.ndarray,
+    gradients: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    halves: np.ndarray,
+    rate: np.float32,
+    correction: np.float32,
+    eps: np.float32,
+    decay: np.float32,
+) -> None:
+    """One step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` include the bias corrections.
+
+    ``halves`` receives the parameters as bfloat16, unless it is empty.
+    """
+    wide_vectors()
+    for i in range(parameters.size):
+        gradient = load(gradients, i) + decay * parameters[i]
+        first[i] += f32(0.1) * (gradient - first[i])
+        second[i] += f32(0.001) * (gradient * gradient - second[i])
+        parameters[i] -= rate * first[i] / (np.sqrt(second[i]) * correction + eps)
+    for i in range(halves.size):
+        store(halves, i, parameters[i])
