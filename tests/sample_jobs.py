@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zinbtools.jobs import workers as jobs
+from zinbtools import jobs
 
 N_UNPICKLED = 0
 

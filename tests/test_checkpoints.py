@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import sample_jobs
 
+from zinbtools import jobs
 from zinbtools.jobs import Checkpoints, Died
-from zinbtools.jobs import workers as jobs
 from zinbtools.jobs.software import software
 
 
@@ -280,7 +280,7 @@ KILLED = """
 import sys
 import numpy as np
 import sample_jobs
-from zinbtools.jobs import workers as jobs
+from zinbtools import jobs
 if __name__ == "__main__":
     kept = jobs.Checkpoints(sys.argv[1], {"seed": 0})
     keys = [f"job-{seed}" for seed in range(40)]

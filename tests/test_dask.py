@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import sample_jobs
 
+from zinbtools import jobs
 from zinbtools.jobs import cluster as _cluster
-from zinbtools.jobs import workers as jobs
 
 PACKAGE = Path(jobs.__file__).parent
 

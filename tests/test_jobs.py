@@ -17,8 +17,8 @@ import pytest
 import sample_jobs
 import torch
 
+from zinbtools import jobs
 from zinbtools.jobs import processes as _processes
-from zinbtools.jobs import workers as jobs
 
 NUMBERS = [3, 1, 2, 5, 4, 6]
 
@@ -104,7 +104,7 @@ import sys
 from functools import partial
 from pathlib import Path
 import sample_jobs
-from zinbtools.jobs import workers as jobs
+from zinbtools import jobs
 if __name__ == "__main__":
     list(jobs.run(partial(sample_jobs.sleep, folder=Path(sys.argv[1])), [600.0] * 4, n_jobs=2))
 """
@@ -159,7 +159,7 @@ def test_no_more_processes_start_than_there_are_jobs() -> None:
 
 
 SCRIPT = """
-from zinbtools.jobs import workers as jobs
+from zinbtools import jobs
 {guard}print(sorted(jobs.run(abs, [-3, 4], n_jobs=2)))
 """
 

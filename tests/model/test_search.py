@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hyperopt import hp, tpe
 
-from zinbtools.jobs import workers as jobs
+from zinbtools import jobs
 from zinbtools.model import search as searching
 from zinbtools.model.config import FitConfig
 from zinbtools.model.search import (

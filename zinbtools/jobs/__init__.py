@@ -2,6 +2,6 @@
 
 from .checkpoints import Checkpoints, Died, fingerprint
 from .cluster import DaskClient
-from .workers import Workers, check_workers, run, workers
+from .pool import Workers, check_workers, run, workers
 
 __all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
