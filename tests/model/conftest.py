@@ -12,7 +12,7 @@ from zinbtools.model.config import PROTOCOLS, FitConfig
 from zinbtools.model.data import CountData
 from zinbtools.model.training import Cells
 
-SMALL = replace(PROTOCOLS["default"], n_latent=3, n_hidden=16, batch_size=32, max_epochs=4)
+SMALL = replace(PROTOCOLS["default"].config, n_latent=3, n_hidden=16, batch_size=32, max_epochs=4)
 
 
 @pytest.fixture(scope="session")

@@ -269,3 +269,72 @@ def test_tuned_settings_go_with_twins_groups_and_rivals(counts: AnnData) -> None
     assert found["groups"]["message"].tolist() == ["", ""]
     assert len(found["bootstrap"]) == 1
     assert found["differences"]["model"].tolist() == ["zinb", "poisson"]
+
+
+def test_settings_tuned_in_a_space_of_ones_own_are_kept(counts: AnnData) -> None:
+    best = {"weight_decay": 0.01, "patience": 3}
+    counts.uns["zinbtools"] = {"tuning": {"best": {"nb": best, "zinb": best}}}
+    zt.tl.fit_nb_zinb(counts, config="tuned", split=(0.8, 0.1, 0.1), max_epochs=1, progress=False)
+    zt.tl.model_selection(counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False)
+    params = counts.uns["zinbtools"]["params"]
+    assert {name: params[name] for name in best} == best
+    assert "tuning" in counts.uns["zinbtools"]
+
+
+def test_counts_that_were_rounded_are_rounded_again(counts: AnnData) -> None:
+    counts.X = counts.X + 0.25 * (counts.X > 0)
+    with pytest.warns(UserWarning, match="not whole; they are rounded"):
+        zt.tl.fit_nb_zinb(counts, check_counts=False, max_epochs=1, progress=False)
+    with pytest.warns(UserWarning, match="not whole; they are rounded"):
+        zt.tl.model_selection(
+            counts, n_restarts=1, n_samples=5, n_null=2, n_bootstrap=1, metrics=["nll"], progress=False
+        )
+    assert not counts.uns["zinbtools"]["params"]["check_counts"]
+
+
+def test_more_rounds_give_what_one_call_gives(counts: AnnData) -> None:
+    """Restarts that are added one round after the other are those of a call that asks for all."""
+    rounds, at_once = counts.copy(), counts.copy()
+    compared(rounds, n_restarts="auto", rope=0.0, max_epochs=1, n_samples=2)
+    n_restarts = rounds.uns["zinbtools"]["params"]["n_restarts"]
+    assert n_restarts > 3
+    compared(at_once, n_restarts=n_restarts, rope=0.0, max_epochs=1, n_samples=2)
+    del (
+        rounds.uns["zinbtools"]["model_selection"]["params"],
+        at_once.uns["zinbtools"]["model_selection"]["params"],
+    )
+    assert_same_anndata(rounds, at_once)
+
+
+def test_counts_are_read_and_models_described_once(counts: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zinbtools.tl import _setup, _trained
+
+    calls: list[str] = []
+    for module, name in ((_setup, "read_counts"), (_trained, "describe")):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, _noting(function, name, calls))
+    compared(counts, n_restarts="auto", rope=0.0, max_epochs=1, n_samples=2, metrics=["nll"])
+    assert calls == ["read_counts", "describe", "describe"]
+
+
+def _noting(function: Any, name: str, calls: list[str]) -> Any:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return function(*args, **kwargs)
+
+    return noted
+
+
+def test_a_failure_while_comparing_leaves_the_object_as_it_was(
+    counts: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zinbtools.tl import _model_selection
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("made up")
+
+    monkeypatch.setattr(_model_selection, "_within_groups", fail)
+    before = counts.copy()
+    with pytest.raises(RuntimeError, match="made up"):
+        compared(counts, groupby="sample")
+    assert_same_anndata(before, counts)

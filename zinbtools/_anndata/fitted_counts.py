@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,39 +15,35 @@ from .counts import Counts, Place, look, refuse_empty, refuse_numbers, refuse_un
 from .findings import Findings
 
 
-def stored_genes(adata: AnnData, genes: np.ndarray) -> dict[str, Any]:
-    """What `fitted_genes` reads from a fit's params; genes are given by index, in ascending order."""
-    chosen = np.isin(np.arange(adata.n_vars), genes)
-    return {
-        "var_names": gene_names(adata).tolist(),
-        "fitted_genes": None if chosen.all() else chosen,
-    }
-
-
-def fitted_genes(adata: AnnData, params: Mapping[str, Any]) -> np.ndarray:
-    """Where a fit's genes are in an AnnData, in the fit's order, by name; ValueError if one is missing."""
-    if "var_names" not in params:
+def places_of(adata: AnnData, names: Sequence[str]) -> np.ndarray:
+    """Find genes of a fit by name: their indices, in the fit's order; ValueError if one is missing."""
+    places = gene_names(adata).get_indexer(pd.Index(names, dtype=object))
+    if (absent := places < 0).any():
         raise ValueError(
-            "the fit's params lack 'var_names'; take the file as zinbtools wrote it, or fit again."
-        )
-    names = np.atleast_1d(np.asarray(params["var_names"], dtype=object))  # zarr gives a dtype of its own
-    mask = np.asarray(params.get("fitted_genes", np.ones(len(names), dtype=bool)), dtype=bool)
-    if mask.shape != names.shape:
-        raise ValueError(
-            f"the fit's params hold {len(names)} var_names, but fitted_genes of shape {mask.shape}; "
-            "take the file as zinbtools wrote it, or fit again."
-        )
-    places = gene_names(adata).get_indexer(names[mask].astype(str))
-    if (places < 0).any():
-        raise ValueError(
-            f"adata lacks {np.count_nonzero(places < 0)} of the {len(places)} genes that were fitted, "
-            f"{names[mask][places < 0][0]!r} among them; use an AnnData that has them, or fit again."
+            f"adata lacks {np.count_nonzero(absent)} of the {len(places)} genes that were fitted, "
+            f"{names[int(np.argmax(absent))]!r} among them; use an AnnData that has them, or fit again."
         )
     return places
 
 
-def fitted_counts(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> Counts:
-    """The counts of the genes that were fitted, in the fit's order.
+class Asked(Protocol):
+    """What a fit was asked of its counts."""
+
+    @property
+    def genes(self) -> Sequence[str]:
+        """Names of the genes that were fitted."""
+
+    @property
+    def layer(self) -> str | None:
+        """Where the counts are; None is ``X``."""
+
+    @property
+    def check_counts(self) -> bool:
+        """Whether numbers that are not whole were refused."""
+
+
+def fitted_counts(adata: AnnData, keys: Keys, asked: Asked) -> Counts:
+    """Read the counts of the genes that were fitted, in the fit's order.
 
     Cells may be some of those that were fitted, in any order, and others beside them. Those that were fitted
     have a digest in ``obs``, which says whether their counts are what they were; fits by zinbtools 0.1.0
@@ -58,9 +54,9 @@ def fitted_counts(adata: AnnData, keys: Keys, params: Mapping[str, Any]) -> Coun
     ValueError
         If a gene is missing, if the numbers are others than those that were fitted, or no counts.
     """
-    genes, place = fitted_genes(adata, params), Place(adata, params.get("layer"))
-    matrix, found = look(adata, place.layer, genes)
-    if not found.are_whole and not params.get("check_counts", True):
+    genes, place = places_of(adata, asked.genes), Place(adata, asked.layer)
+    matrix, found = look(adata, asked.layer, genes)
+    if not found.are_whole and not asked.check_counts:
         matrix, found = rounded(matrix)
     known = _digests_of_fit(adata, keys)
     _refuse_others(found, known, place)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from scipy import sparse
 from .._anndata.access import SPLITS, checked_column, listing
 from .._anndata.counts import Counts
 from .._anndata.covariates import Covariates, restore_covariates
-from .._anndata.fitted_counts import fitted_counts, fitted_genes
+from .._anndata.fitted_counts import fitted_counts, places_of
 from .._record.keys import Keys
 from ..model.config import FitConfig, Likelihood
 from ..model.data import CountData
 from ..model.streaming import StreamedCountData
 from ..model.vae import CountVAE, Shape
+from ._settings import FitSettings
 
 _REMEDY = "take the file as zinbtools wrote it, or fit again."
 
@@ -59,16 +61,20 @@ class Fitted:
         """Fitted models, in the order NB, ZINB."""
         return [name for name in ("nb", "zinb") if name in self.weights]
 
-    def config(self, model: str) -> FitConfig:
-        """How a model was built and trained."""
-        lacking = [field.name for field in fields(FitConfig) if field.name not in self.params]
-        if lacking:
-            raise ValueError(f"{self._place}['params'] lacks {lacking[0]!r}; {_REMEDY}")
-        values = {field.name: self.params[field.name] for field in fields(FitConfig)}
-        values |= self.params.get("settings_of", {}).get(model, {})
-        return FitConfig(  # a file gives numpy's scalars back
-            **{name: getattr(value, "item", lambda v=value: v)() for name, value in values.items()}
-        )
+    @cached_property
+    def settings(self) -> FitSettings:
+        """What the fit was asked; ValueError if it is not told whole."""
+        return FitSettings.restored(self.params, self.models, f"{self._place}['params']")
+
+    @property
+    def n_draws(self) -> int:
+        """Posterior draws over which the layers are averages."""
+        return self.settings.n_draws
+
+    @property
+    def draw_seed(self) -> int:
+        """Seed of these draws."""
+        return int(self.params["draw_seed"])
 
     @property
     def _place(self) -> str:
@@ -80,11 +86,11 @@ class Fitted:
 
     def genes(self, adata: AnnData) -> np.ndarray:
         """Where the genes that were fitted are in an AnnData; ValueError if one is missing."""
-        return fitted_genes(adata, self.params)
+        return places_of(adata, self.settings.genes)
 
     def counts(self, adata: AnnData) -> Counts:
         """The counts that were fitted; ValueError if the AnnData holds other numbers by now."""
-        return fitted_counts(adata, self.keys, self.params)
+        return fitted_counts(adata, self.keys, self.settings)
 
     def data(self, adata: AnnData, device: torch.device) -> CountData:
         """The counts that were fitted and the covariates, as the models take them."""
@@ -134,17 +140,12 @@ class Fitted:
             name: np.asarray(value)[... if name in shared or np.ndim(value) == 0 else [chosen]]
             for name, value in self.weights[model].items()
         }
-        shape = Shape(self._n_genes, self.covariates.n_groups, self.covariates.n_columns)
-        config = self.config(model)
+        shape = Shape(len(self.settings.genes), self.covariates.n_groups, self.covariates.n_columns)
+        config = self.settings.configs[model]
         self._check_weights(model, arrays, shape, config)
         rebuilt = CountVAE(model, shape, config)
         rebuilt.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
         return rebuilt.to(device).eval()
-
-    @property
-    def _n_genes(self) -> int:
-        fitted = self.params.get("fitted_genes")
-        return len(self.params["var_names"]) if fitted is None else int(np.sum(fitted))
 
     def _check_weights(
         self, model: Likelihood, arrays: Mapping[str, np.ndarray], shape: Shape, config: FitConfig
@@ -155,7 +156,7 @@ class Fitted:
             raise ValueError(f"{place} holds too few arrays for n_layers={config.n_layers}; {_REMEDY}")
         with torch.device("meta"):  # shapes without memory
             expected = CountVAE(model, shape, config).state_dict()
-        for name in expected.keys() ^ arrays.keys():
+        for name in sorted(expected.keys() ^ arrays.keys()):
             raise ValueError(
                 f"{place} {'lacks' if name in expected else 'has no use for'} {name!r}; {_REMEDY}"
             )

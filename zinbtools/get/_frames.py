@@ -16,6 +16,7 @@ from .._record.keys import ZI_COLUMNS, Keys
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
 from ._lookup import column, fit_params, fitted_models, layer, stored
+from ._settings import fit_settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -130,7 +131,7 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ['mean_count', 'observed_zero_fraction', 'nb_zero_fraction', 'zinb_zero_fraction']
     """
     keys, params = Keys(key), fit_params(adata, key)
-    counts = fitted_counts(adata, keys, params)
+    counts = fitted_counts(adata, keys, fit_settings(adata, key))
     sums = reduce(add, map(GeneStatistics.from_counts, counts.blocks()))
     frame = pd.DataFrame(
         {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells},
@@ -281,9 +282,9 @@ def zero_study_df(
     >>> zt.get.zero_study_df(adata)["kind"].cat.categories.tolist()
     ['limited sensitivity', 'dropout']
     """
-    params, keys = fit_params(adata, key), Keys(key)
+    keys = Keys(key)
     mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
-    counts = fitted_counts(adata, keys, params)
+    counts = fitted_counts(adata, keys, fit_settings(adata, key))
     zero = np.zeros(adata.shape, dtype=bool)
     zero[:, counts.genes] = np.concatenate([_is_zero(block) for block in counts.blocks()])
     zero &= np.isfinite(mean)

@@ -13,7 +13,8 @@ from .._anndata.fitted_counts import fitted_counts
 from .._check.arguments import checked
 from .._record.keys import Keys
 from ..stats.count_models import fit_counts
-from ._lookup import fit_params, layer
+from ._lookup import layer
+from ._settings import fit_settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,7 +72,7 @@ def gene_df(
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    fitted = fitted_counts(adata, keys, fit_params(adata, key))
+    fitted = fitted_counts(adata, keys, fit_settings(adata, key))
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]

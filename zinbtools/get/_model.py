@@ -199,8 +199,8 @@ def _blocks(
     for block in expectations(
         rebuilt,
         counts,
-        n_draws=int(fit.params["n_draws"]),
-        seed=int(fit.params["draw_seed"]),
+        n_draws=fit.n_draws,
+        seed=fit.draw_seed,
         cells=rows,
     ):
         cells = block.cells.numpy(force=True)

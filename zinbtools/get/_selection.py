@@ -96,7 +96,7 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     found = stored(adata, key, "model_selection", VERB)
     return Verdict(
         str(found["verdict"]),
-        _sentence(found),
+        str(found["sentence"]),
         found["differences"],
         found["by_restart"],
         found["tests"],
@@ -135,7 +135,8 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
     return stored(adata, key, "model_selection", VERB)["tests"].copy()
 
 
-def _sentence(found: Mapping[str, Any]) -> str:
+def sentence(found: Mapping[str, Any]) -> str:
+    """Say the verdict in one sentence or two, with the numbers that led to it."""
     row = found["differences"].set_index("model").loc["zinb"]
     opening, relation = _WORDS[str(found["verdict"]), "open" if row["position"] == "open" else ""]
     level = f"{100 * (1 - float(found['params']['alpha'])):g} %"

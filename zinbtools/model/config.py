@@ -1,4 +1,4 @@
-"""Every number of a fit in one frozen record; the protocols are its presets."""
+"""How a model is built and trained, in one frozen record, and the protocols, which are presets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from numbers import Integral
 from typing import Literal, get_args, get_origin, get_type_hints
 
 Likelihood = Literal["nb", "zinb"]
+Proposal = Literal["laplace", "posterior"]
+ProtocolName = Literal["default", "blog2019"]
 
 # Batch normalisation cannot train on a single cell.
 _LEAST = {"n_latent": 1, "n_hidden": 1, "n_layers": 1, "batch_size": 2, "max_epochs": 1, "patience": 1}
@@ -105,20 +107,48 @@ class FitConfig:
                 raise ValueError(f"{name} must be one of {known}, found {getattr(self, name)!r}.")
 
 
-PROTOCOLS = {
-    "default": FitConfig(),
-    "blog2019": FitConfig(
-        max_epochs=150,
-        learning_rate=1e-3,
-        schedule="constant",
-        norm_momentum=0.01,
-        adam_eps=0.01,
-        weight_decay=1e-6,
-        initialisation="random",
-        patience=15,
-        min_delta=3.0,
-        restore_best=False,
-        stop_on="test",
-        prior_cells="all",
+@dataclass(frozen=True)
+class Protocol:
+    """What a fit and the comparison after it do where nothing else is asked.
+
+    Attributes
+    ----------
+    config
+        How models are built and trained.
+    shares
+        Of training, validation and test cells.
+    proposal
+        What marginal likelihoods are sampled from: around the mode of each cell's posterior, or the encoder's
+        answer.
+    checked_cells
+        The cells that predictive checks look at.
+    """
+
+    config: FitConfig
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    proposal: Proposal = "laplace"
+    checked_cells: Literal["train", "test"] = "test"
+
+
+PROTOCOLS: dict[ProtocolName, Protocol] = {
+    "default": Protocol(FitConfig()),
+    "blog2019": Protocol(
+        FitConfig(
+            max_epochs=150,
+            learning_rate=1e-3,
+            schedule="constant",
+            norm_momentum=0.01,
+            adam_eps=0.01,
+            weight_decay=1e-6,
+            initialisation="random",
+            patience=15,
+            min_delta=3.0,
+            restore_best=False,
+            stop_on="test",
+            prior_cells="all",
+        ),
+        shares=(0.8, 0.0, 0.2),
+        proposal="posterior",
+        checked_cells="train",
     ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from .._check.rng import integers, seed_sequence
 from ..jobs.threads import MOST_THREADS, in_order
 from ..kernels.evaluation import fixed_terms, log_likelihoods, scratch
 from ..stats.importance import LogMean, log_mean, log_mean_alone
+from .config import Proposal
 from .data import Batch, CountData
 from .laplace import posterior_mode
 from .layers import Linear, Streams, affine
 from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
-
-Proposal = Literal["laplace", "posterior"]
 
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SPLIT = (0.8, 0.0, 0.2)  # shares of training and test cells, which early stopping looks at too
 METRICS = ("nll", "ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv")
 
 

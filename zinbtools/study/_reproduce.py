@@ -19,8 +19,7 @@ from .._check.arguments import checked
 from ..get._fitted import resolve_device
 from ..jobs.checkpoints import Checkpoints, Died, fingerprint
 from ..jobs.cluster import DaskClient
-from ..tl._setup import SHARES
-from ._printed import METRICS, ROWS, Row
+from ._printed import METRICS, ROWS, SPLIT, Row
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -239,7 +238,7 @@ class _Compare:
             kept = None if folder is None else folder / "tuning"
             search: dict[str, Any] = {"max_evals": self.max_evals, "space": "blog2019", "shared": False}
             tl.tune(adata, **search, **settings, resume=kept)
-            tuned = {"config": "tuned", "split": SHARES[self.protocol]}
+            tuned = {"config": "tuned", "split": SPLIT}
         kept = None if folder is None else folder / "fits"
         restarts: dict[str, Any] = {"n_restarts": self.n_restarts, "metrics": METRICS, "layers": ()}
         tl.model_selection(adata, **restarts, **settings, **tuned, resume=kept)

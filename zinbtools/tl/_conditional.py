@@ -17,6 +17,7 @@ from ..model.predictive import expectations
 from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ._columns import Means, fit_columns, gene_groups
+from ._trained import Trained
 
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 
@@ -38,14 +39,14 @@ class CallRule(NamedTuple):
 
 
 def conditional_fits(
-    adata: AnnData,
-    fit: Fitted,
+    fit: Fitted | Trained,
     data: CountData,
     cells: np.ndarray,
     n_zeros: np.ndarray,
     negligible_dropout: float,
+    means: np.ndarray | None = None,
 ) -> CountFits:
-    """NB and ZINB of each fitted gene around the NB network's means in the given cells.
+    """Fit NB and ZINB to each gene around the NB network's means in the given cells.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ def conditional_fits(
         Cells among them without a count of each fitted gene, (n_fitted,).
     negligible_dropout
         As for `zinbtools.stats.count_models.fit_counts`.
+    means
+        The network's means, (n_cells, n_fitted), where they are at hand.
     """
     everyone, n_counts = torch.as_tensor(cells, device=data.device), len(cells) - n_zeros
 
@@ -60,11 +63,7 @@ def conditional_fits(
         return data.compressed(everyone)
 
     options: dict[str, Any] = {"families": ("zinb",), "negligible_dropout": negligible_dropout}
-    layer = fit.keys.mean("nb")
-    means = (
-        np.asarray(adata.layers[layer])[np.ix_(cells, fit.genes(adata))] if layer in adata.layers else None
-    )
-    if means is not None and np.isfinite(means).all():  # cells that were concatenated later have none
+    if means is not None:
         means = np.maximum(means, SMALLEST_MEAN)
         groups = ((group, means[:, group]) for group in gene_groups(n_counts))
         return fit_columns(counts, n_counts, groups, **options)
@@ -73,16 +72,19 @@ def conditional_fits(
         return fit_columns(counts, n_counts, kept.groups(), **options)
 
 
-def _expected(fit: Fitted, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
+def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray | None:
+    """Read the NB's means from its layer; None where they are not there for all of the cells."""
+    layer = fit.keys.mean("nb")
+    if layer not in adata.layers:
+        return None
+    means = np.asarray(adata.layers[layer])[np.ix_(cells, fit.genes(adata))]
+    return means if np.isfinite(means).all() else None  # cells that were concatenated later have none
+
+
+def _expected(fit: Fitted | Trained, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
     """Means of the cells in order, block by block."""
-    blocks = expectations(
-        fit.load("nb", data.device),
-        data,
-        n_draws=int(fit.params["n_draws"]),
-        seed=int(fit.params["draw_seed"]),
-        cells=cells,
-    )
-    for block in blocks:
+    nb = fit.load("nb", data.device)
+    for block in expectations(nb, data, n_draws=fit.n_draws, seed=fit.draw_seed, cells=cells):
         yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 
@@ -93,12 +95,15 @@ def check_nb(fit: Fitted) -> None:
 
 
 def conditional_test(
-    adata: AnnData, fit: Fitted, cells: np.ndarray, device: torch.device, rule: CallRule
+    fit: Fitted | Trained,
+    data: CountData,
+    cells: np.ndarray,
+    rule: CallRule,
+    means: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """What `zi_scores` writes, the likelihood ratio and the mean count, by name, (n_fitted,) each."""
-    data = fit.data(adata, device)
     genes = data.statistics(cells)
-    fits = conditional_fits(adata, fit, data, cells, genes.n_zeros, rule.negligible_dropout)
+    fits = conditional_fits(fit, data, cells, genes.n_zeros, rule.negligible_dropout, means)
     return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, rule)}
 
 

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
-from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import (
-    SPLITS,
-    Results,
-    check_anndata,
-    gene_names,
-    refuse_to_overwrite,
-    storable,
-    writable,
-)
-from .._anndata.covariates import store_covariates
-from .._anndata.fitted_counts import stored_genes
+from .._anndata.access import check_anndata, refuse_to_overwrite, writable
 from .._check.arguments import checked
 from .._check.rng import RNG
 from .._record.keys import Keys
-from .._words.warn import warn
-from ..get._fitted import weight_arrays
 from ..jobs import DaskClient
 from ..jobs.threads import single_threaded
-from ..model.config import PROTOCOLS, FitConfig, Likelihood
-from ..model.restarts import train_restarts
-from ._metrics import metrics_table
-from ._outputs import best_restart, describe, failures_table, fit_metrics, history_table
-from ._setup import SHARES, Seeds, in_order, key_list, read_setup
-from ._tune import tuned_settings
+from ..model.config import Likelihood, ProtocolName
+from ._asked import asked
+from ._outputs import affordable
+from ._setup import Run, Seeds, prepare, read_sample
+from ._trained import train
 
 
 @checked
@@ -51,7 +35,7 @@ def fit_nb_zinb(
     continuous_covariate_keys: str | Sequence[str] | None = None,
     size_factor_key: str | None = None,
     models: Likelihood | Sequence[Likelihood] = ("nb", "zinb"),
-    protocol: Literal["default", "blog2019"] = "default",
+    protocol: ProtocolName = "default",
     config: Literal["tuned"] | None = None,
     n_latent: int = 10,
     n_hidden: int = 128,
@@ -74,7 +58,6 @@ def fit_nb_zinb(
     executor: Executor | DaskClient | None = None,
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
-    random_state: RNG | None = None,
     progress: bool = True,
     key_added: str | None = None,
     copy: bool = False,
@@ -150,8 +133,6 @@ def fit_nb_zinb(
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
         The same seed on the same machine gives the same bits.
-    random_state
-        Older name of ``rng``.
     progress
         Show progress bars (in a terminal or notebook).
     key_added
@@ -206,154 +187,40 @@ def fit_nb_zinb(
     check_anndata(adata, copy)
     keys = Keys(key_added)
     refuse_to_overwrite(adata, keys)
-    chosen = in_order(models)
-    of_protocol = PROTOCOLS[protocol]
-    base = replace(
-        of_protocol,
+    run = Run.on(device, n_jobs, executor, resume, progress)
+    settings = asked(
+        adata,
+        keys,
+        models=models,
+        protocol=protocol,
+        config=config,
+        layer=layer,
+        mask_var=mask_var,
+        check_counts=check_counts,
+        batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        continuous_covariate_keys=continuous_covariate_keys,
+        size_factor_key=size_factor_key,
+        split=split,
+        n_draws=n_draws,
+        layers=layers,
+        layer_memory=layer_memory,
+        library=library,
+        max_epochs=max_epochs,
+        learning_rate=learning_rate,
         n_latent=n_latent,
         n_hidden=n_hidden,
         n_layers=n_layers,
         dropout_rate=dropout_rate,
         dispersion=dispersion,
-        library=library if size_factor_key is None else "size_factor",
         early_stopping=early_stopping,
         batch_size=batch_size,
-        max_epochs=of_protocol.max_epochs if max_epochs is None else max_epochs,
-        learning_rate=of_protocol.learning_rate if learning_rate is None else learning_rate,
     )
-    seeds = Seeds.spawn(rng if random_state is None else random_state, n_restarts)
-    tuned = tuned_settings(adata, keys, chosen) if config == "tuned" else {}
-    _refuse_untuned(base, of_protocol, tuned)
-    if split is None and tuned:
-        split = keys.tuning_split
-    shares = SHARES[protocol] if split is None else split
-    setup = read_setup(
-        adata,
-        base,
-        layer=layer,
-        mask_var=mask_var,
-        batch_key=batch_key,
-        categorical_covariate_keys=categorical_covariate_keys,
-        continuous_covariate_keys=continuous_covariate_keys,
-        size_factor_key=size_factor_key,
-        check_counts=check_counts,
-        split=shares,
-        seed=seeds.split,
-        device=device,
-        n_jobs=n_jobs,
-        executor=executor,
-    )
-    configs = {name: replace(setup.config, **tuned.get(name, {})) for name in chosen}
-    wanted = _affordable(layers, chosen, adata, layer_memory)
-    trainings = train_restarts(
-        chosen,
-        setup.data,
-        setup.shape,
-        setup.cells,
-        configs,
-        seeds=seeds.restarts,
-        order_seed=seeds.order,
-        n_jobs=n_jobs,
-        executor=executor,
-        resume=resume,
-        progress=progress,
-    )
-    metrics = metrics_table(
-        row
-        for name, training in trainings.items()
-        for row in fit_metrics(name, training, setup.data, setup.members, seeds.restarts, seeds.draws)
-    )
-    failed_restarts = failures_table(trainings, gene_names(adata)[setup.genes])
-
-    results = Results(
-        obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS), keys.digest: setup.digests},
-        uns={
-            "params": storable(
-                {
-                    **_config_params(configs),
-                    "protocol": protocol,
-                    "models": chosen,
-                    "layer": layer,
-                    "mask_var": mask_var if isinstance(mask_var, str) else None,
-                    "check_counts": check_counts,
-                    **stored_genes(adata, setup.genes),
-                    "batch_key": batch_key,
-                    "categorical_covariate_keys": list(setup.covariates.categorical),
-                    "continuous_covariate_keys": list(setup.covariates.continuous),
-                    "size_factor_key": size_factor_key,
-                    "covariates": store_covariates(setup.covariates),
-                    "n_restarts": n_restarts,
-                    "n_draws": n_draws,
-                    "draw_seed": seeds.draws,
-                    "best_restart": {name: best_restart(training) for name, training in trainings.items()},
-                    "failed": {
-                        name: np.array(sorted(training.failed)) for name, training in trainings.items()
-                    },
-                    "version": version("zinbtools"),
-                }
-            ),
-            "history": history_table(trainings),
-            "metrics": metrics,
-            "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
-        },
-    )
-    if len(failed_restarts):
-        results.uns["failures"] = failed_restarts
-    for name, training in trainings.items():
-        describe(
-            results,
-            keys,
-            name,
-            training,
-            setup.data,
-            genes=setup.genes,
-            n_vars=adata.n_vars,
-            layers=wanted,
-            n_draws=n_draws,
-            seed=seeds.draws,
-        )
-    if "tuning" in adata.uns.get(keys.uns, {}):  # it is about the data, not about the fit before this one
-        results.uns["tuning"] = adata.uns[keys.uns]["tuning"]
+    seeds = Seeds.spawn(rng, n_restarts)
+    sample, digests = read_sample(adata, settings)
+    setup = prepare(sample, settings, seeds.split, run.device)
+    wanted = affordable(adata, settings)
+    results = train(setup, seeds, run).results(adata, keys, digests, wanted)
     target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None
-
-
-def _refuse_untuned(
-    base: FitConfig, default: FitConfig, tuned: Mapping[Likelihood, Mapping[str, Any]]
-) -> None:
-    """ValueError for a setting that was given and that the tuned one would silently replace."""
-    for found in tuned.values():
-        for name in found:
-            given = getattr(base, name)
-            if given not in (getattr(default, name), *(of_model.get(name) for of_model in tuned.values())):
-                raise ValueError(
-                    f"{name} must be left out with config='tuned', which found {name}={found[name]!r}, "
-                    f"found {given!r}."
-                )
-
-
-def _config_params(configs: Mapping[Likelihood, FitConfig]) -> dict[str, Any]:
-    """The settings of the first model, and in what others differ."""
-    first, *_ = by_model = {name: asdict(config) for name, config in configs.items()}
-    differing = {
-        name: {field: value for field, value in settings.items() if value != by_model[first][field]}
-        for name, settings in by_model.items()
-    }
-    return {**by_model[first], "settings_of": differing}
-
-
-def _affordable(
-    layers: Sequence[str], models: Sequence[Likelihood], adata: AnnData, budget: float
-) -> list[str]:
-    """The layers to write, or none and a warning where they would not fit in the budget (GiB)."""
-    wanted = key_list(layers)
-    n_layers = ("mean" in wanted) * len(models) + ("dropout" in wanted and "zinb" in models)
-    needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
-    if needed <= budget:
-        return wanted
-    warn(
-        f"the layers would take {needed:.1f} GiB, more than layer_memory={budget:g}, and are left out; "
-        "zt.get.expected_counts computes any block of them."
-    )
-    return []

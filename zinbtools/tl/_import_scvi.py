@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,30 +11,22 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata.access import (
-    SPLITS,
-    Results,
-    check_anndata,
-    read_split,
-    refuse_to_overwrite,
-    storable,
-    writable,
-)
+from .._anndata.access import check_anndata, read_split, refuse_to_overwrite, writable
 from .._anndata.counts import read_counts
-from .._anndata.covariates import store_covariates
-from .._anndata.fitted_counts import stored_genes
 from .._check.arguments import checked
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
-from ..get._fitted import count_data, resolve_device, weight_arrays
+from ..get._fitted import resolve_device
+from ..get._settings import FitSettings
 from ..jobs.threads import single_threaded
-from ..model.config import Likelihood
+from ..model.config import PROTOCOLS, FitConfig, Likelihood, default_epochs
 from ..model.training import EpochRecord, Training
-from ._fit import _affordable
-from ._metrics import metrics_table
-from ._outputs import describe, fit_metrics, history_table
+from ._asked import key_list
+from ._outputs import affordable
 from ._scvi import Imported, convert
 from ._scvi_split import own_split
+from ._setup import Sample, Seeds, setup_of
+from ._trained import evaluated
 
 
 @checked
@@ -75,7 +66,9 @@ def import_scvi(
 
     Returns
     -------
-    ``None``, or the copy. Sets what `zinbtools.tl.fit_nb_zinb` does, under ``key_added``.
+    ``None``, or the copy. Sets what `zinbtools.tl.fit_nb_zinb` does, under ``key_added``. Its settings are
+    what a refit takes, such as `zinbtools.tl.model_selection` does: the model's architecture and columns,
+    trained as zinbtools trains.
 
     Raises
     ------
@@ -113,62 +106,49 @@ def import_scvi(
         else read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
     )
     where = resolve_device(device)
-    names = sorted(found.likelihood for found in imported)
-    wanted = _affordable(layers, names, adata, layer_memory)
-    data = count_data(adata, counts.matrix, one.covariates, where)
-    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
-    trainings: dict[Likelihood, Training] = {
+    settings = FitSettings(
+        configs=_configs(imported, n_train=int((labels == "train").sum())),
+        genes=tuple(one.genes),
+        mask_var=None,
+        layer=one.layer,
+        check_counts=True,
+        batch_key=one.covariates.batch_key,
+        categorical_covariate_keys=tuple(one.covariates.categorical),
+        continuous_covariate_keys=tuple(one.covariates.continuous),
+        size_factor_key=None,
+        protocol="default",
+        split=PROTOCOLS["default"].shares,
+        epochs_by_size=True,
+        n_draws=n_draws,
+        layers=key_list(layers),
+        layer_memory=layer_memory,
+    )
+    wanted = affordable(adata, settings)
+    setup = setup_of(Sample(counts.matrix, adata, one.genes), settings, one.covariates, labels, where)
+    trainings = {
         found.likelihood: _training(found, source.history, where)
         for found, source in sorted(zip(imported, sources, strict=True), key=lambda pair: pair[0].likelihood)
     }
-    n_epochs = max(training.best_epoch[0] + 1 for training in trainings.values())
-    results = Results(
-        obs={keys.split: pd.Categorical(labels, categories=SPLITS), keys.digest: counts.digests},
-        uns={
-            "params": storable(
-                {
-                    **asdict(replace(one.model.config, max_epochs=max(n_epochs, 1))),
-                    "protocol": "scvi-tools",
-                    "models": names,
-                    "layer": one.layer,
-                    **stored_genes(adata, counts.genes),
-                    "batch_key": one.covariates.batch_key,
-                    "categorical_covariate_keys": list(one.covariates.categorical),
-                    "continuous_covariate_keys": list(one.covariates.continuous),
-                    "covariates": store_covariates(one.covariates),
-                    "n_restarts": 1,
-                    "n_draws": n_draws,
-                    "draw_seed": draw_seed,
-                    "best_restart": dict.fromkeys(names, 0),
-                    "version": version("zinbtools"),
-                    "scvi_version": sources[0].registry_.get("scvi_version"),
-                }
-            ),
-            "history": history_table(trainings),
-            "metrics": metrics_table(
-                row
-                for name, training in trainings.items()
-                for row in fit_metrics(name, training, data, members, [elbo_seed], draw_seed)
-            ),
-            "weights": {name: weight_arrays(training.model) for name, training in trainings.items()},
-        },
+    seeds = Seeds(np.random.SeedSequence(0), order=0, draws=draw_seed, search=0, restarts=[elbo_seed])
+    results = evaluated(setup, seeds, trainings).results(
+        adata,
+        keys,
+        counts.digests,
+        wanted,
+        trained_by="scvi-tools",
+        scvi_version=sources[0].registry_.get("scvi_version"),
     )
-    for name, training in trainings.items():
-        describe(
-            results,
-            keys,
-            name,
-            training,
-            data,
-            genes=counts.genes,
-            n_vars=adata.n_vars,
-            layers=wanted,
-            n_draws=n_draws,
-            seed=draw_seed,
-        )
     target = writable(adata, copy)
     results.write(target, keys)
     return target if copy else None
+
+
+def _configs(imported: Sequence[Imported], n_train: int) -> dict[Likelihood, FitConfig]:
+    """What a refit is told: the architecture that scvi-tools had, trained as zinbtools trains."""
+    found = {
+        one.likelihood: replace(one.model.config, max_epochs=default_epochs(n_train)) for one in imported
+    }
+    return dict(sorted(found.items()))
 
 
 def _alike(imported: Sequence[Imported]) -> Imported:

@@ -15,14 +15,17 @@ from anndata import AnnData
 from .._anndata.access import check_anndata, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
+from .._record.keys import Keys
 from .._words.warn import warn
 from ..get._fitted import Fitted, resolve_device
 from ..jobs import DaskClient, check_workers, run
 from ..jobs.threads import available_threads, single_threaded
-from ..model.config import Likelihood
-from ..model.marginal import MarginalLikelihood, Proposal, marginal_log_likelihood
+from ..model.config import Likelihood, Proposal
+from ..model.data import CountData
+from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
 from ._metrics import Metric, update_metrics
+from ._trained import Trained
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
@@ -132,11 +135,10 @@ def marginal_ll(
     check_workers(n_jobs, executor, where.type)
     cells = fit.cells(adata, split)
     estimates = evaluate_restarts(
-        adata,
         fit,
+        fit.data(adata, where),
         [(name, restart) for name in fit.models for restart in fit.restarts(name)],
         cells,
-        where,
         n_samples=n_samples,
         proposal=proposal,
         rng=rng,
@@ -144,18 +146,19 @@ def marginal_ll(
         executor=executor,
     )
     target = writable(adata, copy)
-    write_estimates(target, fit, estimates, cells, split if isinstance(split, str) else "subset", debias)
+    write_estimates(
+        target, fit.keys, fit, estimates, cells, split if isinstance(split, str) else "subset", debias
+    )
     for name in fit.models:
         _warn_of_few_draws(name, estimates[name, fit.best_restart(name)], n_samples, proposal)
     return target if copy else None
 
 
 def evaluate_restarts(
-    adata: AnnData,
-    fit: Fitted,
+    fit: Fitted | Trained,
+    data: CountData,
     restarts: Sequence[Restart],
     cells: np.ndarray,
-    device: torch.device,
     *,
     n_samples: int,
     proposal: Proposal,
@@ -164,10 +167,10 @@ def evaluate_restarts(
     executor: Executor | DaskClient | None,
 ) -> dict[Restart, MarginalLikelihood]:
     """Log likelihood of the given cells under some restarts, all by the same random numbers."""
-    n_jobs = max(1, min(n_jobs, len(restarts)))
+    n_jobs, device = max(1, min(n_jobs, len(restarts))), data.device
     evaluate = partial(
         marginal_log_likelihood,
-        data=fit.data(adata, device),
+        data=data,
         cells=torch.as_tensor(cells, device=device),
         n_samples=n_samples,
         seed=integer(rng),
@@ -181,7 +184,8 @@ def evaluate_restarts(
 
 def write_estimates(
     target: AnnData,
-    fit: Fitted,
+    keys: Keys,
+    fit: Fitted | Trained,
     estimates: Mapping[Restart, MarginalLikelihood],
     cells: np.ndarray,
     label: str,
@@ -191,8 +195,8 @@ def write_estimates(
     for name in fit.models:
         best = estimates[name, fit.best_restart(name)]
         for column, values in (
-            (fit.keys.marginal_ll(name), _by_cell(best, debias)),
-            (fit.keys.pareto_k(name), best.pareto_k[0].numpy(force=True)),
+            (keys.marginal_ll(name), _by_cell(best, debias)),
+            (keys.pareto_k(name), best.pareto_k[0].numpy(force=True)),
         ):
             everyone = np.full(target.n_obs, np.nan)
             everyone[cells] = values
@@ -202,8 +206,8 @@ def write_estimates(
         for (name, restart), estimate in estimates.items()
         for values in _summaries(estimate, debias)
     ]
-    update_metrics(target, fit.keys, rows)
-    target.uns[fit.keys.uns]["nll_by_draws"] = pd.DataFrame(
+    update_metrics(target, keys, rows)
+    target.uns[keys.uns]["nll_by_draws"] = pd.DataFrame(
         [
             (name, restart, label, n_draws, -float(mean[0]))
             for (name, restart), estimate in estimates.items()

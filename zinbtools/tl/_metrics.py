@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,12 @@ class Metric(NamedTuple):
 def metrics_table(rows: Iterable[Metric]) -> pd.DataFrame:
     """Rows as a data frame."""
     return pd.DataFrame(list(rows), columns=list(Metric._fields))
+
+
+def in_order(rows: Sequence[Metric]) -> list[Metric]:
+    """Sort rows by model, then by metric and split as they first come, then by restart."""
+    kinds = list(dict.fromkeys((row.metric, row.split) for row in rows))
+    return sorted(rows, key=lambda row: (row.model, kinds.index((row.metric, row.split)), row.restart))
 
 
 def update_metrics(adata: AnnData, keys: Keys, rows: Iterable[Metric]) -> None:

@@ -5,28 +5,43 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, checked_column, gene_names, storable, writable
+from .._anndata.access import check_anndata, checked_column, refuse_to_overwrite, storable, writable
 from .._check.arguments import check_arguments, checked
 from .._check.rng import RNG, as_integer
 from .._record.keys import Keys
-from ..get import verdict
+from .._words.sentence import sentence as one_line
+from ..get._fitted import Fitted
+from ..get._selection import sentence
+from ..get._settings import FitSettings
 from ..jobs import DaskClient
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
-from ._comparison import FEWEST_CELLS, Comparison, Method, part, scratch, settings_of_fit, twin
+from ._asked import asked
+from ._comparison import Comparison, Method, log_likelihood
 from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import Metric, update_metrics
+from ._outputs import affordable
 from ._ppc import ppc
-from ._selection_tables import differences_table, interval, pooled_zeros, tests_table, zeros_table
-from ._setup import PROPOSALS
+from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
+from ._selection_tables import (
+    by_restart_table,
+    differences_table,
+    interval,
+    pooled_zeros,
+    tests_table,
+    zeros_table,
+)
+from ._setup import Run, Seeds, prepare, read_sample
+from ._trained import train
 
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
 RIVALS: dict[str, dict[str, Any]] = {
@@ -40,7 +55,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 def model_selection(
     adata: AnnData,
     *,
-    n_restarts: int | Literal["auto"] = 20,
+    n_restarts: int | Literal["auto"] = "auto",
     models: Sequence[Literal["nb", "zinb", "poisson", "nb-gene-cell"]] = ("nb", "zinb"),
     metrics: Sequence[str] = ("nll", "ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv"),
     alpha: float = 0.05,
@@ -161,71 +176,62 @@ def model_selection(
     check_anndata(adata, copy)
     rivals = _rivals(models, metrics, settings)
     labels = None if groupby is None else checked_column(adata.obs, groupby, "groupby", "obs")
-    keys = Keys(key_added)
-    seed = as_integer(rng)
-    settings = settings or settings_of_fit(adata, keys)
-    study = settings.get("protocol") == "blog2019"
-    workers: dict[str, Any] = {"device": device, "n_jobs": n_jobs, "executor": executor}
+    keys, seed = Keys(key_added), as_integer(rng)
+    refuse_to_overwrite(adata, keys)
+    asked_for = _settings(adata, keys, settings)
     method = Method(
         n_restarts=n_restarts,
         alpha=alpha,
         rope=rope,
         n_samples=n_samples,
         n_null=n_null,
-        proposal=PROPOSALS["blog2019" if study else "default"],
+        proposal=asked_for.preset.proposal,
         seed=seed,
-        **workers,
-        settings={**settings, **workers, "rng": seed, "progress": progress},
+        run=Run.on(device, n_jobs, executor, resume, progress),
     )
+    sample, digests = read_sample(adata, asked_for)
+    setup = prepare(sample, asked_for, Seeds.spawn(seed).split, method.run.device)
+    layers = affordable(adata, asked_for)
+    main = method.compare_on(setup)
+    dropped = main.dropped()
+    result = _result(main, rivals, dropped, labels, n_bootstrap)
+    result["params"] = storable(
+        {
+            "n_restarts": n_restarts,
+            "alpha": alpha,
+            "n_samples": n_samples,
+            "n_null": n_null,
+            "groupby": groupby,
+            "proposal": method.proposal,
+            "seed": seed,
+        }
+    )
+    results = main.fit.results(adata, keys, digests, layers)
     target = writable(adata, copy)
-    main = method.compare(target, resume=resume, key_added=key_added)
-    fit, dropped = main.fit, main.dropped()
-    write_estimates(target, fit, main.estimates, main.cells, "test")
+    results.write(target, keys)
+    write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
-    checks = [name.removeprefix("ks_") for name in metrics if name != "nll"]
-    if checks:
-        cells: Literal["train", "test"] = "train" if study else "test"
-        ppc(target, n_samples=n_samples, checks=checks, split=cells, device=device, rng=seed, key=key_added)
-
-    counts, excess = main.zeros()
-    gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
-    again = method.with_settings(split=keys.split)
-    for rival in rivals:
-        gains[rival] = _gains_of_rival(rival, target, again, main)
-    has_excess = excess.found(alpha)
-    result: dict[str, Any] = {
-        "differences": differences_table(gains, main),
-        "by_restart": pd.DataFrame(
-            [(name, r, float(d.mean())) for name, rows in gains.items() for r, d in rows.items()],
-            columns=["model", "restart", "difference"],
-        ),
-        "tests": tests_table(target.uns[keys.uns]["metrics"], metrics, alpha),
-        "zeros": zeros_table(counts, excess, gene_names(target)[fit.genes(target)]),
-        "pooled_zeros": pooled_zeros(excess, alpha),
-        "params": storable(
-            {
-                "n_restarts": n_restarts,
-                "alpha": alpha,
-                "n_samples": n_samples,
-                "n_null": n_null,
-                "groupby": groupby,
-                "proposal": method.proposal,
-                "seed": seed,
-            }
-        ),
-    }
-    if n_bootstrap:
-        twins = pd.DataFrame(_twins(target, again, main, n_bootstrap))
-        best = dropped[fit.best_restart("zinb")]
-        pval = (1 + (twins["excess_zeros"] >= best).sum()) / (1 + n_bootstrap)
-        result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
-        has_excess &= pval <= max(alpha, 1 / (1 + n_bootstrap))
-    if labels is not None:
-        result["groups"] = pd.DataFrame(_within_groups(target, labels, again, keys))
-    result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
+    if checks := [name.removeprefix("ks_") for name in metrics if name != "nll"]:
+        ppc(
+            target,
+            n_samples=n_samples,
+            checks=checks,
+            split=asked_for.preset.checked_cells,
+            device=device,
+            rng=seed,
+            key=key_added,
+        )
+    result["tests"] = tests_table(target.uns[keys.uns]["metrics"], metrics, alpha)
+    result["sentence"] = sentence(result)
     target.uns[keys.uns]["model_selection"] = result
-    result["sentence"] = verdict(target, key=key_added).sentence
     return target if copy else None
+
+
+def _settings(adata: AnnData, keys: Keys, given: Mapping[str, Any]) -> FitSettings:
+    """Those that are given, or those of the fit that is there, or the defaults."""
+    if given or "weights" not in adata.uns.get(keys.uns, {}):
+        return asked(adata, keys, **given)
+    return settings_again(adata, Fitted.read(adata, keys.key_added)).of_models(["nb", "zinb"])
 
 
 def _rivals(models: Collection[str], metrics: Collection[str], settings: Mapping[str, Any]) -> list[str]:
@@ -238,25 +244,54 @@ def _rivals(models: Collection[str], metrics: Collection[str], settings: Mapping
     return [name for name in RIVALS if name in models]
 
 
-def _gains_of_rival(rival: str, target: AnnData, method: Method, main: Comparison) -> dict[int, np.ndarray]:
-    """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
-    counts, settings = scratch(target, method.settings, main.fit.keys)
-    fitted = method.with_settings(**{**settings, **RIVALS[rival], "models": ("nb",)})
-    n_restarts = len(main.fit.weights["nb"]["scale.bias"])
-    fit, estimates = fitted.fit_and_evaluate(counts, n_restarts)
-    restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
-    return {
-        r: estimates["nb", r].log_likelihood[0].numpy(force=True) - main.log_likelihood(("nb", r))
-        for r in restarts
+def _result(
+    main: Comparison,
+    rivals: Sequence[str],
+    dropped: Mapping[int, float],
+    labels: pd.Series | None,
+    n_twins: int,
+) -> dict[str, Any]:
+    """Evidence and verdict, but for what the metrics of all restarts say."""
+    alpha = main.method.alpha
+    counts, excess = main.zeros()
+    gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
+    gains |= {rival: _gains_of_rival(rival, main) for rival in rivals}
+    has_excess = excess.found(alpha)
+    result: dict[str, Any] = {
+        "differences": differences_table(gains, main),
+        "by_restart": by_restart_table(gains),
+        "zeros": zeros_table(counts, excess, main.fit.setup.sample.genes),
+        "pooled_zeros": pooled_zeros(excess, alpha),
     }
+    if n_twins:
+        twins = pd.DataFrame(_twins(main, n_twins))
+        best = dropped[main.fit.best_restart("zinb")]
+        pval = (1 + (twins["excess_zeros"] >= best).sum()) / (1 + n_twins)
+        result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
+        has_excess &= pval <= max(alpha, 1 / (1 + n_twins))
+    if labels is not None:
+        result["groups"] = pd.DataFrame(_within_groups(main, labels))
+    result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
+    return result
 
 
-def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
+def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:
+    """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
+    setup = main.fit.setup
+    settings = setup.settings.of_models(["nb"]).changed(**RIVALS[rival])
+    fit = train(replace(setup, settings=settings), main.fit.seeds, main.method.run)
+    estimates = main.method.evaluate(fit)
+    restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
+    return {r: log_likelihood(estimates["nb", r]) - main.log_likelihood(("nb", r)) for r in restarts}
+
+
+def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
-    nb = main.fit.load("nb", main.device)
-    for k in range(n_twins):
-        counts, settings = twin(target, main.fit, nb, main.data, method.settings, method.seed + k)
-        found = method.with_settings(**settings).once().compare(counts)
+    sample, settings = on_the_same_split(main.fit)
+    method = main.method.apart().once()
+    seeds = [method.seed + k for k in range(n_twins)]
+    for twin, of_twin in twins(sample, main.fit.load("nb", main.data.device), main.data, settings, seeds):
+        found = method.compare(twin, of_twin)
         _, excess = found.zeros()
         yield {
             "difference": found.difference.mean,
@@ -268,26 +303,25 @@ def _twins(target: AnnData, method: Method, main: Comparison, n_twins: int) -> I
         }
 
 
-def _within_groups(
-    target: AnnData, labels: pd.Series, method: Method, keys: Keys
-) -> Iterator[dict[str, Any]]:
+def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, Any]]:
     """The comparison within each group; why not, where a group cannot be fitted."""
-    counts, settings = scratch(target, method.settings, keys)
-    for group, members in labels.groupby(labels, observed=True).indices.items():
-        cells, of_group = part(counts, members, settings)
+    sample, settings = on_the_same_split(main.fit)
+    method = main.method.apart()
+    groups = ((str(name), cells) for name, cells in labels.groupby(labels, observed=True).indices.items())
+    for name, part, of_part in parts(sample, settings, groups):
         row: dict[str, Any] = {
-            "group": str(group),
-            "n_cells": cells.n_obs,
+            "group": name,
+            "n_cells": part.n_obs,
             **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll", "zero_share"), np.nan),
             **dict.fromkeys(("verdict", "message"), ""),
         }
-        if cells.n_obs < FEWEST_CELLS:
+        if part.n_obs < FEWEST_CELLS:
             yield row | {"message": f"fewer than {FEWEST_CELLS} cells"}
             continue
         try:
-            found = method.with_settings(**of_group).compare(cells)
+            found = method.compare(part, of_part)
         except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
-            yield row | {"message": str(error)}
+            yield row | {"message": one_line(error)}
             continue
         _, excess = found.zeros()
         yield row | {

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 
 import numpy as np
 import pandas as pd
 import torch
+from anndata import AnnData
 from torch import Tensor
 
 from .._anndata.access import Results, spread
 from .._record.keys import Keys
 from .._words.warn import warn
+from ..get._settings import FitSettings
 from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams
 from ..model.predictive import expectations, mean_dropout
 from ..model.training import Failure, Training
-from ..model.vae import mean_elbo
+from ..model.vae import CountVAE, mean_elbo
 from ._metrics import Metric
 
 
@@ -32,7 +33,7 @@ def best_restart(training: Training) -> int:
 
 
 def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
-    """Restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
+    """Tell of restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
     rows = []
     for name, training in trainings.items():
         for failure in training.failures:
@@ -49,8 +50,6 @@ def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) ->
             rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
         if len(training.failed) == len(training.best_epoch):
             raise RuntimeError(f"No fit: {rows[-1][-1]}")
-    for row in rows:
-        warn(f"A restart is left out: {row[-1]}", RuntimeWarning)
     return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
 
 
@@ -91,11 +90,24 @@ def fit_metrics(
                 yield Metric(name, restart, split, metric, value)
 
 
+def affordable(adata: AnnData, settings: FitSettings) -> tuple[str, ...]:
+    """The layers to write, or none and a warning where they would not fit in the budget."""
+    wanted, budget = settings.layers, settings.layer_memory
+    n_layers = ("mean" in wanted) * len(settings.models) + ("dropout" in wanted and "zinb" in settings.models)
+    needed = n_layers * adata.n_obs * adata.n_vars * 4 / 2**30
+    if needed <= budget:
+        return wanted
+    warn(
+        f"the layers would take {needed:.1f} GiB, more than layer_memory={budget:g}, and are left out; "
+        "zt.get.expected_counts computes any block of them."
+    )
+    return ()
+
+
 def describe(
     results: Results,
     keys: Keys,
-    name: Likelihood,
-    training: Training,
+    model: CountVAE,
     data: CountData,
     *,
     genes: np.ndarray,
@@ -104,10 +116,8 @@ def describe(
     n_draws: int,
     seed: int,
 ) -> None:
-    """Add what the best restart of a model says of cells and of genes, which are given by index."""
-    model = deepcopy(training.model)
-    model.take([best_restart(training)])
-    n_cells = data.n_cells
+    """Add what one restart of a model says of cells and of genes, which are given by index."""
+    name, n_cells = model.likelihood, data.n_cells
     latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
     kept = {what: np.full((n_cells, n_vars), np.nan, dtype=np.float32) for what in layers}
     sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}

@@ -83,7 +83,7 @@ def _refuse(module: Any) -> None:
 
 def _config(module: Any) -> FitConfig:
     return replace(
-        PROTOCOLS["default"],
+        PROTOCOLS["default"].config,
         n_latent=int(module.n_latent),
         n_hidden=int(module.n_hidden),
         n_layers=int(module.n_layers),

@@ -45,6 +45,12 @@ def differences_table(gains: Mapping[str, Mapping[int, np.ndarray]], main: Compa
     return pd.DataFrame(rows)
 
 
+def by_restart_table(gains: Mapping[str, Mapping[int, np.ndarray]]) -> pd.DataFrame:
+    """One row per model that is compared with the NB, and restart."""
+    rows = [(name, r, float(gain.mean())) for name, by_r in gains.items() for r, gain in by_r.items()]
+    return pd.DataFrame(rows, columns=["model", "restart", "difference"])
+
+
 def tests_table(table: pd.DataFrame, metrics: Sequence[str], alpha: float) -> pd.DataFrame:
     """The study's comparison over restarts, one row per metric, from the metrics of all restarts."""
     values = {

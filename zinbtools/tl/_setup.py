@@ -1,32 +1,57 @@
-"""What `fit_nb_zinb` and `tune` read from an AnnData before they train anything."""
+"""What is read and checked before anything is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
+from scipy import sparse
 from torch import Tensor
 
-from .._anndata.access import SPLITS, read_split
-from .._anndata.counts import read_counts
+from .._anndata.access import SPLITS, gene_names, read_split
+from .._anndata.counts import Matrix, read_counts
 from .._anndata.covariates import Covariates, read_covariates, warn_of_untrained
+from .._anndata.fitted_counts import places_of
+from .._anndata.stored import StoredCounts
 from .._check.rng import RNG, integers, seed_sequence
 from ..get._fitted import count_data, resolve_device
+from ..get._settings import FitSettings
 from ..jobs import DaskClient, check_workers
-from ..model.config import FitConfig, Likelihood, default_epochs
+from ..model.config import default_epochs
 from ..model.data import CountData
-from ..model.marginal import Proposal
 from ..model.training import Cells
 from ..model.vae import Shape
 
-# What a protocol says beside its `FitConfig`: shares of training, validation and test cells, and the
-# distribution that marginal likelihoods are sampled from.
-SHARES = {"default": (0.8, 0.1, 0.1), "blog2019": (0.8, 0.0, 0.2)}
-PROPOSALS: dict[str, Proposal] = {"default": "laplace", "blog2019": "posterior"}
+
+@dataclass(frozen=True)
+class Run:
+    """Where a fit is computed and what is shown and kept meanwhile: nothing here changes a result."""
+
+    device: torch.device
+    n_jobs: int = 1
+    executor: Executor | DaskClient | None = None
+    resume: str | os.PathLike[str] | None = None
+    progress: bool = False
+
+    @classmethod
+    def on(
+        cls,
+        device: str,
+        n_jobs: int = 1,
+        executor: Executor | DaskClient | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> Run:
+        """Find the device and check that there can be such workers."""
+        where = resolve_device(device)
+        check_workers(n_jobs, executor, where.type)
+        return cls(where, n_jobs, executor, resume, progress)
 
 
 @dataclass(frozen=True)
@@ -41,98 +66,142 @@ class Seeds:
 
     @classmethod
     def spawn(cls, rng: RNG, n_restarts: int = 1) -> Seeds:
+        """Make the seeds; those of the first restarts do not depend on how many there are."""
         split, rest, restarts = seed_sequence(rng).spawn(3)
         order, draws, search = integers(rest, 3)
         return cls(split, order, draws, search, integers(restarts, n_restarts))
 
 
 @dataclass(frozen=True)
-class Setup:
-    """Checked counts and covariates, as the models take them.
+class Sample:
+    """Counts to be fitted, and what goes with them.
 
     Attributes
     ----------
+    matrix
+        (n_obs, n_fitted) integers as float32, in memory or where they are stored.
+    cells
+        An AnnData with the columns of ``obs`` that a fit may ask for.
     genes
-        Which of the AnnData's genes are fitted, by index, (n_fitted,).
-    digests
-        By which the counts of each cell are known again, (n_obs,).
+        Names of the genes, (n_fitted,).
+    """
+
+    matrix: Matrix
+    cells: AnnData
+    genes: pd.Index
+
+    @property
+    def n_obs(self) -> int:
+        return self.cells.n_obs
+
+    def with_column(self, name: str, values: np.ndarray) -> Sample:
+        """With one more column of ``obs``."""
+        return replace(self, cells=AnnData(obs=self.cells.obs.assign(**{name: values})))
+
+    def part(self, cells: np.ndarray) -> Sample:
+        """Some cells, by index in ascending order, as far as they and their genes have counts."""
+        return self.with_counts(_rows(self.matrix, cells), cells)
+
+    def with_counts(self, matrix: sparse.csr_array, cells: np.ndarray | None = None) -> Sample:
+        """Other counts of these genes, of some cells, without the cells and genes that have none."""
+        matrix = sparse.csr_array(matrix)
+        full = np.ravel(matrix.sum(1)) > 0
+        present = np.ravel(matrix.sum(0)) > 0
+        obs = self.cells.obs if cells is None else self.cells.obs.iloc[cells]
+        return Sample(matrix[full][:, present], AnnData(obs=obs[full].copy()), self.genes[present])
+
+
+def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarray]:
+    """Read and check the counts that settings name; and the digest by which each cell is known again."""
+    names = gene_names(adata)
+    mask = np.zeros(adata.n_vars, dtype=bool)
+    mask[places_of(adata, settings.genes)] = True
+    column = settings.mask_var
+    by_column = column in adata.var and np.array_equal(adata.var[column].to_numpy(), mask)
+    counts = read_counts(
+        adata,
+        settings.layer,
+        None if mask.all() else column if by_column else mask,
+        settings.check_counts,
+    )
+    return Sample(counts.matrix, adata, names[counts.genes]), counts.digests
+
+
+def _rows(matrix: Matrix, cells: np.ndarray) -> sparse.csr_array:
+    if not isinstance(matrix, StoredCounts):
+        return matrix[cells]
+    return sparse.csr_array(sparse.vstack(list(_rows_of_blocks(matrix, cells)), format="csr"))
+
+
+def _rows_of_blocks(matrix: StoredCounts, cells: np.ndarray) -> Iterator[sparse.csr_array]:
+    for start, block in zip(matrix.bounds, matrix, strict=False):
+        inside = cells[(start <= cells) & (cells < start + block.shape[0])]
+        yield block[inside - start]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Counts and covariates as the models take them, and what is to be fitted to them.
+
+    Attributes
+    ----------
+    settings
+        With ``max_epochs`` set.
     labels
         ``train``, ``validation`` or ``test`` for each cell, (n_obs,).
     members
         Cells of each, by index.
-    config
-        With ``max_epochs`` set.
     """
 
-    genes: np.ndarray
-    digests: np.ndarray
+    settings: FitSettings
+    sample: Sample
     covariates: Covariates
     labels: np.ndarray
     members: dict[str, Tensor]
-    config: FitConfig
     data: CountData
     shape: Shape
     cells: Cells
 
 
-def read_setup(
-    adata: AnnData,
-    config: FitConfig,
-    *,
-    layer: str | None,
-    mask_var: str | np.ndarray | None,
-    batch_key: str | None,
-    categorical_covariate_keys: str | Sequence[str] | None,
-    continuous_covariate_keys: str | Sequence[str] | None,
-    size_factor_key: str | None,
-    check_counts: bool,
-    split: Sequence[float] | str,
-    seed: np.random.SeedSequence,
-    device: str,
-    n_jobs: int,
-    executor: Executor | DaskClient | None,
+def prepare(
+    sample: Sample, settings: FitSettings, seed: np.random.SeedSequence, device: torch.device
 ) -> Setup:
-    """Read and check; nothing is written."""
-    counts = read_counts(adata, layer, mask_var, check_counts)
+    """Read covariates and split from the sample's columns; nothing is written."""
     covariates = read_covariates(
-        adata,
-        batch_key=batch_key,
-        categorical_keys=key_list(categorical_covariate_keys),
-        continuous_keys=key_list(continuous_covariate_keys),
-        size_factor_key=size_factor_key,
+        sample.cells,
+        batch_key=settings.batch_key,
+        categorical_keys=settings.categorical_covariate_keys,
+        continuous_keys=settings.continuous_covariate_keys,
+        size_factor_key=settings.size_factor_key,
     )
-    labels = read_split(adata, split, seed, config.stop_on)
-    warn_of_untrained(covariates, adata.obs, labels == "train")
-    n_train = int((labels == "train").sum())
-    config = replace(config, max_epochs=config.max_epochs or default_epochs(n_train))
-    where = resolve_device(device)
-    check_workers(n_jobs, executor, where.type)
-    data = count_data(adata, counts.matrix, covariates, where)
-    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=where) for name in SPLITS}
-    everyone = torch.arange(adata.n_obs, device=where)
+    labels = read_split(sample.cells, settings.split, seed, settings.common.stop_on)
+    warn_of_untrained(covariates, sample.cells.obs, labels == "train")
+    n_epochs = default_epochs(int((labels == "train").sum()))
+    configs = {
+        name: replace(config, max_epochs=config.max_epochs or n_epochs)
+        for name, config in settings.configs.items()
+    }
+    return setup_of(sample, settings.of_models(configs), covariates, labels, device)
+
+
+def setup_of(
+    sample: Sample, settings: FitSettings, covariates: Covariates, labels: np.ndarray, device: torch.device
+) -> Setup:
+    """Counts, covariates and split as the models take them."""
+    data = count_data(sample.cells, sample.matrix, covariates, device)
+    members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=device) for name in SPLITS}
+    everyone, common = torch.arange(sample.n_obs, device=device), settings.common
     return Setup(
-        genes=counts.genes,
-        digests=counts.digests,
+        settings=settings,
+        sample=sample,
         covariates=covariates,
         labels=labels,
         members=members,
-        config=config,
         data=data,
         shape=Shape(data.n_genes, covariates.n_groups, covariates.n_columns),
         cells=Cells(
             train=members["train"],
-            stop=members[config.stop_on],
-            prior=members["train"] if config.prior_cells == "train" else everyone,
+            stop=members[common.stop_on],
+            prior=members["train"] if common.prior_cells == "train" else everyone,
         ),
     )
-
-
-def in_order(models: Likelihood | Collection[Likelihood]) -> list[Likelihood]:
-    """The models asked for, in the order NB, ZINB."""
-    known: tuple[Likelihood, ...] = ("nb", "zinb")
-    return [name for name in known if name in key_list(models)]
-
-
-def key_list(keys: Collection[str] | str | None) -> list[str]:
-    """One key, several or none as a list."""
-    return [keys] if isinstance(keys, str) else [] if keys is None else list(keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
@@ -20,10 +20,11 @@ from .._check.rng import RNG
 from .._record.keys import Keys
 from ..jobs import DaskClient, workers
 from ..jobs.threads import single_threaded
-from ..model.config import PROTOCOLS, Likelihood
+from ..model.config import Likelihood, ProtocolName
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
-from ._setup import PROPOSALS, Seeds, in_order, read_setup
+from ._asked import asked
+from ._setup import Run, Seeds, Setup, prepare, read_sample
 
 
 @checked
@@ -41,7 +42,7 @@ def tune(
     continuous_covariate_keys: str | Sequence[str] | None = None,
     size_factor_key: str | None = None,
     models: Likelihood | Sequence[Likelihood] = ("nb", "zinb"),
-    protocol: Literal["default", "blog2019"] = "default",
+    protocol: ProtocolName = "default",
     dispersion: Literal["gene", "gene-batch", "gene-cell", "none"] = "gene",
     library: Literal["latent", "observed"] = "latent",
     max_epochs: int | None = None,
@@ -55,7 +56,6 @@ def tune(
     executor: Executor | DaskClient | None = None,
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
-    random_state: RNG | None = None,
     progress: bool = True,
     key_added: str | None = None,
     copy: bool = False,
@@ -111,8 +111,6 @@ def tune(
         ``max_evals`` go on too.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
     progress
         Show a progress bar over trainings (in a terminal or notebook).
     key_added
@@ -156,60 +154,40 @@ def tune(
     check_anndata(adata, copy)
     keys = Keys(key_added)
     refuse_to_overwrite(adata, keys)
-    chosen = in_order(models)
-    of_protocol = PROTOCOLS[protocol]
-    base = replace(
-        of_protocol,
-        dispersion=dispersion,
-        library=library if size_factor_key is None else "size_factor",
-        max_epochs=of_protocol.max_epochs if max_epochs is None else max_epochs,
-        stop_on="validation",
-    )
-    seeds = Seeds.spawn(rng if random_state is None else random_state)
-    setup = read_setup(
+    run = Run.on(device, n_jobs, executor, resume, progress)
+    settings = asked(
         adata,
-        base,
+        keys,
+        models=models,
+        protocol=protocol,
         layer=layer,
         mask_var=mask_var,
+        check_counts=check_counts,
         batch_key=batch_key,
         categorical_covariate_keys=categorical_covariate_keys,
         continuous_covariate_keys=continuous_covariate_keys,
         size_factor_key=size_factor_key,
-        check_counts=check_counts,
         split=split,
-        seed=seeds.split,
-        device=device,
-        n_jobs=n_jobs,
-        executor=executor,
-    )
-    options: dict[str, Any] = {
-        "max_evals": max_evals,
-        "seed": seeds.search,
-        "max_queue_len": max_queue_len,
-        "prune": prune,
-    }
+        library=library,
+        dispersion=dispersion,
+        max_epochs=max_epochs,
+    ).changed(stop_on="validation")
+    seeds = Seeds.spawn(rng)
+    sample, _ = read_sample(adata, settings)
+    setup = prepare(sample, settings, seeds.split, run.device)
+    options: dict[str, Any] = {"max_evals": max_evals, "max_queue_len": max_queue_len, "prune": prune}
     searches = [
-        Search(_space(space), together, setup.config, **options)
-        for together in ([chosen] if shared else [[name] for name in chosen])
+        Search(_space(space), together, setup.settings.common, seed=seeds.search, **options)
+        for together in ([settings.models] if shared else [[name] for name in settings.models])
     ]
     fixed: dict[str, Any] = {
         "seed": seeds.restarts[0],
         "order_seed": seeds.order,
         "draw_seed": seeds.draws,
         "n_samples": n_samples,
-        "proposal": PROPOSALS[protocol],
+        "proposal": settings.preset.proposal,
     }
-    train_here = partial(evaluate, data=setup.data, shape=setup.shape, cells=setup.cells, **fixed)
-    identity = {
-        "jobs": "tuning",
-        "data": data_fingerprint(setup.data, setup.cells),
-        "device": setup.data.device.type,
-        **fixed,
-    }
-    kept = None if resume is None else outcome_checkpoints(resume, identity)
-    with workers(train_here, n_jobs=n_jobs, executor=executor) as crew:
-        default = run_searches(searches, crew, checkpoints=kept, progress=progress)
-
+    default = _run(searches, setup, fixed, run)
     winners = [_winner(search, default) for search in searches]
     found = {
         "trials": _trials_table(searches),
@@ -217,15 +195,13 @@ def tune(
         "best": {name: dict(told.settings) for told in winners for name in told.outcomes},
         "params": storable(
             {
-                **asdict(setup.config),
+                **asdict(setup.settings.common),
                 **fixed,
+                **options,
                 "protocol": protocol,
-                "models": chosen,
+                "models": settings.models,
                 "space": space if isinstance(space, str) else "custom",
                 "shared": shared,
-                "max_evals": max_evals,
-                "max_queue_len": max_queue_len,
-                "prune": prune,
                 "search_seed": seeds.search,
                 "version": version("zinbtools"),
             }
@@ -237,21 +213,20 @@ def tune(
     return target if copy else None
 
 
-def tuned_settings(
-    adata: AnnData, keys: Keys, models: Sequence[Likelihood]
-) -> dict[Likelihood, dict[str, Any]]:
-    """The best settings that `tune` found for each model."""
-    best = adata.uns.get(keys.uns, {}).get("tuning", {}).get("best", {})
-    missing = [name for name in models if name not in best]
-    if missing:
-        raise KeyError(
-            f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {missing[0].upper()} model; "
-            "run zt.tl.tune first."
-        )
-    return {  # a file gives numpy's scalars back
-        name: {setting: getattr(value, "item", lambda v=value: v)() for setting, value in best[name].items()}
-        for name in models
+def _run(
+    searches: Sequence[Search], setup: Setup, fixed: Mapping[str, Any], run: Run
+) -> dict[Likelihood, Outcome]:
+    """Run the searches, which keep what they find, and give the outcome of the default setting."""
+    train_here = partial(evaluate, data=setup.data, shape=setup.shape, cells=setup.cells, **fixed)
+    identity = {
+        "jobs": "tuning",
+        "data": data_fingerprint(setup.data, setup.cells),
+        "device": setup.data.device.type,
+        **fixed,
     }
+    kept = None if run.resume is None else outcome_checkpoints(run.resume, identity)
+    with workers(train_here, n_jobs=run.n_jobs, executor=run.executor) as crew:
+        return run_searches(searches, crew, checkpoints=kept, progress=run.progress)
 
 
 def _space(space: Any) -> Any:

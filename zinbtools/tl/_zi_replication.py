@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,13 @@ from anndata import AnnData
 from .._anndata.access import check_anndata, checked_column, storable, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, seed_sequence
-from ..get._fitted import Fitted, resolve_device
+from .._words.sentence import sentence
+from ..get._fitted import Fitted
+from ..get._settings import FitSettings
 from ..jobs.threads import single_threaded
-from ..model.config import default_epochs
-from ._comparison import FEWEST_CELLS, part, scratch
 from ._conditional import CallRule, check_nb
-from ._zi_refits import refitted, settings_of_nb
+from ._refits import FEWEST_CELLS, parts, refitted, sample_of
+from ._setup import Run, Sample
 
 KEPT = ["mean_count", "score", "pval", "pval_adj", "dropout", "call"]
 
@@ -107,22 +109,18 @@ def zi_replication(
     rule.check()
     fit = Fitted.read(adata, key)
     check_nb(fit)
-    resolve_device(device)
-    fit.counts(adata)
+    run = Run.on(device)
+    sample = sample_of(adata, fit)
     random = np.random.default_rng(seed_sequence(rng))
-    parts = list(_halves(adata.n_obs, n_splits, random) if groupby is None else _groups(adata, groupby))
-    if sum(len(p.cells) >= FEWEST_CELLS for p in parts) < 2:
-        sizes = ", ".join(f"{p.name!r} {len(p.cells)}" for p in parts)
+    wanted = list(_halves(adata.n_obs, n_splits, random) if groupby is None else _groups(adata, groupby))
+    if sum(len(p.cells) >= FEWEST_CELLS for p in wanted) < 2:
+        sizes = ", ".join(f"{p.name!r} {len(p.cells)}" for p in wanted)
         what = "random halves" if groupby is None else f"groupby {groupby!r}"
         raise ValueError(
             f"{what} must give at least 2 parts of {FEWEST_CELLS} cells or more to compare, found {sizes}."
         )
-    settings = settings_of_nb(adata, fit, device) | {"split": None}
-    n_train = int((checked_column(adata.obs, fit.keys.split, "split", "obs") == "train").sum())
-    if n_train and settings["max_epochs"] == default_epochs(n_train):
-        settings["max_epochs"] = None
-    counts, settings = scratch(adata, settings, fit.keys)
-    rows, genes = _tested(counts, parts, settings, rule, random)
+    settings = replace(fit.settings.of_models(["nb"]), split=fit.settings.preset.shares)
+    rows, genes = _tested(sample, settings, wanted, run, rule, random)
     target = writable(adata, copy)
     target.uns[fit.keys.uns]["zi_replication"] = {
         "parts": pd.DataFrame(rows),
@@ -145,26 +143,28 @@ def _groups(adata: AnnData, groupby: str) -> Iterator[Part]:
 
 
 def _tested(
-    counts: AnnData,
-    parts: list[Part],
-    settings: dict[str, Any],
+    sample: Sample,
+    settings: FitSettings,
+    wanted: Sequence[Part],
+    run: Run,
     rule: CallRule,
     random: np.random.Generator,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """A row per part, and the tests of the genes of all parts."""
-    rows, genes = [], []
-    for split, name, members in parts:
-        cells, of_part = part(counts, members, settings)
+    rows: list[dict[str, Any]] = []
+    genes = []
+    taken = parts(sample, settings, ((p.name, p.cells) for p in wanted))
+    for split, (name, part, of_part) in zip((p.split for p in wanted), taken, strict=True):
         seed, message = int(random.integers(2**63)), ""
-        if cells.n_obs < FEWEST_CELLS:
+        if part.n_obs < FEWEST_CELLS:
             message = f"fewer than {FEWEST_CELLS} cells"
         else:
             try:
-                found = refitted(cells, of_part, rule=rule, seed=seed)
+                found = refitted(part, of_part, run, rule=rule, seed=seed)
                 genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=name))
             except (ValueError, KeyError) as error:  # what cannot be fitted in one part is no reason to stop
-                message = str(error)
-        rows.append({"split": split, "part": name, "n_cells": cells.n_obs, "message": message})
+                message = sentence(error)
+        rows.append({"split": split, "part": name, "n_cells": part.n_obs, "message": message})
     if len(genes) < 2:
         reasons = "; ".join(
             f"{row['part']!r}: {row['message'].rstrip('.')}" for row in rows if row["message"]

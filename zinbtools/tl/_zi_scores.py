@@ -16,8 +16,9 @@ from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import CallRule, check_nb, conditional_test, spread_calls
-from ._zi_refits import bootstrap
+from ._conditional import CallRule, check_nb, conditional_test, spread_calls, stored_means
+from ._refits import bootstrap
+from ._setup import Run
 
 
 @checked
@@ -144,7 +145,8 @@ def zi_scores(
     genes = fit.genes(adata)
     if method == "conditional":
         check_nb(fit)
-        columns = conditional_test(adata, fit, cells, where, rule)
+        data = fit.data(adata, where)
+        columns = conditional_test(fit, data, cells, rule, stored_means(adata, fit, cells))
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
     twins = None
@@ -152,11 +154,12 @@ def zi_scores(
         twins, columns["pval_bootstrap"] = bootstrap(
             adata,
             fit,
+            data,
             columns,
             n_twins=n_bootstrap,
             split=split or "all",
             rule=rule,
-            device=device,
+            run=Run.on(device),
             rng=rng,
         )
     target = writable(adata, copy)

@@ -13,8 +13,9 @@ from anndata import AnnData
 from compare import assert_same_anndata
 
 import zinbtools as zt
-from zinbtools.tl import _zi_refits
-from zinbtools.tl._fit import fit_nb_zinb
+from zinbtools.get._settings import FitSettings
+from zinbtools.tl import _refits, _setup
+from zinbtools.tl._setup import Sample, Setup
 
 
 def made(share: float, seed: int = 0) -> AnnData:
@@ -40,15 +41,15 @@ def inflated(_inflated: AnnData) -> AnnData:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AnnData, dict[str, Any]]]:
-    """What is fitted anew from now on, after one epoch, and with which settings."""
-    fits: list[tuple[AnnData, dict[str, Any]]] = []
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sample, FitSettings]]:
+    """What is fitted anew from now on, for one epoch, and with which settings."""
+    fits: list[tuple[Sample, FitSettings]] = []
 
-    def fit(adata: AnnData, **settings: Any) -> None:
-        fit_nb_zinb(adata, **{**settings, "max_epochs": 1})
-        fits.append((adata, settings))
+    def prepare(sample: Sample, settings: FitSettings, *where: Any) -> Setup:
+        fits.append((sample, settings))
+        return _setup.prepare(sample, settings.changed(max_epochs=1), *where)
 
-    monkeypatch.setattr(_zi_refits, "fit_nb_zinb", fit)
+    monkeypatch.setattr(_refits, "prepare", prepare)
     return fits
 
 
@@ -125,7 +126,7 @@ def test_donors_and_those_with_few_cells(inflated: AnnData) -> None:
 def test_parts_are_of_the_cells_that_they_say(counts: AnnData, trained: list[Any]) -> None:
     zt.tl.fit_nb_zinb(counts, models="nb", max_epochs=1, progress=False)
     zt.tl.zi_replication(counts, n_splits=2)
-    names = [set(adata.obs_names) for adata, _ in trained]
+    names = [set(sample.cells.obs_names) for sample, _ in trained]
     assert [len(cells) for cells in names] == [150] * 4
     for a, b in ((0, 1), (2, 3)):
         assert names[a] | names[b] == set(counts.obs_names)
@@ -134,7 +135,7 @@ def test_parts_are_of_the_cells_that_they_say(counts: AnnData, trained: list[Any
     assert pairs[["split", "first", "second"]].to_numpy().tolist() == [[1, "1a", "1b"], [2, "2a", "2b"]]
     trained.clear()
     zt.tl.zi_replication(counts, groupby="donor", rng=1)
-    assert [set(a.obs["donor"]) for a, _ in trained] == [{"x"}, {"y"}, {"z"}]
+    assert [set(sample.cells.obs["donor"]) for sample, _ in trained] == [{"x"}, {"y"}, {"z"}]
     assert len(zt.get.zi_replication_df(counts)) == 3
 
 
@@ -156,14 +157,15 @@ def test_refits_have_the_settings_of_the_fit(counts: AnnData, trained: list[Any]
     zt.tl.zi_scores(counts, n_bootstrap=1, key="run", split="test")
     zt.tl.zi_replication(counts, key="run")
     (twin, of_twin), (_, of_half), _ = trained
-    wanted = {"batch_key": "sample", "dispersion": "gene-batch", "n_hidden": 32, "max_epochs": 2}
     for settings in (of_twin, of_half):
-        assert {name: settings[name] for name in wanted} == wanted
-        assert settings["continuous_covariate_keys"] == ["age"]
-        assert settings["models"] == ("nb",)
-    np.testing.assert_array_equal(twin.obs["zinbtools_split"], counts.obs["run_split"])
-    assert list(twin.var_names) == list(counts.var_names[counts.var["even"]])
-    assert twin.X.sum() == pytest.approx(counts.layers["raw"][:, ::2].sum(), rel=0.3)
+        config = settings.configs["nb"]
+        assert (config.dispersion, config.n_hidden, config.max_epochs) == ("gene-batch", 32, 2)
+        assert settings.batch_key == "sample"
+        assert settings.continuous_covariate_keys == ("age",)
+        assert settings.models == ["nb"]
+    np.testing.assert_array_equal(twin.cells.obs[of_twin.split], counts.obs["run_split"])
+    assert list(twin.genes) == list(of_twin.genes) == list(counts.var_names[counts.var["even"]])
+    assert twin.matrix.sum() == pytest.approx(counts.layers["raw"][:, ::2].sum(), rel=0.3)
     np.testing.assert_array_equal(counts.var["run_zi_pval_bootstrap"].notna(), counts.var["even"])
     assert counts.uns["run"]["zi_bootstrap"].loc[0, "n_genes"] == 25
     assert len(zt.get.zi_replication_df(counts, by="gene", key="run")) == 25
@@ -178,13 +180,13 @@ def test_tuned_settings_reach_the_refits(counts: AnnData, trained: list[Any]) ->
     zt.tl.fit_nb_zinb(counts, config="tuned", split=(0.8, 0.1, 0.1), max_epochs=1, progress=False)
     zt.tl.zi_scores(counts, n_bootstrap=1)
     zt.tl.zi_replication(counts)
-    assert [settings["n_hidden"] for _, settings in trained] == [32] * 3
+    assert [settings.configs["nb"].n_hidden for _, settings in trained] == [32] * 3
 
 
 def test_epochs_suit_the_number_of_cells(counts: AnnData, trained: list[Any]) -> None:
     zt.tl.fit_nb_zinb(counts, models="nb", early_stopping=False, progress=False)
     zt.tl.zi_replication(counts)
-    assert [settings["max_epochs"] for _, settings in trained] == [None, None]
+    assert [settings.configs["nb"].max_epochs for _, settings in trained] == [None, None]
 
 
 def test_seeds_and_copies(counts: AnnData, trained: list[Any]) -> None:
