@@ -64,7 +64,7 @@ class Method:
         for n_restarts in self.rounds:
             fit = train(setup, Seeds.spawn(self.seed, n_restarts), self.run, known=fit)
             estimates |= self.evaluate(fit, known=estimates)
-            found = Comparison(self, fit, estimates)
+            found = Comparison(self, fit, dict(sorted(estimates.items())))
             if found.position != "open":
                 break
         return found
