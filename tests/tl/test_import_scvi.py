@@ -195,3 +195,25 @@ def test_what_is_no_model_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         zt.tl.import_scvi(counts, model)
+
+
+@pytest.mark.filterwarnings("default")
+def test_verbs_that_fit_anew_take_the_imported_settings(scvi: Any, counts: AnnData) -> None:
+    """scvi-tools leaves no test cells by default; then the cells are split anew."""
+    source = scvi_model(scvi, counts, {"batch_key": "sample"}, n_latent=4, n_hidden=16)
+    source.train_indices_, source.validation_indices_ = np.arange(270), np.arange(270, 300)
+    zt.tl.import_scvi(counts, source)
+    zinb = scvi_model(scvi, counts, {"batch_key": "sample"}, n_latent=4, n_hidden=16, gene_likelihood="nb")
+    zinb.train_indices_, zinb.validation_indices_ = source.train_indices_, source.validation_indices_
+    zt.tl.import_scvi(counts, [source, zinb])
+    assert counts.uns["scvi"]["params"]["trained_by"] == "scvi-tools"
+    zt.tl.zi_scores(counts, n_bootstrap=1, key="scvi")
+    assert counts.var["scvi_zi_pval_bootstrap"].notna().all()
+    zt.tl.zi_replication(counts, key="scvi")
+    assert len(zt.get.zi_replication_df(counts, by="part", key="scvi")) == 2
+    zt.tl.model_selection(
+        counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False, key_added="scvi"
+    )
+    params = counts.uns["scvi"]["params"]
+    assert (params["n_latent"], params["n_hidden"], params["batch_key"]) == (4, 16, "sample")
+    assert (counts.obs["scvi_split"] == "test").sum() == 30
