@@ -190,6 +190,12 @@ def test_verbs_take_every_kind_of_seed(kind: str, fitted: AnnData, tmp_path: Any
     fitted.write_h5ad(tmp_path / "seeded.h5ad")
 
 
+@pytest.mark.parametrize("name", [name for name in functions() if name.startswith("simulate.")])
+def test_a_seed_has_one_name(name: str, counts: AnnData) -> None:
+    with pytest.raises(ArgumentError, match=f"{functions()[name].__name__} has no argument 'random_state'"):
+        functions()[name](**{**needed(counts, name), "random_state": 1})
+
+
 @pytest.mark.parametrize("seed", [-1, 1.0, "1", [1, 2], True])
 def test_what_is_no_seed_is_refused_alike(seed: Any) -> None:
     with pytest.raises(ArgumentError, match="rng must be a whole number of at least 0, a numpy Generator"):

@@ -29,7 +29,6 @@ Result = TypeVar("Result")
 # Whole numbers are at least 1, but:
 LEAST = {
     "rng": 0,
-    "random_state": 0,
     "restart": 0,
     "n_bootstrap": 0,
     "n_labels": 0,
@@ -38,7 +37,6 @@ LEAST = {
     "reproduce.max_evals": 0,
     "like.n_factors": 0,
 }
-_SEEDS = {"rng", "random_state"}  # which may be of any size
 # Other numbers are finite, and:
 _SHARE, _BETWEEN, _BELOW_1 = Number(0, 1, ()), Number(0, 1, (0, 1)), Number(0, 1, (1,))
 _NOT_NEGATIVE, _POSITIVE = Number(0), Number(0, excluded=(0, math.inf))
@@ -99,7 +97,7 @@ def rule(annotation: Any, name: str, function: str = "") -> Rule:
         return rules.Shares() if name == "split" else several
     if annotation in (int, np.integer):
         least = LEAST.get(f"{function}.{name}", LEAST.get(name, 1))
-        return rules.Whole(least, math.inf) if name in _SEEDS else rules.Whole(least)
+        return rules.Whole(least, math.inf if name == "rng" else 2**31)
     simple: dict[Any, Rule] = {
         Any: rules.Anything(),
         NoneType: rules.Nothing(),

@@ -88,7 +88,7 @@ class Whole(Rule):
     """A whole number from ``least`` to below ``beyond``; True is none."""
 
     least: int
-    beyond: float = 2**31
+    beyond: float
 
     def accepts(self, value: Any) -> bool:
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)

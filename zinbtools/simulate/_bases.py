@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from .._check.arguments import checked
-from .._check.rng import RNG
-from ._core import LARGEST_COUNT, csr, generator, names, no_inflation, seed_record
+from .._check.rng import RNG, generator
+from ._core import LARGEST_COUNT, csr, names, no_inflation, seed_record
 from ._inflation import Floats
 
 # Gene means of droplet data: small, with a few that are large. Their logarithms follow Student's t with few
@@ -42,7 +42,6 @@ def gamma_poisson(
     n_batches: int = 1,
     batch_sd: float = 0.3,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Simulate negative binomial counts of several cell types: an NB model is exactly right here.
 
@@ -68,8 +67,6 @@ def gamma_poisson(
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -90,7 +87,7 @@ def gamma_poisson(
     >>> bool((adata.X != adata.layers["true_counts"]).nnz), 0.85 < 1 - adata.X.nnz / (500 * 500) < 0.97
     (False, True)
     """
-    random = generator(rng, random_state)
+    random = generator(rng)
     plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
     if inverse_dispersion is None:
         theta = 2 * np.exp(0.6 * random.standard_normal(n_vars))
@@ -98,7 +95,7 @@ def gamma_poisson(
         theta = _per_gene("inverse_dispersion", inverse_dispersion, n_vars)
     rates = plan.expected * random.gamma(theta, 1 / theta, size=plan.expected.shape)
     plan.var["inverse_dispersion"] = theta
-    return _counts("gamma_poisson", plan, rates, random, seed_record(rng, random_state))
+    return _counts("gamma_poisson", plan, rates, random, seed_record(rng))
 
 
 @checked
@@ -116,7 +113,6 @@ def poisson_lognormal(
     n_batches: int = 1,
     batch_sd: float = 0.3,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Simulate Poisson-lognormal counts whose genes vary together: no NB is exactly right, none inflated.
 
@@ -148,8 +144,6 @@ def poisson_lognormal(
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -168,7 +162,7 @@ def poisson_lognormal(
     >>> adata.shape, adata.obsm["factors"].shape, bool(adata.var["is_zero_inflated"].any())
     ((500, 500), (500, 8), False)
     """
-    random = generator(rng, random_state)
+    random = generator(rng)
     plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
     sd = _per_gene("log_sd", log_sd, n_vars)
     weights = random.standard_normal((n_vars, n_factors))
@@ -177,7 +171,7 @@ def poisson_lognormal(
     own = random.standard_normal((n_obs, n_vars)) * (sd * np.sqrt(1 - factor_share))
     rates = plan.expected * np.exp(factors @ loadings.T + own - sd**2 / 2)
     plan.var["log_sd"] = sd
-    adata = _counts("poisson_lognormal", plan, rates, random, seed_record(rng, random_state))
+    adata = _counts("poisson_lognormal", plan, rates, random, seed_record(rng))
     adata.obsm["factors"], adata.varm["loadings"] = factors, loadings
     adata.uns["simulation"] |= {"n_factors": int(n_factors), "factor_share": float(factor_share)}
     return adata
@@ -196,7 +190,6 @@ def beta_poisson(
     n_batches: int = 1,
     batch_sd: float = 0.3,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Simulate bursts of transcription: a gene's promoter is on for a share Beta(k_on, k_off) of the time.
 
@@ -225,8 +218,6 @@ def beta_poisson(
         Standard deviation of the log batch effects, one for each gene and batch.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -244,7 +235,7 @@ def beta_poisson(
     >>> int(adata.var["is_bimodal"].sum())
     20
     """
-    random = generator(rng, random_state)
+    random = generator(rng)
     plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
     is_bimodal = np.zeros(n_vars, dtype=bool)
     is_bimodal[random.permutation(n_vars)[: int(bimodal_share * n_vars)]] = True
@@ -253,7 +244,7 @@ def beta_poisson(
     activity = random.beta(on, off, size=plan.expected.shape)
     plan.var["k_on"], plan.var["k_off"], plan.var["is_bimodal"] = on, off, is_bimodal
     rates = plan.expected * activity * ((on + off) / on)
-    return _counts("beta_poisson", plan, rates, random, seed_record(rng, random_state))
+    return _counts("beta_poisson", plan, rates, random, seed_record(rng))
 
 
 class _Plan(NamedTuple):

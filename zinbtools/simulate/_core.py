@@ -10,7 +10,6 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from .._check import rng as _rng
 from .._check.rng import RNG
 from ._inflation import Entries, Inflation, Uniform
 
@@ -23,16 +22,10 @@ LARGEST_COUNT = 2**24
 _LARGEST_GIVEN = 2**31 - 1  # as for a fit
 
 
-def generator(rng: RNG, random_state: RNG) -> np.random.Generator:
-    """Random numbers from a seed, which may go by its older name."""
-    return _rng.generator(rng if random_state is None else random_state)
-
-
-def seed_record(rng: RNG, random_state: RNG) -> str:
-    """The seed as ``uns`` can hold it: whoever gave a generator knows its state themselves."""
-    seed = rng if random_state is None else random_state
-    has_state = isinstance(seed, np.random.Generator | np.random.RandomState)
-    return type(seed).__name__ if has_state else str(seed)
+def seed_record(rng: RNG) -> str:
+    """Write a seed as ``uns`` can hold it; of a generator, whose state the caller knows, only its kind."""
+    has_state = isinstance(rng, np.random.Generator | np.random.RandomState)
+    return type(rng).__name__ if has_state else str(rng)
 
 
 def no_inflation(adata: AnnData) -> AnnData:

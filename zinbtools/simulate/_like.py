@@ -15,9 +15,9 @@ from scipy.cluster.vq import kmeans2
 from scipy.sparse.linalg import LinearOperator, svds
 
 from .._check.arguments import checked
-from .._check.rng import RNG
+from .._check.rng import RNG, generator
 from ..stats.pln_factors import PLNFactors, normal_scores, pln_factors
-from ._core import counts_of, csr, dtype_of, generator, inflate, no_inflation, seed_record
+from ._core import counts_of, csr, dtype_of, inflate, no_inflation, seed_record
 from ._inflation import Exponential, Floats, Inflation
 
 # What k-means sees of a cell, and the most groups that it makes of one cell type.
@@ -42,7 +42,6 @@ def like(
     cells_per_group: int | None = 150,
     n_factors: int = 20,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Draw a twin of a data set, without zero inflation or with a known one.
 
@@ -82,8 +81,6 @@ def like(
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
         The counts before dropout depend on nothing else.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -117,7 +114,7 @@ def like(
     """
     rule = _rule(lam, p, inflation, share)
     counts = counts_of(adata, layer)
-    random = generator(rng, random_state)
+    random = generator(rng)
     keys = [groupby] if isinstance(groupby, str) else [] if groupby is None else list(groupby)
     obs: Any = adata.obs
     groups = _groups(counts, _types(obs, keys), cells_per_group, random)
@@ -151,7 +148,7 @@ def like(
                 "simulator": "like",
                 "n_groups": len(groups.cat.categories),
                 "n_factors": int(n_factors),
-                "rng": seed_record(rng, random_state),
+                "rng": seed_record(rng),
             }
             | ({"groupby": np.array(keys, dtype=object)} if keys else {})
         },

@@ -9,8 +9,8 @@ import numpy as np
 from anndata import AnnData
 
 from .._check.arguments import checked
-from .._check.rng import RNG
-from ._core import IS_ZERO_INFLATED, counts_of, generator, inflate
+from .._check.rng import RNG, generator
+from ._core import IS_ZERO_INFLATED, counts_of, inflate
 from ._inflation import Inflation, Uniform
 from ._zisynth import zisynth
 
@@ -25,7 +25,6 @@ def mixed(
     base: AnnData | None = None,
     inflation: Inflation = _STUDY,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Simulate counts of which only some genes are zero-inflated, to see which ones a method finds.
 
@@ -40,8 +39,6 @@ def mixed(
         The rule by which the inflated genes lose counts.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -62,7 +59,7 @@ def mixed(
     >>> int(adata.var["is_zero_inflated"].sum())
     20
     """
-    random = generator(rng, random_state)
+    random = generator(rng)
     if base is None:
         return inflate(zisynth(p=0, rng=random), inflation, random, share)
     if IS_ZERO_INFLATED in base.var and base.var[IS_ZERO_INFLATED].any():
@@ -81,7 +78,6 @@ def knockout(
     layer: str | None = None,
     share: float = 1.0,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     """Take counts out of real data by a known rule, so that real data carries a known truth.
 
@@ -100,8 +96,6 @@ def knockout(
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
         For a given seed and share a rule with smaller probabilities takes a subset of the counts.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -123,7 +117,7 @@ def knockout(
     >>> (taken.layers["true_counts"] != adata.X).nnz, taken.X.nnz < adata.X.nnz
     (0, True)
     """
-    return _with_losses(adata, layer, inflation, generator(rng, random_state), share)
+    return _with_losses(adata, layer, inflation, generator(rng), share)
 
 
 def _with_losses(

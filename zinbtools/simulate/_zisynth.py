@@ -11,8 +11,8 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
 from .._check.arguments import checked
-from .._check.rng import RNG
-from ._core import LARGEST_COUNT, csr, generator, inflate, names, seed_record
+from .._check.rng import RNG, generator
+from ._core import LARGEST_COUNT, csr, inflate, names, seed_record
 from ._inflation import Exponential
 from ._parameters import TYPES, Floats, builtin_parameters, read_parameters
 
@@ -27,7 +27,6 @@ def zisynth(
     n_obs: int = 12_000,
     params: Mapping[str, ArrayLike] | str | PathLike[str] | None = None,
     rng: RNG = 0,
-    random_state: RNG | None = None,
 ) -> AnnData:
     r"""Simulate counts of two cell types with dropout that falls with the count.
 
@@ -56,8 +55,6 @@ def zisynth(
         pyramidal cells.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    random_state
-        Older name of ``rng``.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def zisynth(
     """
     inflation = Exponential(p, lam)
     arrays = builtin_parameters() if params is None else read_parameters(params)
-    random = generator(rng, random_state)
+    random = generator(rng)
 
     is_type_2 = random.random(n_obs) < PROBABILITY_OF_TYPE_2
     settings = {
@@ -99,7 +96,7 @@ def zisynth(
         "p": float(p),
         "n_obs": int(n_obs),
         "probability_of_type_2": PROBABILITY_OF_TYPE_2,
-        "rng": seed_record(rng, random_state),
+        "rng": seed_record(rng),
         "params": arrays,
     }
     adata = AnnData(
