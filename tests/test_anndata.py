@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,51 @@ def test_bad_data_are_refused(
 ) -> None:
     changed = None if change is None else change(counts)
     refused(counts if changed is None else changed, error, words, **arguments)
+
+
+# What simulations have no need of: masks, names of their own for genes, a count in every cell and gene.
+OF_FITS = ("mask", "var_names", "cell", "genes without")
+ALIKE = [case for case in [*COUNTS, COLUMNS[0]] if not any(word in case.id for word in OF_FITS)]
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("change", "error", "words", "arguments"), [*ALIKE, *(c for c in COUNTS if c.id == "no cells")]
+)
+def test_fits_and_simulations_say_the_same_of_bad_counts(
+    counts: AnnData,
+    change: Change | None,
+    error: type[Exception],
+    words: tuple[str, ...],
+    arguments: dict[str, Any],
+) -> None:
+    changed = None if change is None else change(counts)
+    adata = counts if changed is None else changed
+    told = []
+    for function in (
+        fit,
+        zt.simulate.like,
+        partial(zt.simulate.knockout, inflation=zt.simulate.Uniform(0.1)),
+    ):
+        with pytest.raises(error) as caught:
+            function(adata, **arguments)
+        told.append(caught.value.args[0])
+    has_words(caught.value, words)
+    assert len(set(told)) == 1, told
+
+
+@pytest.mark.parametrize("kind", ["fit", "simulation"])
+def test_the_largest_count_is_the_same_everywhere(counts: AnnData, kind: str) -> None:
+    numbers = counts.X.toarray().astype(np.float64)
+    numbers[3, 4] = 2**31 - 1
+    adata = AnnData(numbers)
+    if kind == "fit":
+        fit(adata, max_epochs=1)
+    else:
+        assert zt.simulate.knockout(adata, zt.simulate.Uniform(0.0)).X[3, 4] == 2**31 - 1
+    adata.X[3, 4] += 1
+    with pytest.raises(ValueError, match=r"holds 2\.14748e\+09, more than the largest count allowed, 2\^31"):
+        fit(adata) if kind == "fit" else zt.simulate.like(adata)
 
 
 @pytest.mark.usefixtures("no_training")

@@ -182,7 +182,9 @@ def test_counts_beyond_single_precision_stay_whole() -> None:
     np.testing.assert_array_equal(taken.layers["true_counts"].toarray(), counts)
     for simulated in (twin, taken):
         assert simulated.X.dtype == np.float64
-    with pytest.raises(ValueError, match=r"counts up to 2\^31 - 1 in X, found 30000000000"):
+    with pytest.raises(
+        ValueError, match=r"adata\.X holds 3e\+10, more than the largest count allowed, 2\^31"
+    ):
         like(AnnData(1000 * np.full((3, 2), 3e7)))
 
 
@@ -210,7 +212,7 @@ def test_files_keep_everything(tmp_path: Path, real: AnnData, form: str, groupby
         ({"lam": 0, "share": 2}, ValueError, "share must be a number from 0 to 1"),
         ({"groupby": "louvain"}, KeyError, "groupby: 'louvain' is not in adata.obs; there are 'cell_type'"),
         ({"groupby": ["cell_type", "gaps"]}, ValueError, "groupby: 'gaps' is missing for 1 cells"),
-        ({"layer": "raw"}, KeyError, "layer='raw' is not in adata.layers"),
+        ({"layer": "raw"}, KeyError, "layer 'raw' is not in adata.layers"),
         ({"n_factors": -1}, ValueError, "n_factors must be a whole number of at least 0.*found -1"),
         (
             {"cells_per_group": 0},

@@ -112,11 +112,11 @@ def test_files_keep_the_truth(tmp_path: Path, base: AnnData, form: str) -> None:
 @pytest.mark.parametrize(
     ("change", "layer", "error", "message"),
     [
-        (lambda x: x * 0.5, None, ValueError, "adata must hold whole counts of at least 0 in X, found other"),
-        (lambda x: -x, None, ValueError, "pass raw counts"),
-        (lambda x: x * np.nan, None, ValueError, "pass raw counts"),
-        (lambda x: x * 1e8, None, ValueError, r"counts up to 2\^31 - 1 in X"),
-        (lambda x: x, "counts", KeyError, "layer='counts' is not in adata.layers; there are 'true_counts'"),
+        (lambda x: x * 0.5, None, ValueError, r"adata\.X holds numbers that are not whole"),
+        (lambda x: -x, None, ValueError, r"adata\.X holds negative numbers.*give raw counts"),
+        (lambda x: x * np.nan, None, ValueError, r"adata\.X holds \d+ numbers that are NaN or infinite"),
+        (lambda x: x * 1e8, None, ValueError, r"more than the largest count allowed, 2\^31 - 1"),
+        (lambda x: x, "counts", KeyError, "layer 'counts' is not in adata.layers; there are 'true_counts'"),
     ],
 )
 def test_what_are_no_counts_is_refused(
@@ -128,7 +128,7 @@ def test_what_are_no_counts_is_refused(
 
 
 def test_no_counts_at_all_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"adata must hold counts in X, found none in shape \(0, 3\)"):
+    with pytest.raises(ValueError, match="adata has 0 cells and 3 genes; both must be more than 0"):
         knockout(AnnData(np.zeros((0, 3))), Uniform(0.1))
 
 

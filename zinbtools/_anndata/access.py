@@ -19,18 +19,21 @@ SPLITS = ("train", "validation", "test")
 FEWEST_TEST_CELLS = 2  # an error of a mean needs as many
 
 
-def check_anndata(adata: Any, copy: bool) -> None:
-    """Refuse what is not an AnnData, cannot be written to, or has no cells, no genes or ambiguous ones."""
-    if not isinstance(adata, AnnData):
-        raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
+def check_anndata(adata: AnnData, copy: bool) -> None:
+    """Refuse an AnnData that cannot be written to, or has no cells, no genes or ambiguous ones."""
     if adata.isbacked and (copy or adata.is_view):
         what = "copy=True" if copy else "a view"
         raise ValueError(
             f"{what} does not go with an AnnData backed by a file; call adata.to_memory() first."
         )
+    check_shape(adata)
+    gene_names(adata)
+
+
+def check_shape(adata: AnnData) -> None:
+    """Refuse an AnnData without cells or genes."""
     if 0 in adata.shape:
         raise ValueError(f"adata has {adata.n_obs} cells and {adata.n_vars} genes; both must be more than 0.")
-    gene_names(adata)
 
 
 def gene_names(adata: AnnData) -> pd.Index:

@@ -12,11 +12,12 @@ from scipy import sparse
 
 from .._record.keys import is_written
 from .._words.warn import warn
-from .access import gene_names, layer_names, read_mask, read_matrix, stored_matrix
+from .access import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
 from .findings import Findings
 from .stored import StoredCounts, bounds_of, is_outside
 
-_LARGEST_COUNT = 2**31 - 1
+LARGEST_COUNT = 2**31 - 1  # the models have it as float32, less than one part in ten million off
+LARGEST_EXACT = 2**24  # float32 holds every whole number up to here
 _TWINS = 0.01  # share of cells with the counts of another cell that is worth a word
 
 Matrix: TypeAlias = sparse.csr_array | StoredCounts
@@ -130,6 +131,31 @@ def read_counts(
     return Counts(matrix, genes, found.digests)
 
 
+def copy_counts(adata: AnnData, layer: str | None = None) -> sparse.csr_array:
+    """Copy all raw counts into memory, exactly and without zeros; cells and genes may be without a count.
+
+    Returns
+    -------
+    (n_obs, n_vars), of the `exact_type` of the counts.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As `read_counts`, and for an AnnData without cells or genes.
+    """
+    check_shape(adata)
+    place, found = Place(adata, layer), Findings(np.arange(adata.n_vars))
+    counts = found.add(read_matrix(adata, layer))
+    refuse_numbers(found, place)
+    refuse_unless_whole(found, place)
+    return counts.astype(exact_type(counts.data))
+
+
+def exact_type(counts: np.ndarray) -> type[np.float32 | np.float64]:
+    """Choose float32 where it holds all of these counts exactly, else float64."""
+    return np.float32 if counts.max(initial=0) <= LARGEST_EXACT else np.float64
+
+
 def look(adata: AnnData, layer: str | None, genes: np.ndarray) -> tuple[Matrix, Findings]:
     """The numbers of some genes, by index, and what is to be found in them."""
     stored = stored_matrix(adata, layer)
@@ -168,7 +194,7 @@ def refuse_numbers(found: Findings, place: Place) -> None:
             f"{place} holds negative numbers (smallest {found.smallest:g}), as scaled data do; "
             f"{place.raw_counts()}."
         )
-    if found.largest > _LARGEST_COUNT:
+    if found.largest > LARGEST_COUNT:
         raise ValueError(f"{place} holds {found.largest:g}, more than the largest count allowed, 2^31 - 1.")
 
 
@@ -176,15 +202,18 @@ def refuse_unless_whole(found: Findings, place: Place) -> None:
     """ValueError that says what numbers that are not whole may be."""
     if found.are_whole:
         return
-    option = "check_counts=False (--round on the command line)"
+    rounding = (
+        f"{place.code} = np.rint({place.code}), or check_counts=False where it can be given "
+        "(--round on the command line)"
+    )
     if found.are_recovered:
         raise ValueError(
             f"{place} holds numbers that are whole only to within {found.furthest:.0e}, as counts recovered "
-            f"from logs are; round them: {place.code} = np.rint({place.code}), or {option}."
+            f"from logs are; round them: {rounding}."
         )
     raise ValueError(
         f"{place} holds numbers that are not whole, as ambient-corrected, log-transformed or normalised "
-        f"numbers are; {place.raw_counts()}; or round them, if they are corrected counts: {option}."
+        f"numbers are; {place.raw_counts()}; or round them, if they are corrected counts: {rounding}."
     )
 
 

@@ -89,7 +89,7 @@ def read_covariates(
     """
     batches: list[str] = []
     if batch_key is not None:
-        column = _categories(adata.obs, batch_key, "batch_key")
+        column = read_categories(adata.obs, batch_key, "batch_key")
         sizes = column.value_counts()
         if sizes.min() < 2:
             raise ValueError(
@@ -101,7 +101,7 @@ def read_covariates(
             raise ValueError(f"categorical_covariate_keys: {batch_key!r} is the batch_key; leave it out.")
     categorical = {}
     for key in categorical_keys:
-        categorical[key] = sorted(_categories(adata.obs, key, "categorical_covariate_keys").unique())
+        categorical[key] = sorted(read_categories(adata.obs, key, "categorical_covariate_keys").unique())
         if 2 * len(categorical[key]) > adata.n_obs:
             raise ValueError(
                 f"categorical_covariate_keys: {key!r} has {len(categorical[key])} categories for "
@@ -116,6 +116,24 @@ def read_covariates(
     if size_factor_key is not None and _numbers(adata.obs, size_factor_key, "size_factor_key").min() <= 0:
         raise ValueError(f"size_factor_key {size_factor_key!r} must be positive; found values of 0 or less.")
     return Covariates(batch_key, batches, categorical, continuous, size_factor_key)
+
+
+def read_categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
+    """Read a column of ``obs`` as text; refuse missing values, and values that are the same as text."""
+    column = checked_column(obs, key, argument, "obs")
+    if column.isna().any():
+        raise ValueError(
+            f"{argument}: {key!r} is missing for {int(column.isna().sum())} cells; fill or drop them."
+        )
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    labels: dict[str, Any] = {}
+    for value in values if values.dtype == object else ():
+        if (other := labels.setdefault(str(value), value)) != value:
+            one, two = sorted(map(repr, (value, other)))
+            raise ValueError(
+                f"{argument}: {key!r} holds {one} and {two}, which cannot be told apart as text; rename one."
+            )
+    return column.astype(str)
 
 
 def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, trained: np.ndarray) -> None:
@@ -160,23 +178,6 @@ def restore_covariates(stored: Mapping[str, Any]) -> Covariates:
         continuous={key: (float(a), float(b)) for key, (a, b) in zip(continuous_keys, scales, strict=True)},
         size_factor_key=stored.get("size_factor_key"),
     )
-
-
-def _categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
-    column = checked_column(obs, key, argument, "obs")
-    if column.isna().any():
-        raise ValueError(
-            f"{argument}: {key!r} is missing for {int(column.isna().sum())} cells; fill or drop them."
-        )
-    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
-    labels: dict[str, Any] = {}
-    for value in values if values.dtype == object else ():
-        if (other := labels.setdefault(str(value), value)) != value:
-            one, two = sorted(map(repr, (value, other)))
-            raise ValueError(
-                f"{argument}: {key!r} holds {one} and {two}, which cannot be told apart as text; rename one."
-            )
-    return column.astype(str)
 
 
 def _numbers(obs: pd.DataFrame, key: str, argument: str) -> np.ndarray:

@@ -18,9 +18,10 @@ from anndata import AnnData
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
+from .._anndata.counts import LARGEST_EXACT
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
-from ._core import LARGEST_COUNT, csr, names, no_inflation, seed_record
+from ._core import csr, names, no_inflation, seed_record
 from ._inflation import Floats
 
 # Gene means of droplet data: small, with a few that are large. Their logarithms follow Student's t with few
@@ -297,10 +298,10 @@ def _plan(
 
 def _counts(name: str, plan: _Plan, rates: Floats, random: np.random.Generator, seed: str) -> AnnData:
     # Half the largest count leaves room for the Poisson draw.
-    if not (highest := rates.max()) <= LARGEST_COUNT / 2:  # NaN, where what varies is without bounds
+    if not (highest := rates.max()) <= LARGEST_EXACT / 2:  # NaN, where what varies is without bounds
         raise ValueError(
             f"means and the spreads around them (such as type_sd and library_sd) must keep expected counts "
-            f"below {LARGEST_COUNT // 2}, found {highest:.3g} in a cell; lower them."
+            f"below {LARGEST_EXACT // 2}, found {highest:.3g} in a cell; lower them."
         )
     adata = AnnData(
         csr(random.poisson(rates)),

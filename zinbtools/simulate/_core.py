@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from .._check.rng import RNG
@@ -16,10 +16,6 @@ from ._inflation import Entries, Inflation, Uniform
 TRUE_COUNTS = "true_counts"
 IS_ZERO_INFLATED = "is_zero_inflated"
 EXPECTED_DROPOUT = "expected_dropout"
-
-# float32 holds every whole number up to here; simulated counts stay below.
-LARGEST_COUNT = 2**24
-_LARGEST_GIVEN = 2**31 - 1  # as for a fit
 
 
 def seed_record(rng: RNG) -> str:
@@ -87,46 +83,6 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
     adata.var[EXPECTED_DROPOUT] = np.bincount(genes, probability, adata.n_vars) / max(adata.n_obs, 1)
     adata.uns["inflation"] = {**inflation.record(), "share": float(share)}
     return adata
-
-
-def counts_of(adata: AnnData, layer: str | None) -> sparse.csr_matrix:
-    """A copy of an AnnData's counts as CSR, in the `dtype_of` them, without stored zeros.
-
-    Raises
-    ------
-    KeyError
-        If there is no such layer.
-    ValueError
-        If there are no counts, or they are not whole, not finite, negative or beyond 2^31 - 1.
-    """
-    if layer is not None and layer not in adata.layers:
-        there = ", ".join(repr(name) for name in adata.layers if name is not None) or "none"
-        raise KeyError(f"layer={layer!r} is not in adata.layers; there are {there}.")
-    place = "X" if layer is None else f"layers[{layer!r}]"
-    block: Any = adata.X if layer is None else adata.layers[layer]
-    if block is None or 0 in adata.shape:
-        raise ValueError(f"adata must hold counts in {place}, found none in shape {adata.shape}.")
-    if hasattr(block, "to_memory"):
-        block = block.to_memory()
-    elif hasattr(block, "compute"):
-        block = block.compute()
-    matrix: Any = block if sparse.issparse(block) else np.asarray(block)
-    counts: Any = sparse.csr_matrix(matrix).astype(np.float64)
-    counts.sum_duplicates()
-    values = counts.data
-    if not np.isfinite(values).all() or (values < 0).any() or (values != np.round(values)).any():
-        raise ValueError(
-            f"adata must hold whole counts of at least 0 in {place}, found other numbers; pass raw counts."
-        )
-    if values.size and values.max() > _LARGEST_GIVEN:
-        raise ValueError(f"adata must hold counts up to 2^31 - 1 in {place}, found {values.max():.0f}.")
-    counts.eliminate_zeros()
-    return counts.astype(dtype_of(values))
-
-
-def dtype_of(counts: NDArray[Any]) -> type[np.float32 | np.float64]:
-    """float32 where it holds such counts exactly, else float64."""
-    return np.float32 if counts.max(initial=0) <= LARGEST_COUNT else np.float64
 
 
 def csr(counts: ArrayLike) -> sparse.csr_matrix:

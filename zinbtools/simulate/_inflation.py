@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from .._anndata.access import checked_column
 from .._check.arguments import check, rule
 
 Floats = NDArray[np.float64]
@@ -213,7 +214,7 @@ class PerBatch(Inflation):
     p: Mapping[str, float | Inflation]
 
     def probability(self, entries: Entries) -> Floats:
-        batches = _column(entries.obs, self.key, "obs").astype(str).to_numpy()
+        batches = checked_column(entries.obs, self.key, "key", "obs").astype(str).to_numpy()
         if unknown := sorted(set(self.p) - set(batches)):
             raise ValueError(
                 f"p names {', '.join(map(repr, unknown))}, which obs[{self.key!r}] does not hold; "
@@ -243,7 +244,7 @@ def check_numbers(of: Inflation, *names: str) -> None:
 
 def _probabilities(p: ArrayLike | str, frame: pd.DataFrame, where: str) -> Floats:
     """An array, or a column of numbers by its name, checked against the frame that it goes with."""
-    values = np.asarray(_column(frame, p, where) if isinstance(p, str) else p, dtype=np.float64)
+    values = np.asarray(checked_column(frame, p, "p", where) if isinstance(p, str) else p, dtype=np.float64)
     if values.shape != (len(frame),):
         raise ValueError(
             f"p must have one probability per row of {where}, {len(frame)}, found {values.shape}."
@@ -251,9 +252,3 @@ def _probabilities(p: ArrayLike | str, frame: pd.DataFrame, where: str) -> Float
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"p must hold probabilities from 0 to 1, found {values.min()} to {values.max()}.")
     return values
-
-
-def _column(frame: pd.DataFrame, key: str, where: str) -> pd.Series:
-    if key not in frame:
-        raise KeyError(f"{key!r} is not in adata.{where}; there are {', '.join(map(repr, frame)) or 'none'}.")
-    return frame[key]

@@ -14,10 +14,12 @@ from scipy import sparse
 from scipy.cluster.vq import kmeans2
 from scipy.sparse.linalg import LinearOperator, svds
 
+from .._anndata.counts import copy_counts, exact_type
+from .._anndata.covariates import read_categories
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
 from ..stats.pln_factors import PLNFactors, normal_scores, pln_factors
-from ._core import counts_of, csr, dtype_of, inflate, no_inflation, seed_record
+from ._core import csr, inflate, no_inflation, seed_record
 from ._inflation import Exponential, Floats, Inflation
 
 # What k-means sees of a cell, and the most groups that it makes of one cell type.
@@ -113,7 +115,7 @@ def like(
     (0, True)
     """
     rule = _rule(lam, p, inflation, share)
-    counts = counts_of(adata, layer)
+    counts = sparse.csr_matrix(copy_counts(adata, layer))
     random = generator(rng)
     keys = [groupby] if isinstance(groupby, str) else [] if groupby is None else list(groupby)
     obs: Any = adata.obs
@@ -204,7 +206,7 @@ def _draw(fit: PLNFactors, totals: Floats, random: np.random.Generator) -> spars
         chance = rates[start : start + _GENES_AT_ONCE].astype(np.float64)
         chance /= np.maximum(chance.sum(axis=1, keepdims=True), 1e-300)
         drawn = random.multinomial(gene_totals[start : start + _GENES_AT_ONCE].astype(np.int64), chance)
-        blocks.append(sparse.csr_matrix(drawn.astype(dtype_of(drawn))))
+        blocks.append(sparse.csr_matrix(drawn.astype(exact_type(drawn))))
     return sparse.csr_matrix(sparse.vstack(blocks, format="csr").T)
 
 
@@ -217,15 +219,7 @@ def _types(obs: pd.DataFrame, keys: list[str]) -> pd.Series:
     """The combinations of the columns; one type without a column."""
     types = pd.Series("", index=obs.index)
     for key in keys:
-        if key not in obs:
-            raise KeyError(
-                f"groupby: {key!r} is not in adata.obs; there are {', '.join(map(repr, obs)) or 'none'}."
-            )
-        if obs[key].isna().any():
-            raise ValueError(
-                f"groupby: {key!r} is missing for {int(obs[key].isna().sum())} cells; fill or drop them."
-            )
-        types = types + obs[key].astype(str) + " "
+        types = types + read_categories(obs, key, "groupby") + " "
     return types
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from anndata import AnnData
+from scipy import sparse
 
+from .._anndata.counts import copy_counts
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
-from ._core import IS_ZERO_INFLATED, counts_of, inflate
+from ._core import IS_ZERO_INFLATED, inflate
 from ._inflation import Inflation, Uniform
 from ._zisynth import zisynth
 
@@ -127,7 +129,7 @@ def _with_losses(
     obs: Any = adata.obs.copy()
     var: Any = adata.var.copy()
     copy = AnnData(
-        counts_of(adata, layer),
+        sparse.csr_matrix(copy_counts(adata, layer)),
         obs=obs,
         var=var,
         uns={key: deepcopy(adata.uns[key]) for key in ("simulation", "zisynth") if key in adata.uns},

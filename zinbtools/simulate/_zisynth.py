@@ -10,9 +10,10 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 
+from .._anndata.counts import LARGEST_EXACT
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
-from ._core import LARGEST_COUNT, csr, inflate, names, seed_record
+from ._core import csr, inflate, names, seed_record
 from ._inflation import Exponential
 from ._parameters import TYPES, Floats, builtin_parameters, read_parameters
 
@@ -119,9 +120,9 @@ def _poisson_lognormal(
         noise = log_rate[cells] @ _square_root(arrays[f"sigma_{cell_type}"])
         log_rate[cells] = arrays[f"mu_{cell_type}"] + noise
     # Half the largest count leaves room for the Poisson draw.
-    if (highest := log_rate.max()) > np.log(LARGEST_COUNT / 2):
+    if (highest := log_rate.max()) > np.log(LARGEST_EXACT / 2):
         raise ValueError(
-            f"params must keep expected counts below {LARGEST_COUNT // 2}, "
+            f"params must keep expected counts below {LARGEST_EXACT // 2}, "
             f"found e^{highest:.1f}; lower mu or sigma."
         )
     return random.poisson(np.exp(log_rate))
