@@ -62,7 +62,7 @@ def test_workers_compute_on_one_thread(client: object) -> None:
 
 
 def test_a_client_is_an_executor_on_the_cpu(client: object) -> None:
-    jobs.check_workers(1, client)
+    jobs.check_workers(1, client, "cpu")
     with pytest.raises(ValueError, match="must be left out on device 'cuda'"):
         jobs.check_workers(1, client, "cuda")
 

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import sample_jobs
 import torch
+from anndata import AnnData
 
+import zinbtools as zt
 from zinbtools import jobs
 from zinbtools.jobs import processes as _processes
 
@@ -236,20 +240,27 @@ def test_threads_are_left_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((0, None), ValueError, "n_jobs must be a whole number of at least 1, found 0"),
-        ((1.5, None), ValueError, "n_jobs must be a whole number of at least 1, found 1.5"),
-        ((1, 2), TypeError, r"executor must be a concurrent\.futures\.Executor or .*Client, found 2"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number of at least 1 .*, found 0"),
+        ({"n_jobs": 1.5}, ValueError, "n_jobs must be a whole number of at least 1 .*, found 1.5"),
         (
-            (2, None, "cuda"),
-            ValueError,
-            "n_jobs and executor must be left out on device 'cuda', found n_jobs=2",
+            {"executor": 2},
+            TypeError,
+            r"executor must be a concurrent\.futures\.Executor, a dask\.distributed\.Client or None, found 2",
         ),
-        ((1, Executor(), "cuda"), ValueError, "n_jobs and executor must be left out on device 'cuda'"),
     ],
 )
-def test_what_is_refused(arguments: tuple[object, ...], error: type[Exception], words: str) -> None:
+def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        jobs.check_workers(*arguments)
+        zt.tl.marginal_ll(AnnData(np.ones((2, 2))), **arguments)
+
+
+def test_workers_on_a_gpu_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="n_jobs and executor must be left out on device 'cuda', found n_jobs=2"
+    ):
+        jobs.check_workers(2, None, "cuda")
+    with pytest.raises(ValueError, match="n_jobs and executor must be left out on device 'cuda'"):
+        jobs.check_workers(1, Executor(), "cuda")
 
 
 def test_one_job_at_a_time_needs_no_workers_on_any_device() -> None:

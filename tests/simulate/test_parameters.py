@@ -129,8 +129,8 @@ def test_missing_arrays_are_named() -> None:
 
 
 def test_other_things_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="params must be a mapping.*found list"):
-        read_parameters([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"params must be a mapping.*found \[1, 2\]"):
+        zisynth(params=[1, 2])  # type: ignore[arg-type]
     np.save(tmp_path / "array.npy", np.ones(3))
     with pytest.raises(ValueError, match="must name an npz archive, found another file at"):
         read_parameters(tmp_path / "array.npy")

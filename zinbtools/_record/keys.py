@@ -30,8 +30,6 @@ class Keys:
 
     def __post_init__(self) -> None:
         key = self.key_added
-        if key is not None and not isinstance(key, str):
-            raise TypeError(f"key_added must be a string or None, found {key!r}.")
         if key is not None and (not key.strip(". ") or "/" in key or not key.isprintable()):
             raise ValueError(
                 "key_added must be a name that files can hold, without '/' and control characters, "

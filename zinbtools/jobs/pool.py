@@ -16,7 +16,6 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from itertools import repeat
-from numbers import Integral
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from .._words.warn import warn
@@ -192,15 +191,8 @@ class Workers(Generic[Job, Result]):
                 future.cancel()
 
 
-def check_workers(n_jobs: int, executor: Executor | DaskClient | None, device: str = "cpu") -> None:
-    """Refuse what `run` cannot use; ``device`` is where the jobs compute."""
-    if not isinstance(n_jobs, Integral) or n_jobs < 1:
-        raise ValueError(f"n_jobs must be a whole number of at least 1, found {n_jobs!r}.")
-    if executor is not None and not isinstance(executor, Executor | DaskClient):
-        raise TypeError(
-            "executor must be a concurrent.futures.Executor or a dask.distributed.Client, "
-            f"found {executor!r}; n_jobs gives the number of worker processes."
-        )
+def check_workers(n_jobs: int, executor: Executor | DaskClient | None, device: str) -> None:
+    """Refuse workers where the jobs do not compute on the CPU."""
     if device != "cpu" and (n_jobs > 1 or executor is not None):
         raise ValueError(
             f"n_jobs and executor must be left out on device {device!r}, found n_jobs={n_jobs}: "

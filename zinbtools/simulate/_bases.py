@@ -89,14 +89,15 @@ def gamma_poisson(
     (False, True)
     """
     random = generator(rng)
-    plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
+    settings = _Settings(n_obs, n_vars, n_types, n_batches, type_sd, library_sd, batch_sd)
+    base = _expect(settings, means, random)
     if inverse_dispersion is None:
         theta = 2 * np.exp(0.6 * random.standard_normal(n_vars))
     else:
         theta = _per_gene("inverse_dispersion", inverse_dispersion, n_vars)
-    rates = plan.expected * random.gamma(theta, 1 / theta, size=plan.expected.shape)
-    plan.var["inverse_dispersion"] = theta
-    return _counts("gamma_poisson", plan, rates, random, seed_record(rng))
+    rates = base.expected * random.gamma(theta, 1 / theta, size=base.expected.shape)
+    base.var["inverse_dispersion"] = theta
+    return _counts("gamma_poisson", base, rates, random, seed_record(rng))
 
 
 @checked
@@ -164,15 +165,16 @@ def poisson_lognormal(
     ((500, 500), (500, 8), False)
     """
     random = generator(rng)
-    plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
+    settings = _Settings(n_obs, n_vars, n_types, n_batches, type_sd, library_sd, batch_sd)
+    base = _expect(settings, means, random)
     sd = _per_gene("log_sd", log_sd, n_vars)
     weights = random.standard_normal((n_vars, n_factors))
     loadings = weights * (sd * np.sqrt(factor_share) / np.linalg.norm(weights, axis=1))[:, None]
     factors = random.standard_normal((n_obs, n_factors))
     own = random.standard_normal((n_obs, n_vars)) * (sd * np.sqrt(1 - factor_share))
-    rates = plan.expected * np.exp(factors @ loadings.T + own - sd**2 / 2)
-    plan.var["log_sd"] = sd
-    adata = _counts("poisson_lognormal", plan, rates, random, seed_record(rng))
+    rates = base.expected * np.exp(factors @ loadings.T + own - sd**2 / 2)
+    base.var["log_sd"] = sd
+    adata = _counts("poisson_lognormal", base, rates, random, seed_record(rng))
     adata.obsm["factors"], adata.varm["loadings"] = factors, loadings
     adata.uns["simulation"] |= {"n_factors": int(n_factors), "factor_share": float(factor_share)}
     return adata
@@ -237,38 +239,46 @@ def beta_poisson(
     20
     """
     random = generator(rng)
-    plan = _plan(n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, random)
+    settings = _Settings(n_obs, n_vars, n_types, n_batches, type_sd, library_sd, batch_sd)
+    base = _expect(settings, means, random)
     is_bimodal = np.zeros(n_vars, dtype=bool)
     is_bimodal[random.permutation(n_vars)[: int(bimodal_share * n_vars)]] = True
     on = np.where(is_bimodal, random.uniform(0.1, 0.5, n_vars), random.uniform(1, 5, n_vars))
     off = np.where(is_bimodal, random.uniform(0.1, 0.5, n_vars), random.uniform(10, 30, n_vars))
-    activity = random.beta(on, off, size=plan.expected.shape)
-    plan.var["k_on"], plan.var["k_off"], plan.var["is_bimodal"] = on, off, is_bimodal
-    rates = plan.expected * activity * ((on + off) / on)
-    return _counts("beta_poisson", plan, rates, random, seed_record(rng))
+    activity = random.beta(on, off, size=base.expected.shape)
+    base.var["k_on"], base.var["k_off"], base.var["is_bimodal"] = on, off, is_bimodal
+    rates = base.expected * activity * ((on + off) / on)
+    return _counts("beta_poisson", base, rates, random, seed_record(rng))
 
 
-class _Plan(NamedTuple):
+class _Settings(NamedTuple):
+    """What all families are asked for, in the order in which it is stored."""
+
+    n_obs: int
+    n_vars: int
+    n_types: int
+    n_batches: int
+    type_sd: float
+    library_sd: float
+    batch_sd: float
+
+    def stored(self) -> dict[str, float]:
+        return {name: int(x) if name.startswith("n_") else float(x) for name, x in self._asdict().items()}
+
+
+class _Base(NamedTuple):
     """Expected counts, shape (n_obs, n_vars), and what they were made of."""
 
     expected: Floats
     obs: pd.DataFrame
     var: pd.DataFrame
     varm: dict[str, Any]
-    settings: dict[str, float]
+    settings: _Settings
 
 
-def _plan(
-    n_obs: int,
-    n_vars: int,
-    means: ArrayLike | None,
-    n_types: int,
-    type_sd: float,
-    library_sd: float,
-    n_batches: int,
-    batch_sd: float,
-    random: np.random.Generator,
-) -> _Plan:
+def _expect(settings: _Settings, means: ArrayLike | None, random: np.random.Generator) -> _Base:
+    """Draw types, batches and library sizes, and compute the counts to be expected."""
+    n_obs, n_vars, n_types, n_batches, type_sd, library_sd, batch_sd = settings
     mean = random.permutation(_spectrum(n_vars)) if means is None else _per_gene("means", means, n_vars)
 
     abundance = 1 / np.arange(1, n_types + 1)
@@ -290,13 +300,11 @@ def _plan(
         index=names("cell", n_obs),
     )
     var = pd.DataFrame({"mean": mean}, index=names("gene", n_vars))
-    whole = {"n_obs": n_obs, "n_vars": n_vars, "n_types": n_types, "n_batches": n_batches}
-    spreads = {"type_sd": type_sd, "library_sd": library_sd, "batch_sd": batch_sd}
-    settings = {name: int(n) for name, n in whole.items()} | {name: float(x) for name, x in spreads.items()}
-    return _Plan(expected, obs, var, {"log_type_effect": log_type, "log_batch_effect": log_batch}, settings)
+    return _Base(expected, obs, var, {"log_type_effect": log_type, "log_batch_effect": log_batch}, settings)
 
 
-def _counts(name: str, plan: _Plan, rates: Floats, random: np.random.Generator, seed: str) -> AnnData:
+def _counts(name: str, base: _Base, rates: Floats, random: np.random.Generator, seed: str) -> AnnData:
+    """Draw Poisson counts of these rates."""
     # Half the largest count leaves room for the Poisson draw.
     if not (highest := rates.max()) <= LARGEST_EXACT / 2:  # NaN, where what varies is without bounds
         raise ValueError(
@@ -305,10 +313,10 @@ def _counts(name: str, plan: _Plan, rates: Floats, random: np.random.Generator, 
         )
     adata = AnnData(
         csr(random.poisson(rates)),
-        obs=plan.obs,
-        var=plan.var,
-        varm=plan.varm,
-        uns={"simulation": {"simulator": name, **plan.settings, "rng": seed}},
+        obs=base.obs,
+        var=base.var,
+        varm=base.varm,
+        uns={"simulation": {"simulator": name, **base.settings.stored(), "rng": seed}},
     )
     return no_inflation(adata)
 

@@ -65,8 +65,6 @@ def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> di
     ValueError
         If the file is not an npz archive, shapes do not match, values are not finite, or a covariance is
         not symmetric and positive semi-definite to within 1e-6 of its largest entry or eigenvalue.
-    TypeError
-        If ``params`` is something else.
 
     Examples
     --------
@@ -84,10 +82,6 @@ def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> di
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as arrays:
                 return read_parameters(arrays)
-    if not isinstance(params, Mapping):
-        raise TypeError(
-            f"params must be a mapping with {', '.join(NAMES)} or a path, found {type(params).__name__}."
-        )
     if missing := [name for name in NAMES if name not in params]:
         raise KeyError(f"params lacks {', '.join(missing)}; it needs {', '.join(NAMES)}.")
     arrays = {name: np.asarray(params[name], dtype=np.float64) for name in NAMES}
