@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from anndata import AnnData
 
 from zinbtools import get, simulate, tl
 from zinbtools.cli import run as cli
+from zinbtools.cli.verbs import VERBS, Outcome
 
 QUICK = ["--max-epochs", "1"]
 
@@ -52,7 +54,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_is_quick_to_load() -> None:
-    script = "import sys, zinbtools.cli.main as c; c.parser(); print(*sys.modules)"
+    script = "import sys; from zinbtools.cli import run as c; c.parser(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "scanpy", "anndata", "matplotlib", "numpy", "pandas"} & set(loaded.stdout.split())
 
@@ -253,6 +255,21 @@ def test_a_fit_that_fails_is_told_apart_from_wrong_input(
     assert error_of(capsys) == "zinbtools: the fit failed: No fit: the loss was not finite"
 
 
+@pytest.mark.parametrize("mistake", [lambda: None + 1, lambda: {}["absent"], lambda: np.ones(2) + np.ones(3)])
+def test_a_mistake_in_the_program_is_no_sentence_about_the_input(
+    mistake: Callable[[], object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tl, "zi_scores", lambda *_, **__: mistake())
+    with pytest.raises((TypeError, KeyError, ValueError)) as caught:
+        run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", "--restarts", "1", *QUICK)
+    assert "please report it" in caught.value.__notes__[0]
+    assert "zinbtools: error" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [[], ["--n-jobs", "3"]])
 def test_the_number_of_workers_reaches_the_fit(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -284,11 +301,12 @@ def test_an_interrupt_leaves_nothing_behind(
 def test_a_warning_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def warn(arguments: object, *, command: str) -> None:
+    def warn(arguments: object, *, command: str) -> Outcome:
         warnings.simplefilter("always")
         warnings.warn("mind the\n gap", UserWarning, stacklevel=1)
+        return Outcome("", lambda folder: None)
 
-    monkeypatch.setattr(cli, "study", warn)
+    monkeypatch.setitem(VERBS, "study", warn)
     assert run(tmp_path, "--simulate", "zisynth") == 0
     assert capsys.readouterr().err == "zinbtools: UserWarning: mind the gap\n"
 

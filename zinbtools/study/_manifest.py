@@ -10,6 +10,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from .._files.leftovers import whole_file
+
 FILES: dict[str, tuple[str, ...]] = {
     "study": (
         "report.html",
@@ -94,9 +96,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Store it, whole or not at all."""
-        part = folder / f"{manifest_name(self.verb)}.part"
-        part.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        os.replace(part, folder / manifest_name(self.verb))
+        with whole_file(folder / manifest_name(self.verb)) as file:
+            file.write(json.dumps(asdict(self), indent=1).encode())
 
     def wrote(self, folder: Path, name: str) -> bool:
         """Whether this file of the folder is as it was written."""
