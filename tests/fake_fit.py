@@ -14,11 +14,13 @@ from zinbtools import tl
 from zinbtools._record.keys import Keys
 from zinbtools.stats.calibration import ResidualSums
 from zinbtools.stats.crossed import crossed_mean
+from zinbtools.stats.discrepancies import CHECKS as KNOWN
 from zinbtools.stats.equivalence import conclude, default_rope, position
 from zinbtools.stats.zero_excess import zero_excess
 
 MODELS = ("nb", "zinb")
 CHECKS = ("dropout_ratio", "zeros_to_expression", "cv")
+WORDS = ("label", "short", "reading")
 
 
 def fake_fit(
@@ -86,7 +88,7 @@ def fake_fit(
             "checks": pd.DataFrame(
                 {
                     "check": CHECKS,
-                    "label": ["share of zeros", "zeros / mean non-zero count", "coefficient of variation"],
+                    **{words: [getattr(KNOWN[check], words) for check in CHECKS] for words in WORDS},
                     "direction": "both",
                     "reference": "",
                 }

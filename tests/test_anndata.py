@@ -420,7 +420,7 @@ def test_one_failed_restart_is_recorded_and_left_out(
         fit(counts, n_restarts=2, max_epochs=3)
     zt.tl.marginal_ll(counts, n_samples=2)
     zt.tl.ppc(counts, n_samples=2)
-    zt.tl.zi_scores(counts, n_samples=2)
+    zt.tl.zi_scores(counts)
     results = counts.uns["zinbtools"]
     failures = results["failures"]
     assert failures[["model", "restart", "epoch", "step"]].to_numpy().tolist() == [["zinb", 1, 1, 2]]

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, get, pl, simulate, tl
+    from . import datasets, get, pl, simulate, stats, tl
 
 __version__ = version("zinbtools")
-__all__ = ["datasets", "get", "pl", "simulate", "tl"]
+__all__ = ["datasets", "get", "pl", "simulate", "stats", "tl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from zinbtools._anndata.genes_and_cells import select
 from zinbtools.get._fitted import Fitted
 from zinbtools.model.data import CountData
 from zinbtools.model.marginal import marginal_log_likelihood
-from zinbtools.stats.equivalence import VERDICTS
+from zinbtools.stats.equivalence import Answer
 
 DROPOUT = (0.0, 0.08)
 N_MORE = 2500  # cells of the large test set
@@ -120,7 +120,9 @@ def tables(records: pd.DataFrame) -> Iterator[str]:
     """The page's tables."""
     for dropout, rows in records.groupby("dropout"):
         title = "Without zero inflation" if dropout == 0 else f"With {dropout:.0%} dropout at means above 1"
-        judged = pd.crosstab(rows["family"], rows["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
+        judged = pd.crosstab(rows["family"], rows["verdict"]).reindex(
+            columns=[answer.value for answer in Answer], fill_value=0
+        )
         judged["excess zeros found"] = rows.groupby("family")["excess_zeros"].sum()
         judged["median difference"] = rows.groupby("family")["difference"].median().round(2)
         judged["median region"] = rows.groupby("family")["rope"].median().round(2)

@@ -133,7 +133,7 @@ def test_linear_checks_are_linear_in_the_sums() -> None:
 def test_every_check_is_registered_under_its_name() -> None:
     assert list(CHECKS)[:3] == ["dropout_ratio", "zeros_to_expression", "cv"]
     assert [check.name for check in CHECKS.values()] == list(CHECKS)
-    assert all(check.label and check.description and check.reference for check in CHECKS.values())
+    assert all(check.label and check.short and check.reading and check.reference for check in CHECKS.values())
 
 
 @pytest.mark.parametrize(

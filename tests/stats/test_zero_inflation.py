@@ -7,9 +7,9 @@ import pytest
 
 from zinbtools.stats.count_models import CountFits, fit_counts
 from zinbtools.stats.zero_inflation import (
-    CALLS,
-    CLASSES,
     FEWEST_COUNTS,
+    Call,
+    GeneClass,
     boundary_pval,
     call,
     classes,
@@ -23,7 +23,7 @@ from zinbtools.stats.zero_inflation import (
     threshold,
 )
 
-ZERO_INFLATED, NOT_INFLATED, UNDECIDED = CALLS
+ZERO_INFLATED, NOT_INFLATED, UNDECIDED = Call
 ENOUGH = np.full(4, 100)  # cells with a count
 
 
@@ -147,7 +147,7 @@ def test_only_families_that_were_fitted_are_tested(
 def test_every_class_can_be_reached() -> None:
     family = np.array(["poisson", "nb", "zip", "zinb", "poisson"], dtype=object)
     calls = np.array([UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED], dtype=object)
-    assert tuple(classes(family, calls)) == CLASSES
+    assert tuple(classes(family, calls)) == tuple(GeneClass)
 
 
 def test_groups_of_like_mean_are_no_smaller_than_a_hundred() -> None:

@@ -7,7 +7,7 @@ from anndata import AnnData
 from fake_fit import fake_fit
 
 from zinbtools.study import conclusion, summary
-from zinbtools.study._table import table_cells, table_text
+from zinbtools.study._summary import table_cells, table_text
 
 
 def with_difference(difference: float, half: float, verdict: str, position: str) -> AnnData:
@@ -77,6 +77,27 @@ def test_zeros_are_held_against_those_that_are_expected(
     table = pd.DataFrame({"observed": [observed], "expected": [expected], "null_mean": [null_mean]})
     adata.uns["zinbtools"]["model_selection"]["zeros"] = table
     assert words in conclusion(adata)
+
+
+@pytest.mark.parametrize(
+    ("of_groups", "answer", "words"),
+    [
+        (["", ""], "zinb", "No group could be compared by itself."),
+        (["zinb", "nb", "zinb", ""], "zinb", "Compared group by group, 2 of 3 are zero-inflated (a, c)."),
+        (["zinb"], "nb", "Compared group by group, 1 of 1 is zero-inflated (a)."),
+        (["nb", "nb"], "nb", "Compared group by group, none of 2 is zero-inflated."),
+        (
+            ["nb", "no practical difference"],
+            "zinb",
+            "Compared group by group, none of 2 is zero-inflated: heterogeneity makes them look so together.",
+        ),
+    ],
+)
+def test_groups_are_told_apart(of_groups: list[str], answer: str, words: str) -> None:
+    adata = with_difference(20.0, 1.2, answer, "above")
+    groups = pd.DataFrame({"group": list("abcd")[: len(of_groups)], "verdict": of_groups})
+    adata.uns["zinbtools"]["model_selection"]["groups"] = groups
+    assert f"genes. {words} Of all entries" in conclusion(adata)
 
 
 def test_one_test_cell_has_no_interval() -> None:

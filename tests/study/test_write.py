@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zinbtools import get
+from zinbtools import get, pl
 from zinbtools.study import Incomplete, Study, _write, parts, report_html, write_study
 from zinbtools.study._manifest import FILES as KNOWN
 
@@ -124,6 +124,24 @@ def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: P
     table = text[text.index("Gain: by how much") - 4000 :]
     positions = [table.index(f" {gene} ") for gene in top]
     assert positions == sorted(positions)
+
+
+def test_a_check_of_ones_own_brings_its_words(study: Study, tmp_path: Path) -> None:
+    results = study.adata.uns["zinbtools"]["ppc"]
+    for table in (results["genes"], results["ks"], results["checks"]):
+        table["check"] = table["check"].replace("cv", "fano")
+    own = {"label": "variance over mean", "short": "Fano factor", "reading": "Poisson counts have one."}
+    checks = results["checks"].set_index("check")
+    checks.loc["fano", list(own)] = list(own.values())
+    results["checks"] = checks.reset_index()
+    page = Page(write(study, tmp_path))
+    text = " ".join(" ".join(page.words).split())
+    assert "Fano factor, predicted How to read it. Poisson counts have one." in text
+    assert "Would the models make such data: Fano factor?" in text
+    assert "Fano factor, ZINB" in text
+    assert (tmp_path / "figures" / "ppc_fano.png").is_file()
+    assert pl.ppc(study.adata, checks="fano", show=False)[0].get_title() == "variance over mean"
+    plt.close("all")
 
 
 def test_all_genes_can_be_searched(study: Study) -> None:

@@ -13,7 +13,7 @@ from compare import assert_same_anndata
 from scipy import stats
 
 import zinbtools as zt
-from zinbtools.stats.zero_inflation import CALLS
+from zinbtools.stats.zero_inflation import Call
 
 
 def made(share: float, seed: int = 0, n_obs: int = 1500) -> AnnData:
@@ -83,7 +83,7 @@ def test_columns_fit_together(mixed: AnnData, negligible: float) -> None:
     adjusted = stats.false_discovery_control(var["zi_pval"][tested])
     np.testing.assert_allclose(var["zi_pval_adj"][tested], adjusted)
     assert var["zi_pval_adj"][~tested].isna().all()
-    assert list(var["zi_call"].cat.categories) == list(CALLS)
+    assert list(var["zi_call"].cat.categories) == list(Call)
     np.testing.assert_array_equal(var["zi_call"] == "zero-inflated", var["zi_pval_adj"] <= 0.05)
     open_ = ~tested | (var["zi_pval_adj"] > 0.05) & (var["zi_power"] < 0.5)
     np.testing.assert_array_equal(var["zi_call"] == "undecided", open_)
@@ -94,7 +94,7 @@ def test_a_few_zeros_too_many_are_no_zero_inflation() -> None:
     adata = zt.simulate.gamma_poisson(4000, 10, means=np.full(10, 40.0), n_types=1, rng=0)
     adata = zt.simulate.knockout(adata, zt.simulate.Uniform(0.004), share=1.0, rng=0)
     zt.tl.fit_nb_zinb(adata, models="nb", max_epochs=5, progress=False)
-    for negligible, call, family in ((0.0, CALLS[0], "zinb"), (0.01, CALLS[1], "nb")):
+    for negligible, call, family in ((0.0, Call.ZERO_INFLATED, "zinb"), (0.01, Call.NOT_ZERO_INFLATED, "nb")):
         zt.tl.zi_scores(adata, negligible_dropout=negligible)
         zt.tl.zero_test(adata, negligible_dropout=negligible)
         assert (adata.var["zi_call"] == call).mean() >= 0.8

@@ -428,7 +428,7 @@ def test_files_keep_everything_and_work_goes_on(fitted: AnnData, tmp_path: Path,
     for adata in (back, fitted):
         zt.tl.marginal_ll(adata, n_samples=3, split="validation", rng=4)
         zt.tl.ppc(adata, n_samples=3, split="train", rng=4)
-        zt.tl.zi_scores(adata, n_samples=3, split="all", rng=4)
+        zt.tl.zi_scores(adata, split="all", rng=4)
     assert_same_anndata(back, fitted)
     assert_same_anndata(write_and_read(back, tmp_path, "h5ad"), fitted)
 

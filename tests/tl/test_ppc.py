@@ -14,6 +14,7 @@ from scipy import stats
 
 import zinbtools as zt
 from zinbtools._check.rng import integer
+from zinbtools.get._checks import check_words
 from zinbtools.get._fitted import Fitted
 from zinbtools.model.predictive import Replicates
 from zinbtools.stats.discrepancies import CHECKS, Check, ks_distance
@@ -155,6 +156,8 @@ def test_checks_of_ones_own(fitted: AnnData) -> None:
     np.testing.assert_allclose(frame["p_value"], 1 - frame["tail"])
     assert "ks_fano" in set(zt.get.metrics_df(fitted)["metric"])
     assert zt.pl.ppc(fitted, checks="fano", show=False)[0].get_title() == "variance / mean"
+    words = check_words(fitted, None)["fano"]
+    assert words == ("variance / mean", "variance / mean", "The closer to the dotted line, the better.")
     plt.close("all")
 
 

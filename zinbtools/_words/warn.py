@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 # What lies between: the package, decorators made of context managers, and importing.
-_BETWEEN = (str(Path(__file__).parent) + os.sep, contextlib.__file__, "<frozen importlib")
+_BETWEEN = (str(Path(__file__).parents[1]) + os.sep, contextlib.__file__, "<frozen importlib")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

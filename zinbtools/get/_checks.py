@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from .._check.arguments import checked
+from .._words.models import MODELS
+from ..stats.discrepancies import CHECKS
 from ._lookup import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MODELS = ("nb", "zinb")
+
+class CheckWords(NamedTuple):
+    """The words of a check that was run; see `zinbtools.stats.discrepancies.Check`."""
+
+    label: str
+    short: str
+    reading: str
 
 
 @checked
 def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Posterior predictive checks, one row per gene, check and model.
+    """Return the posterior predictive checks, one row per gene, check and model.
 
     Parameters
     ----------
@@ -75,7 +83,7 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Distances of the study between observed and predicted checks, with those that draws of the model have.
+    """Return the KS distances between observed and predicted checks, beside those of the model's own draws.
 
     Parameters
     ----------
@@ -117,7 +125,7 @@ def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Whether the counts of each gene are distributed as predicted, one row per gene and model.
+    """Return the test of whether each gene's counts are distributed as predicted, by gene and model.
 
     Parameters
     ----------
@@ -158,20 +166,32 @@ def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     return tidy
 
 
-def check_labels(adata: AnnData, key: str | None) -> dict[str, str]:
-    """Axis label of each check that was run."""
+def check_words(adata: AnnData, key: str | None) -> dict[str, CheckWords]:
+    """Return the words of each check that was run, by its name."""
     checks = _part(adata, key, "checks")
-    return dict(zip(checks["check"], checks["label"], strict=True))
+    return {row["check"]: CheckWords(*row[list(CheckWords._fields)]) for _, row in checks.iterrows()}
+
+
+def metric_name(metric: str) -> str:
+    """Write the name of a metric as tables have it.
+
+    Examples
+    --------
+    >>> metric_name("ks_cv"), metric_name("mean_dropout")
+    ('KS, variation', 'mean dropout')
+    """
+    check = CHECKS.get(metric.removeprefix("ks_"))
+    return metric.replace("_", " ") if check is None else f"KS, {check.short}"
 
 
 def residual_histograms(adata: AnnData, key: str | None) -> dict[str, np.ndarray]:
-    """Randomised quantile residuals of each gene by twentieths, (n_genes, 20), for each model."""
+    """Return the randomised quantile residuals of each gene by twentieths, (n_genes, 20), for each model."""
     found = _part(adata, key, "residual_histograms")
     return {model: np.asarray(found[model]) for model in MODELS if model in found}
 
 
 def _of_model(wide: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The columns of one model, without its name, which becomes a column of its own."""
+    """Select the columns of one model; its name becomes a column of its own."""
     names = [str(name) for name in wide]
     others = [name for name in names if name == model or name.startswith(f"{model}_")]
     shared = [name for name in names if name.split("_")[0] not in MODELS]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._check.arguments import checked
 from .._record.keys import Keys
+from .._words.models import model_name
 from .._words.numbers import with_error
 from ._lookup import column
 
@@ -57,7 +58,7 @@ class NLLDifference:
         size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
         if self.favours is None:
             return f"no clear difference: ZINB - NB = {size}"
-        return f"{self.favours.upper()} better by {size.removeprefix('-')}"
+        return f"{model_name(self.favours)} better by {size.removeprefix('-')}"
 
 
 @checked

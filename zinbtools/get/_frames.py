@@ -201,7 +201,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ``pval_adj``, ``dropout``, ``excess_zeros``, ``power`` and ``call``; the columns of :func:`dropout_df`;
     ``mean_dropout``, the ZINB network's dropout probability averaged over cells, where one was fitted; and
     where :func:`~zinbtools.tl.zero_test` was run, its ``family``, ``marginal_score`` and
-    ``marginal_pval_adj``, and ``class``, which of `zinbtools.stats.zero_inflation.CLASSES` the two tests
+    ``marginal_pval_adj``, and ``class``, which `zinbtools.stats.zero_inflation.GeneClass` the two tests
     together make of the gene.
 
     Raises

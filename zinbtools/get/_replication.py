@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._check.arguments import checked
 from ..stats.replication import overlap, rank_correlation
-from ..stats.zero_inflation import CALLS
+from ..stats.zero_inflation import Call
 from ._lookup import stored
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def zi_replication_df(
     ['1a', '1b']
     """
     found = stored(adata, key, "zi_replication", "tl.zi_replication")
-    genes = found["genes"].assign(called=found["genes"]["call"].astype(str) == CALLS[0])
+    genes = found["genes"].assign(called=found["genes"]["call"].astype(str) == Call.ZERO_INFLATED)
     if by == "pair":
         return _pairs(found["parts"], genes)
     if by == "part":

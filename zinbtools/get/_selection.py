@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._check.arguments import checked
 from .._words.numbers import counted, percent
-from ..stats.equivalence import VERDICTS
+from ..stats.equivalence import Answer
 from ._lookup import stored
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 VERB = "tl.model_selection"
 _FEW_ZEROS = 100  # below which a percentage of them says little
-_WORDS = {
-    (VERDICTS[0], ""): ("Zero-inflate", "beyond"),
-    (VERDICTS[1], ""): ("Do not zero-inflate", "beyond"),
-    (VERDICTS[2], ""): ("No practical difference", "within"),
-    (VERDICTS[2], "open"): ("No practical difference could be established", "neither within nor beyond"),
-    (VERDICTS[3], ""): ("Better fit, not zero inflation", "beyond"),
+_OPENINGS = {
+    Answer.ZINB: "Zero-inflate",
+    Answer.NB: "Do not zero-inflate",
+    Answer.NO_DIFFERENCE: "No practical difference",
+    Answer.BETTER_FIT_ONLY: "Better fit, not zero inflation",
 }
+_RELATIONS = {"above": "beyond", "below": "beyond", "inside": "within", "open": "neither within nor beyond"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Verdict:
     Attributes
     ----------
     verdict
-        One of `zinbtools.stats.equivalence.VERDICTS`.
+        A `zinbtools.stats.equivalence.Answer`.
     sentence
         The same for people, with the numbers that led to it.
     differences, by_restart, tests
@@ -67,7 +67,7 @@ class Verdict:
 
 @checked
 def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
-    """What `zinbtools.tl.model_selection` concluded; print it for sentence and tables.
+    """Return what `zinbtools.tl.model_selection` concluded; print it for sentence and tables.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
 
 @checked
 def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Every comparison of restarts, one row per metric, as in the 2019 study's tables.
+    """Return the comparisons of restarts, one row per metric, as in the 2019 study's tables.
 
     Parameters
     ----------
@@ -138,7 +138,9 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
 def sentence(found: Mapping[str, Any]) -> str:
     """Say the verdict in one sentence or two, with the numbers that led to it."""
     row = found["differences"].set_index("model").loc["zinb"]
-    opening, relation = _WORDS[str(found["verdict"]), "open" if row["position"] == "open" else ""]
+    answer, relation = Answer(found["verdict"]), _RELATIONS[row["position"]]
+    unknown = answer is Answer.NO_DIFFERENCE and row["position"] == "open"
+    opening = "No practical difference could be established" if unknown else _OPENINGS[answer]
     level = f"{100 * (1 - float(found['params']['alpha'])):g} %"
     nll = float(row["nll"] + row["difference"])  # of the NB
     cells = counted(int(row["n_cells"]), "test cell")
@@ -158,28 +160,30 @@ def _interval(row: pd.Series, level: str) -> str:
 
 
 def _zeros(found: Mapping[str, Any]) -> str:
-    """How the zeros compare with those that the NB expects, once what it gets wrong of its own is added."""
+    """Compare the zeros with those that the NB expects, corrected by what it gets wrong of its own counts."""
     zeros, pooled = found["zeros"], found["pooled_zeros"]
     observed = float(zeros["observed"].sum())
     expected = max(float((zeros["expected"] + zeros["null_mean"]).sum()), 0.0)
     if min(observed, expected) < _FEW_ZEROS:
         number = f"the number of zeros is {observed:,.0f}, where the NB would expect {expected:,.1f}"
     else:
-        few = "more" if observed > expected else "fewer"
-        number = f"there are {percent(abs(observed / expected - 1))} {few} zeros than the NB would expect"
+        more = "more" if observed > expected else "fewer"
+        number = f"there are {percent(abs(observed / expected - 1))} {more} zeros than the NB would expect"
     genes = f"{int(pooled['n_genes']):,} of {int(pooled['n_tested']):,} genes"
     return f"{number} of its own counts, and significantly more in {genes}"
 
 
 def _groups(found: Mapping[str, Any]) -> str:
-    said, groups = str(found["verdict"]), found.get("groups")
+    """Say which groups are zero-inflated when they are compared by themselves."""
+    groups = found.get("groups")
     if groups is None:
         return ""
     judged = groups[groups["verdict"] != ""]
-    inflated = judged.loc[judged["verdict"] == "zinb", "group"].tolist()
+    inflated = judged.loc[judged["verdict"] == Answer.ZINB, "group"].tolist()
     if not len(judged):
-        return " No group was large enough to be compared by itself."
-    if said == "zinb" and not inflated:
-        return f" In none of {len(judged)} groups by themselves it is so: it was heterogeneity."
-    names = f" ({', '.join(inflated)})" if inflated else ""
-    return f" Of {len(judged)} groups by themselves {len(inflated)} are zero-inflated{names}."
+        return " No group could be compared by itself."
+    if inflated:
+        are, names = "is" if len(inflated) == 1 else "are", ", ".join(inflated)
+        return f" Compared group by group, {len(inflated)} of {len(judged)} {are} zero-inflated ({names})."
+    cause = ": heterogeneity makes them look so together" if found["verdict"] == Answer.ZINB else ""
+    return f" Compared group by group, none of {len(judged)} is zero-inflated{cause}."

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._check.arguments import checked
+from .._words.models import model_name
 from ..get import calibration_df
 from ..get._checks import residual_histograms
-from ._style import COLORS, LABELS, finish, new_axes, style
+from ._style import COLORS, finish, new_axes, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,7 +30,7 @@ def calibration(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """Histogram of randomised quantile residuals, which is flat for a true model.
+    """Draw the histogram of randomised quantile residuals, which is flat for a true model.
 
     High at both ends: counts are more spread out than predicted; high in the middle: less. High on the
     left: smaller than predicted. The grey band holds 95 % of the bars of a true model.
@@ -79,9 +80,9 @@ def calibration(
             found = table[table["model"] == model]
             if gene is None:
                 rejected = (found["p_value_adjusted"] < ALPHA).mean()
-                label = f"{LABELS[model]}, {100 * rejected:.0f} % of genes rejected"
+                label = f"{model_name(model)}, {100 * rejected:.0f} % of genes rejected"
             else:
-                label = f"{LABELS[model]}, p = {found.loc[found['gene'] == gene, 'p_value'].item():.2g}"
+                label = f"{model_name(model)}, p = {found.loc[found['gene'] == gene, 'p_value'].item():.2g}"
             edges = np.linspace(0, 1, n_bins + 1)
             axes.stairs(
                 counts * n_bins / n, edges, baseline=None, color=COLORS[model], linewidth=1.2, label=label

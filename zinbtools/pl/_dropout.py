@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from ..get import dropout_df
-from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
+from ._style import COLORS, finish, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ def dropout(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """Share of zeros of each gene against its mean, with the share that each model expects.
+    """Draw the share of zeros of each gene against its mean, with the share that each model expects.
 
     A model whose marks or line lie below the observed ones expects too few zeros. Up to 200 genes each has
     its marks; with more, the lines are medians over bins of the mean, and the points the genes as observed.
@@ -69,7 +70,7 @@ def dropout(
     """
     genes = dropout_df(adata, key=key)
     genes = genes[genes["mean_count"] > 0]
-    models = [m for m in LABELS if f"{m}_zero_fraction" in genes]
+    models = [m for m in MODELS if f"{m}_zero_fraction" in genes]
     with style():
         target = ax if ax is not None else new_axes()[0]
         target.set_xscale("log")
@@ -95,7 +96,7 @@ def _draw_genes(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
             marker={"nb": "_", "zinb": "|"}[model],
             c=COLORS[model],
             linewidths=1.0,
-            label=f"{LABELS[model]} expects",
+            label=f"{model_name(model)} expects",
         )
 
 
@@ -111,7 +112,7 @@ def _draw_medians(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
     )
     for model, width in zip(models, (1.6, 0.9), strict=False):
         expected = medians[f"{model}_zero_fraction"]
-        ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{LABELS[model]} expects")
+        ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{model_name(model)} expects")
 
 
 def _draw_observed(ax: Axes, genes: pd.DataFrame, *, size: float, alpha: float, label: str | None) -> None:

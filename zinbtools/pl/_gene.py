@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .._check.arguments import checked
+from .._words.models import model_name
 from ..get import gene_df
-from ._style import COLORS, LABELS, finish, new_axes, style
+from ._style import COLORS, finish, new_axes, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,7 +32,7 @@ def gene(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Cells by their count of one gene, with what an NB and a ZINB around the network's means expect.
+    """Draw cells by their count of one gene, with what an NB and a ZINB around the network's means expect.
 
     A ZINB is needed where the NB's mark at 0 lies below the bar, and that of the ZINB at its end.
 
@@ -91,7 +92,7 @@ def gene(
                     ms=3,
                     lw=0.8,
                     color=COLORS[model],
-                    label=f"{LABELS[model]} expects",
+                    label=f"{model_name(model)} expects",
                 )
             panel.set(title=f"{gene}, {group}", xlabel=f"count ({max_count} and more)", ylabel="cells")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))

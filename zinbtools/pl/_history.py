@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from ..get import history_df
-from ._style import COLORS, LABELS, finish, legend_above, new_axes, style
+from ._style import COLORS, finish, legend_above, new_axes, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def history(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """ELBO per epoch, one line per model and restart.
+    """Draw the ELBO per epoch, one line per model and restart.
 
     The validation ELBO is a full line with a dot where it was best, which is where the weights were kept;
     the training ELBO is dashed and pale. The axis is cut to the range of the second half of the epochs and
@@ -73,7 +74,7 @@ def history(
         for (model, _), run in runs:
             _draw_run(target, run.sort_values("epoch"), COLORS[str(model)], opacity)
         target.set(xlabel="epoch", ylabel="ELBO (nats per cell)", ylim=_limits(table))
-        models = [m for m in LABELS if m in set(table["model"])]
+        models = [m for m in MODELS if m in set(table["model"])]
         legend_above(target, 4, handles=_legend(models))
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
@@ -99,4 +100,4 @@ def _legend(models: list[str]) -> list[Line2D]:
         Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best"),
         Line2D([], [], color="k", ls="--", lw=0.8, alpha=0.5, label="training"),
     ]
-    return [Line2D([], [], color=COLORS[m], label=LABELS[m]) for m in models] + kinds
+    return [Line2D([], [], color=COLORS[m], label=model_name(m)) for m in models] + kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -10,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from ..get import metrics_df, verdict
-from ._style import COLORS, HEIGHT, LABELS, WIDTH, finish, style
+from ..get._checks import metric_name
+from ._style import COLORS, HEIGHT, WIDTH, finish, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,13 +22,6 @@ if TYPE_CHECKING:
 
     from ..get import Verdict
 
-NAMES = {
-    "nll": "NLL (nats per test cell)",
-    "ks_dropout_ratio": "KS, share of zeros",
-    "ks_zeros_to_expression": "KS, zeros to expression",
-    "ks_cv": "KS, variation",
-}
-RIVALS = {"zinb": "ZINB", "poisson": "Poisson", "nb-gene-cell": "NB, dispersion\nper cell"}
 _NARROW = 1.25  # inches, of a panel with two columns of dots
 
 
@@ -38,7 +34,7 @@ def model_selection(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """What `zinbtools.tl.model_selection` found: metrics of all restarts, and the difference in likelihood.
+    """Draw what `tl.model_selection` found: metrics of all restarts, and the difference in likelihood.
 
     First the log likelihood of test cells beyond the NB's: the mean with its interval, which has cells and
     restarts in it, a tick per restart, and in grey the region of practical equivalence. Groups stand below,
@@ -99,8 +95,8 @@ def model_selection(
 
 
 def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
-    """Two columns of dots, NB and ZINB."""
-    for place, model in enumerate(LABELS):
+    """Draw two columns of dots, NB and ZINB."""
+    for place, model in enumerate(MODELS):
         values = np.sort(runs.loc[runs["model"] == model, "value"].to_numpy(dtype=np.float64))
         # ranks in a fixed order of offsets: dots of like value stand side by side
         offsets = 0.22 * np.sin(2.4 * np.arange(len(values)))
@@ -110,15 +106,15 @@ def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
         if test["better"] == model:
             ax.annotate("*", (place, 1.0), xycoords=("data", "axes fraction"), ha="center", va="top", size=11)
     ax.margins(y=0.12)
-    ax.set(xticks=[0, 1], xticklabels=LABELS.values(), xlim=(-0.6, 1.6))
+    ax.set(xticks=[0, 1], xticklabels=list(map(model_name, MODELS)), xlim=(-0.6, 1.6))
     ax.set_xlabel("model")
-    ax.set_ylabel(NAMES.get(test["metric"], str(test["metric"])))
+    ax.set_ylabel("NLL (nats per test cell)" if test["metric"] == "nll" else metric_name(test["metric"]))
 
 
 def _draw_differences(ax: Axes, found: Verdict) -> None:
-    """Intervals against the region of practical equivalence, from above: models, then groups."""
+    """Draw intervals against the region of practical equivalence, from above: models, then groups."""
     rows = [
-        (RIVALS.get(row["model"], row["model"]), row, COLORS.get(row["model"], COLORS["observed"]))
+        (fill(model_name(row["model"]), 15), row, COLORS.get(row["model"], COLORS["observed"]))
         for _, row in found.differences.iterrows()
     ]
     if found.groups is not None:

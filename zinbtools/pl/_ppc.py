@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from ..get import metrics_df, ppc_df, ppc_ks_df
-from ..get._checks import check_labels
-from ._style import COLORS, LABELS, finish, new_axes, plain_numbers, style
+from ..get._checks import check_words
+from ._style import COLORS, finish, given_axes, new_axes, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-LINEAR = {"dropout_ratio", "one_ratio", "zeros_by_mean"}
+SHARES = {"dropout_ratio", "one_ratio", "zeros_by_mean"}
 
 
 @checked
@@ -32,7 +33,7 @@ def ppc(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> list[Axes] | Figure | None:
-    """Observed and predicted discrepancies, one panel per check.
+    """Draw observed against predicted discrepancies, one panel per check.
 
     A gene on the diagonal is one whose discrepancy the model reproduces. The legend gives the study's KS
     distance between the observed and the predicted values over genes; it forgets which gene is which, the
@@ -82,20 +83,20 @@ def ppc(
     table = ppc_df(adata, key=key)
     names = _checks_to_draw(table, checks)
     metrics, distances = metrics_df(adata, best=True, key=key), ppc_ks_df(adata, key=key)
-    titles = check_labels(adata, key)
-    draw = _draw_genes if kind == "genes" else _draw_distribution
+    words = check_words(adata, key)
+    draw_panel = _draw_genes if kind == "genes" else _draw_distribution
     with style():
-        axes = _axes_for(names, ax)
+        axes = new_axes(len(names)) if ax is None else given_axes(ax, len(names), "checks")
         for target, name in zip(axes, names, strict=True):
             rows = distances[distances["check"] == name].set_index("model")
             null = {str(m): (float(row["null_low"]), float(row["null_high"])) for m, row in rows.iterrows()}
             labels = {
-                model: f"{LABELS[model]}{_ks(metrics, name, model)}{_interval(null, model)}"
-                for model in LABELS
+                model: f"{model_name(model)}{_ks(metrics, name, model)}{_interval(null, model)}"
+                for model in MODELS
                 if model in null
             }
-            draw(target, name, table[table["check"] == name], labels, null)
-            target.set_title(titles[name])
+            draw_panel(target, name, table[table["check"] == name], labels, null)
+            target.set_title(words[name].label)
         return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
 
 
@@ -107,15 +108,6 @@ def _checks_to_draw(table: pd.DataFrame, checks: str | Sequence[str] | None) -> 
             f"checks: {', '.join(map(repr, absent))} not among {run}; run zinbtools.tl.ppc with it first."
         )
     return wanted
-
-
-def _axes_for(names: Sequence[str], ax: Axes | Sequence[Axes] | None) -> list[Axes]:
-    if ax is None:
-        return new_axes(len(names))
-    axes = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(axes) != len(names):
-        raise ValueError(f"ax must hold one axes for each of the {len(names)} checks, found {len(axes)}.")
-    return axes
 
 
 def _draw_genes(
@@ -161,11 +153,11 @@ def _draw_distribution(
     ax.set(xlim=(low, high), ylim=(0, 1), xlabel="value of a gene", ylabel="share of genes")
     if ax.get_xscale() != "linear":
         plain_numbers(ax.xaxis)
-    ax.legend(loc="lower right" if name not in LINEAR else "upper left")
+    ax.legend(loc="lower right" if name not in SHARES else "upper left")
 
 
 def _steps(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Where an empirical distribution function rises, and to what; from its first value on."""
+    """Return where an empirical distribution function rises, and to what; from its first value on."""
     ordered = np.sort(values.to_numpy(dtype=float))
     return np.r_[ordered[:1], ordered], np.arange(len(ordered) + 1) / max(len(ordered), 1)
 
@@ -174,12 +166,12 @@ def _scale(ax: Axes, name: str, genes: pd.DataFrame, *, both: bool = True) -> tu
     """Set the horizontal axis, or both, linear or logarithmic, and return limits of the values."""
     setters = (ax.set_xscale, ax.set_yscale) if both else (ax.set_xscale,)
     values = genes[["observed", "predicted"]].to_numpy(dtype=float).ravel()
-    if name not in LINEAR and len(values) and (values > 0).all():
+    if name not in SHARES and len(values) and (values > 0).all():
         for set_scale in setters:
             set_scale("log")
         return values.min() / 1.3, 1.3 * values.max()
     usual = np.quantile(values[values > 0], 0.05) if (values > 0).any() else 0.0
-    if name in LINEAR or values.max(initial=0.0) <= 20 * usual:
+    if name in SHARES or values.max(initial=0.0) <= 20 * usual:
         low, high = values.min(initial=1.0), values.max(initial=0.01)
         return low - 0.05 * (high - low), high + 0.05 * (high - low)
     # A power of ten, so that no tick comes to lie in the linear part beside that of zero.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, log10
 from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -21,7 +22,6 @@ WIDTH, HEIGHT = 3.4, 2.7  # inches: one column of a journal is 85 to 90 mm
 # Okabe and Ito's palette. The NB shares its blue with the zeros that an NB explains, the ZINB its red with
 # the zeros that need dropout.
 COLORS = {"nb": "#0072B2", "zinb": "#D55E00", "observed": "#4D4D4D", "neutral": "#B3B3B3"}
-LABELS = {"nb": "NB", "zinb": "ZINB"}
 ZERO_CMAPS = {"limited sensitivity": "Blues", "dropout": "Reds", "zero": "Purples"}
 
 _RC: Any = {
@@ -75,6 +75,14 @@ def new_grid(n_panels: int, n_columns: int = 3) -> list[Axes]:
     for empty in axes.flat[n_panels:]:
         figure.delaxes(empty)
     return list(axes.flat[:n_panels])
+
+
+def given_axes(ax: Axes | Sequence[Axes], n_panels: int, what: str) -> list[Axes]:
+    """Return the user's axes as a list, or refuse them where there is not one for each panel."""
+    axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != n_panels:
+        raise ValueError(f"ax must hold one axes for each of the {n_panels} {what}, found {len(axes)}.")
+    return axes
 
 
 def plain_numbers(*axes: Axis) -> None:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from ..get import tuning_df, tuning_summary_df
-from ._style import COLORS, LABELS, finish, legend_above, new_axes, style
+from ._style import COLORS, finish, legend_above, new_axes, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def tuning(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """NLL of every trial on validation cells, with the best so far and the default.
+    """Draw the NLL of every trial on validation cells, with the best so far and the default.
 
     Dots are trials, rings those that were pruned (at minus their last ELBO), crosses at the upper edge those
     that failed or whose NLL is beyond it. The line is the best so far, the dashes are the default setting.
@@ -74,7 +75,7 @@ def tuning(
         for model, nll in zip(summary["model"], summary["default_nll"], strict=True):
             target.axhline(nll, color=COLORS[model], ls="--", lw=0.8)
         target.set(xlabel="trial", ylabel="validation NLL (nats per cell)", ylim=(low, high))
-        legend_above(target, 4, handles=_legend([m for m in LABELS if m in set(table["model"])]))
+        legend_above(target, 4, handles=_legend([m for m in MODELS if m in set(table["model"])]))
         return finish(target, given=ax is not None, show=show, return_fig=return_fig)
 
 
@@ -98,7 +99,7 @@ def _best_so_far(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _limits(table: pd.DataFrame, summary: pd.DataFrame) -> tuple[float, float]:
-    """From a little below the best to where three quarters of the trials and the defaults are seen."""
+    """Return limits from a little below the best, so that three quarters of the trials are seen."""
     marks = np.append(summary["best_nll"], summary["default_nll"].dropna())
     low = np.nanmin([*marks, *table["nll"]])
     high = max(marks.max(), table["nll"].quantile(0.75), low)
@@ -111,4 +112,4 @@ def _legend(models: list[str]) -> list[Line2D]:
         Line2D([], [], color="k", marker="o", ms=3, label="trial, best"),
         Line2D([], [], color="k", ls="--", lw=0.8, label="default"),
     ]
-    return [Line2D([], [], color=COLORS[m], label=LABELS[m]) for m in models] + kinds
+    return [Line2D([], [], color=COLORS[m], label=model_name(m)) for m in models] + kinds

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from .._check.arguments import checked
 from ..get import zero_study_df
 from ._density import Density, levels_of_mass, smoothed_density
-from ._style import ZERO_CMAPS, finish, legend_above, new_axes, new_grid, root_figure, style
+from ._style import ZERO_CMAPS, finish, given_axes, legend_above, new_axes, new_grid, root_figure, style
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,7 +43,7 @@ def zero_study(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Density of the dropout probability and the NB mean over all entries that are zero.
+    """Draw the density of the dropout probability and the NB mean over all entries that are zero.
 
     Each shade of a cloud holds a further share of the zeros of its kind: the darkest region the densest
     20 %, the outermost 95 %. Where ``layers["true_counts"]`` is there, zeros that a gene had before dropout
@@ -108,7 +108,7 @@ def zero_study(
         axes = _axes_for(len(panels), ax)
         for target, clouds, title in zip(axes, panels, titles or [""], strict=True):
             for kind, cloud in clouds.items():
-                _draw(target, kind, cloud, shared.get(kind))
+                _draw_cloud(target, kind, cloud, shared.get(kind))
             target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL)
         for target in axes:  # the smoothing goes beyond a probability of one, the axis does not
             target.set_xlim(right=min(target.get_xlim()[1], 0.0))
@@ -137,7 +137,7 @@ class Cloud(NamedTuple):
 def _several(
     adata: AnnData | Mapping[str, AnnData] | Sequence[AnnData],
 ) -> tuple[list[AnnData], list[str] | None]:
-    """The objects with their titles; None for a single object, which needs no title."""
+    """List the objects and their titles; None for a single object, which needs no title."""
     if hasattr(adata, "obs_names"):
         return [adata], None
     if isinstance(adata, Mapping):
@@ -151,7 +151,7 @@ def _several(
 
 
 def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str | None) -> dict[str, Cloud]:
-    """Kinds of zeros that are there, in the order in which they are drawn."""
+    """Collect the kinds of zeros that are there, in the order in which they are drawn."""
     posterior = truth == "posterior"
     zeros = zero_study_df(adata, total=x == "total", posterior=posterior, key=key)
     points = zeros[[f"log10_{x}", "log10_mean"]].to_numpy()
@@ -168,7 +168,7 @@ def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str
     return {kind: cloud for kind, cloud in found.items() if cloud.size}
 
 
-def _draw(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -> None:
+def _draw_cloud(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -> None:
     """Fill the contours of a cloud, at levels of probability density where some are given."""
     if not cloud.has_density:
         if cloud.weights is None:
@@ -185,7 +185,7 @@ def _draw(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -> None
 
 
 def _shared_levels(panels: Sequence[Mapping[str, Cloud]]) -> dict[str, list[float]]:
-    """Levels of probability density for each kind that hold MASSES of all panels together."""
+    """Find the levels of probability density for each kind that hold MASSES of all panels together."""
     levels = {}
     for kind in NAMES:
         masses = [smoothed_density(*p[kind]) for p in panels if kind in p and p[kind].has_density]
@@ -202,10 +202,7 @@ def _joined(densities: Sequence[Density]) -> NDArray[np.float64]:
 def _axes_for(n_panels: int, ax: Axes | Sequence[Axes] | None) -> list[Axes]:
     if ax is None:
         return new_axes() if n_panels == 1 else new_grid(n_panels)
-    axes = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(axes) != n_panels:
-        raise ValueError(f"ax must hold one axes for each of the {n_panels} objects, found {len(axes)}.")
-    return axes
+    return given_axes(ax, n_panels, "objects")
 
 
 def _shade(kind: str, depth: float = 0.65) -> tuple[float, float, float, float]:
@@ -213,7 +210,7 @@ def _shade(kind: str, depth: float = 0.65) -> tuple[float, float, float, float]:
 
 
 def _handles(clouds: Mapping[str, Cloud], *, counted: bool) -> list[Patch]:
-    """What the colours mean, limited sensitivity first."""
+    """Make the legend's patches, limited sensitivity first."""
     kinds = list(clouds.items())
     return [
         Patch(color=_shade(kind), label=f"{NAMES[kind]} ({cloud.size:,})" if counted else NAMES[kind])
@@ -222,7 +219,7 @@ def _handles(clouds: Mapping[str, Cloud], *, counted: bool) -> list[Patch]:
 
 
 def _legend_of_several(axes: Sequence[Axes], panels: Sequence[Mapping[str, Cloud]]) -> None:
-    """One legend for all panels, and how many zeros of each kind in each."""
+    """Draw one legend for all panels, and write how many zeros of each kind in each."""
     everywhere = {kind: cloud for clouds in panels for kind, cloud in clouds.items()}
     ordered = {kind: everywhere[kind] for kind in NAMES if kind in everywhere}
     root_figure(axes[0]).legend(

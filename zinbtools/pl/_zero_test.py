@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from .._check.arguments import checked
+from .._words.models import model_name
 from ..get import zero_test_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
 
@@ -23,7 +24,6 @@ FAMILY_COLORS = {
     "zip": "#CC79A7",
     "zinb": COLORS["zinb"],
 }
-FAMILY_LABELS = {"poisson": "Poisson", "nb": "NB", "zip": "ZIP", "zinb": "ZINB"}
 
 
 @checked
@@ -35,7 +35,7 @@ def zero_test(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """Share of zeros of each gene against its mean, coloured by the simplest family that suffices.
+    """Draw the share of zeros of each gene against its mean, coloured by the simplest family that suffices.
 
     The line is the share of zeros that Poisson counts would have, as fitted; the dotted one that of NB counts
     of the median inverse dispersion, all cells being alike.
@@ -85,7 +85,7 @@ def zero_test(
                 alpha=0.6,
                 linewidths=0,
                 rasterized=True,
-                label=f"{FAMILY_LABELS[family]} ({len(some):,})",
+                label=f"{model_name(family)} ({len(some):,})",
             )
             for family, color in FAMILY_COLORS.items()
             if len(some := genes[genes["family"] == family])

@@ -18,10 +18,10 @@ class CrossedMean(NamedTuple):
         The mean and its standard error; NaN for fewer than two columns.
     df
         Satterthwaite's degrees of freedom of the error.
-    sd_columns, sd_rows, sd_rest
-        Standard deviations of the column effects, of the row effects and of what neither explains; 0 where
-        the estimate of the variance is negative. With one row all is put down to the columns, and the error
-        lacks what another row would change.
+    sd_columns, sd_rows
+        Standard deviations of the column effects and of the row effects; 0 where the estimate of the variance
+        is negative. With one row all is put down to the columns, and the error lacks what another row would
+        change.
     n_rows, n_columns
         The table's shape.
     """
@@ -31,18 +31,17 @@ class CrossedMean(NamedTuple):
     df: float
     sd_columns: float
     sd_rows: float
-    sd_rest: float
     n_rows: int
     n_columns: int
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Where the mean of all rows and columns is, with this confidence, by Student's t."""
+        """Return the confidence interval of the mean of all rows and columns, by Student's t."""
         half = self.se * stats.t.isf((1 - level) / 2, self.df)
         return self.mean - half, self.mean + half
 
 
 def crossed_mean(table: ArrayLike) -> CrossedMean:
-    r"""Mean of ``y_rn = m + a_r + b_n + e_rn`` with random effects of rows and columns.
+    r"""Compute the mean of ``y_rn = m + a_r + b_n + e_rn`` with random effects of rows and columns.
 
     The variance of the mean is ``s_a^2 / R + s_b^2 / N + s_e^2 / (R N)``, which the mean squares of the
     two-way analysis of variance estimate without bias as ``(MS_a + MS_b - MS_e) / (R N)``; where it comes
@@ -64,12 +63,12 @@ def crossed_mean(table: ArrayLike) -> CrossedMean:
     R, N = y.shape
     mean = float(y.mean())
     if N < 2:
-        return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, np.nan, R, N)
+        return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, R, N)
     columns = y.mean(0) - mean
     ms_columns = R * float(columns @ columns) / (N - 1)
     if R == 1:
         sd = float(np.sqrt(ms_columns))
-        return CrossedMean(mean, sd / np.sqrt(N), N - 1, sd, 0.0, 0.0, R, N)
+        return CrossedMean(mean, sd / np.sqrt(N), N - 1, sd, 0.0, R, N)
     rows = y.mean(1) - mean
     ms_rows = N * float(rows @ rows) / (R - 1)
     rest = y - mean - columns - rows[:, None]
@@ -85,4 +84,4 @@ def crossed_mean(table: ArrayLike) -> CrossedMean:
         float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))
     )
     se = float(np.sqrt(squares / (R * N)))
-    return CrossedMean(mean, se, df, sd_columns, sd_rows, float(np.sqrt(ms_rest)), R, N)
+    return CrossedMean(mean, se, df, sd_columns, sd_rows, R, N)

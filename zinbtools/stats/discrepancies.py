@@ -123,7 +123,7 @@ class GeneStatistics:
 
 
 def dropout_ratio(genes: GeneStatistics) -> Floats:
-    """Share of the cells without a count of the gene, shape (n_genes,).
+    """Compute the share of cells without a count of the gene, shape (n_genes,).
 
     Examples
     --------
@@ -134,7 +134,7 @@ def dropout_ratio(genes: GeneStatistics) -> Floats:
 
 
 def zeros_to_expression(genes: GeneStatistics) -> Floats:
-    """Number of zeros over the mean of the non-zero counts, shape (n_genes,); NaN without a count.
+    """Divide the number of zeros by the mean of the non-zero counts, shape (n_genes,); NaN without a count.
 
     The study takes the number of zeros, not their share, which leaves the KS distance as it is only
     between sets of equally many cells.
@@ -148,7 +148,7 @@ def zeros_to_expression(genes: GeneStatistics) -> Floats:
 
 
 def coefficient_of_variation(genes: GeneStatistics) -> Floats:
-    """Standard deviation (ddof 0) over mean, shape (n_genes,); NaN where the mean is 0.
+    """Divide the standard deviation (ddof 0) by the mean, shape (n_genes,); NaN where the mean is 0.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def coefficient_of_variation(genes: GeneStatistics) -> Floats:
 
 
 def mean(genes: GeneStatistics) -> Floats:
-    """Mean count per cell, shape (n_genes,); `GeneStatistics.mean` as a check.
+    """Return the mean count per cell, shape (n_genes,): `GeneStatistics.mean` as a check.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def mean(genes: GeneStatistics) -> Floats:
 
 
 def variance(genes: GeneStatistics) -> Floats:
-    """Variance of the counts (ddof 0), shape (n_genes,).
+    """Compute the variance of the counts (ddof 0), shape (n_genes,).
 
     Examples
     --------
@@ -181,7 +181,7 @@ def variance(genes: GeneStatistics) -> Floats:
 
 
 def maximum(genes: GeneStatistics) -> Floats:
-    """Largest count, shape (n_genes,); NaN without cells.
+    """Return the largest count, shape (n_genes,); NaN without cells.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def maximum(genes: GeneStatistics) -> Floats:
 
 
 def one_ratio(genes: GeneStatistics) -> Floats:
-    """Share of the cells with exactly one count of the gene, shape (n_genes,).
+    """Compute the share of cells with exactly one count of the gene, shape (n_genes,).
 
     Zero inflation takes ones away in the proportion in which it takes all other counts; an inverse
     dispersion that makes up for missing zero inflation does not.
@@ -206,7 +206,7 @@ def one_ratio(genes: GeneStatistics) -> Floats:
 
 
 def zeros_by_mean(genes: GeneStatistics, *, n_bins: int = 20) -> Floats:
-    """Share of zeros among the genes of similar mean, shape (n_genes,).
+    """Average the share of zeros among the genes of similar mean, shape (n_genes,).
 
     Genes are sorted by their mean into ``n_bins`` bins of equally many; each gets the average share of
     zeros in its bin. It follows the curve of zeros against expression and not the single gene.
@@ -235,9 +235,9 @@ class Check:
     function
         From :class:`GeneStatistics` to one value per gene; NaN where it is undefined.
     label
-        Axis label.
-    description
-        One sentence for reports.
+        Title of its plot.
+    reading
+        How to read that plot, one or two sentences under it in reports.
     reference
         Where it comes from.
     direction
@@ -247,6 +247,8 @@ class Check:
         Whether the value is a linear function of sums over cells (that is, of the fields of the statistics
         but the maximum). Then the function of the expected statistics is the expected value, which needs no
         draws of counts.
+    short
+        What tables and headings call it; the label by default.
 
     Raises
     ------
@@ -265,16 +267,18 @@ class Check:
     name: str
     function: Callable[[GeneStatistics], Floats]
     label: str
-    description: str = ""
+    reading: str = "The closer to the dotted line, the better."
     reference: str = ""
     direction: Literal["both", "high", "low"] = "both"
     linear: bool = False
+    short: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ValueError(f"name must be letters, digits and underscores, found {self.name!r}.")
         if self.direction not in ("both", "high", "low"):
             raise ValueError(f"direction must be 'both', 'high' or 'low', found {self.direction!r}.")
+        object.__setattr__(self, "short", self.short or self.label)
 
     def __call__(self, genes: GeneStatistics) -> Floats:
         return self.function(genes)
@@ -291,7 +295,8 @@ CHECKS: MappingProxyType[str, Check] = MappingProxyType(
                 "dropout_ratio",
                 dropout_ratio,
                 "share of zeros",
-                "Share of the cells in which the gene has no count.",
+                "Each gene twice: its share of zeros in held-out cells against what each model predicts for "
+                "them. Below the dotted line a model predicts too few zeros.",
                 _STUDY,
                 linear=True,
             ),
@@ -299,24 +304,49 @@ CHECKS: MappingProxyType[str, Check] = MappingProxyType(
                 "zeros_to_expression",
                 zeros_to_expression,
                 "zeros / mean non-zero count",
-                "Number of cells without a count of the gene over its mean count in the other cells.",
+                "The number of zeros over the mean non-zero count: the closer to the dotted line, the better "
+                "a model knows how zeros and expression go together.",
                 _STUDY,
+                short="zeros / expression",
             ),
             Check(
                 "cv",
                 coefficient_of_variation,
                 "coefficient of variation",
-                "Standard deviation of the gene's counts over their mean.",
+                "Standard deviation over mean of each gene. Above the dotted line a model makes a gene more "
+                "variable than it is, below it less.",
                 _STUDY,
+                short="variation",
             ),
-            Check("mean", mean, "mean count", "Mean count per cell.", _CHECKING, linear=True),
-            Check("variance", variance, "variance", "Variance of the gene's counts over cells.", _CHECKING),
-            Check("maximum", maximum, "largest count", "Largest count of the gene.", _CHECKING),
+            Check(
+                "mean",
+                mean,
+                "mean count",
+                "Mean count per cell of each gene. Below the dotted line a model predicts too few counts.",
+                _CHECKING,
+                linear=True,
+            ),
+            Check(
+                "variance",
+                variance,
+                "variance",
+                "Variance of each gene's counts over cells. Above the dotted line a model makes a gene more "
+                "variable than it is, below it less.",
+                _CHECKING,
+            ),
+            Check(
+                "maximum",
+                maximum,
+                "largest count",
+                "Largest count of each gene. Above the dotted line a model makes larger counts than are seen.",
+                _CHECKING,
+            ),
             Check(
                 "one_ratio",
                 one_ratio,
                 "share of ones",
-                "Share of the cells in which the gene has exactly one count.",
+                "Share of the cells in which the gene has exactly one count. Below the dotted line a model "
+                "predicts too few ones.",
                 _CHECKING,
                 linear=True,
             ),
@@ -324,7 +354,8 @@ CHECKS: MappingProxyType[str, Check] = MappingProxyType(
                 "zeros_by_mean",
                 zeros_by_mean,
                 "share of zeros at that mean",
-                "Share of zeros averaged over the genes of similar mean, twenty bins of them.",
+                "Share of zeros, averaged over the genes of similar mean, in twenty bins. Below the dotted "
+                "line a model predicts too few zeros at that mean.",
                 _CHECKING,
             ),
         )
@@ -333,7 +364,7 @@ CHECKS: MappingProxyType[str, Check] = MappingProxyType(
 
 
 def ks_distance(observed: ArrayLike, predicted: ArrayLike) -> float:
-    """Two-sample Kolmogorov-Smirnov statistic between observed and predicted values of the same genes.
+    """Compute the Kolmogorov-Smirnov distance between observed and predicted values of the genes.
 
     The largest vertical distance between the two empirical distribution functions, over the genes where
     both values are finite. It takes multiples of 1/n_genes and forgets which gene is which: only the
@@ -378,7 +409,7 @@ def ks_distance(observed: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def _variation(genes: GeneStatistics) -> Floats:
-    """Squared number of cells times variance."""
+    """Return the squared number of cells times the variance."""
     # Sums of integers are exact, so a gene that never varies gets exactly 0; rounding of huge sums
     # must not make the difference negative.
     return np.maximum(genes.n_cells * genes.total_of_squares - genes.total**2, 0)

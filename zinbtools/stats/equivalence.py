@@ -1,8 +1,10 @@
-"""Whether a difference matters: an interval against a region of practical equivalence."""
+"""Judge whether a difference matters: an interval against a region of practical equivalence."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+from .._words.answers import Answer
 
 Position = Literal["above", "below", "inside", "open"]
 
@@ -10,7 +12,7 @@ RELATIVE_ROPE = 1e-3
 
 
 def default_rope(nll: float) -> float:
-    """Half-width of the region of practical equivalence, nats per cell: a thousandth of the NLL.
+    """Return half the width of the region of practical equivalence: a thousandth of the NLL, nats per cell.
 
     ``NLL / ln 2`` is the number of bits that it takes to store a cell's counts under a model, so that two
     models in the region differ by less than one bit in a thousand. On data without zero inflation, NB and
@@ -25,7 +27,7 @@ def default_rope(nll: float) -> float:
 
 
 def position(low: float, high: float, rope: float) -> Position:
-    """Where an interval lies: ``above`` or ``below`` the region, ``inside`` it, or ``open`` if none of these.
+    """Say where an interval lies: ``above``, ``below`` or ``inside`` the region, or else ``open``.
 
     Examples
     --------
@@ -39,11 +41,8 @@ def position(low: float, high: float, rope: float) -> Position:
     return "inside" if -rope <= low and high <= rope else "open"
 
 
-VERDICTS = ("zinb", "nb", "no practical difference", "better fit, not zero inflation")
-
-
 def conclude(where: Position, excess_zeros: bool) -> str:
-    """One of `VERDICTS`: a ZINB is called for where it predicts better and there are excess zeros to explain.
+    """Choose an `Answer`: a ZINB where it predicts better and there are excess zeros to explain.
 
     Examples
     --------
@@ -51,5 +50,7 @@ def conclude(where: Position, excess_zeros: bool) -> str:
     ('zinb', 'better fit, not zero inflation', 'no practical difference')
     """
     if where == "above":
-        return VERDICTS[0] if excess_zeros else VERDICTS[3]
-    return VERDICTS[1] if where == "below" else VERDICTS[2]
+        answer = Answer.ZINB if excess_zeros else Answer.BETTER_FIT_ONLY
+    else:
+        answer = Answer.NB if where == "below" else Answer.NO_DIFFERENCE
+    return answer.value  # files hold strings

@@ -1,4 +1,4 @@
-"""Whether the dropout probability of a gene is above zero, and whether its cells would have shown it."""
+"""Test whether a gene's dropout probability is above zero, and whether its cells would have shown it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .._words.answers import Call, GeneClass
 from .count_models import CountFits, Family
 
 Floats = NDArray[np.float64]
 Strings = NDArray[np.object_]
 
 FEWEST_COUNTS = 20  # cells with a count that a call takes, for each rate that is fitted
-CALLS = ("zero-inflated", "not zero-inflated", "undecided")
-CLASSES = (
-    "Poisson suffices",
-    "NB suffices",
-    "zero-inflated, explained by cell state",
-    "zero-inflated, undecided given cell state",
-    "zero-inflated given cell state",
-)
 
 
 def likelihood_ratio(fits: CountFits, simpler: Family, richer: Family) -> Floats:
-    """Twice the difference of the log likelihoods, nats, (G,); at least 0."""
+    """Compute twice the difference of the log likelihoods, nats, (G,); at least 0."""
     ll = fits.log_likelihood
     return np.maximum(2.0 * (ll[:, fits.of(richer)] - ll[:, fits.of(simpler)]), 0.0)
 
 
 def dropout_ratio(fits: CountFits) -> Floats:
-    """Twice what a dropout probability above the negligible one adds to the log likelihood, nats, (G,).
+    """Compute twice what a dropout above the negligible one adds to the log likelihood, nats, (G,).
 
     It is 0 where the estimate is no larger than that.
     """
@@ -40,7 +33,7 @@ def dropout_ratio(fits: CountFits) -> Floats:
 
 
 def boundary_pval(ratio: Floats) -> Floats:
-    """P value of a likelihood ratio for one parameter that the null keeps to one side of a value.
+    """Return the p value of a likelihood ratio for one parameter that the null keeps to one side of a value.
 
     With the parameter at that value the ratio is 0 half of the time and chi-squared with one degree of
     freedom otherwise, so that the p value is half of the latter's, and 1 for a ratio of 0.
@@ -54,7 +47,7 @@ def boundary_pval(ratio: Floats) -> Floats:
 
 
 def adjusted_pval(pval: Floats) -> Floats:
-    """Benjamini and Hochberg's adjustment among the p values that are not NaN.
+    """Adjust by Benjamini and Hochberg among the p values that are not NaN.
 
     Examples
     --------
@@ -99,13 +92,13 @@ def dropout_pval_adj(pval: Floats, n_counts: NDArray[np.number], n_rates: int = 
 
 
 def threshold(adjusted: Floats, alpha: float) -> float:
-    """The p value up to which Benjamini and Hochberg called, or that of a single call where there is none."""
+    """Return the largest p value that Benjamini and Hochberg call, or would call if it were the only one."""
     known = adjusted[~np.isnan(adjusted)]
     return alpha * max(int((known <= alpha).sum()), 1) / max(len(known), 1)
 
 
 def power(information: Floats, dropout: float, level: float, negligible: float = 0.0) -> Floats:
-    """Probability that the test at this level finds a dropout probability of this size, (G,).
+    """Compute the probability that the test at this level finds a dropout probability of this size, (G,).
 
     ``Phi((pi - pi_0) (1 - pi) sqrt(I) - z)``, with ``pi_0`` the negligible one, ``I`` the information on pi
     at no dropout that is left once scale and dispersion are estimated (`CountFits.information`), and z the
@@ -122,7 +115,7 @@ def power(information: Floats, dropout: float, level: float, negligible: float =
 
 
 def of_like_mean(mean: Floats, size: int = 100) -> Iterator[NDArray[np.int_]]:
-    """Indices of genes, in groups of at least ``size`` that are next to each other by mean (or all of them).
+    """Yield indices of genes in groups of at least ``size`` neighbours by mean (or all of them).
 
     Examples
     --------
@@ -133,7 +126,7 @@ def of_like_mean(mean: Floats, size: int = 100) -> Iterator[NDArray[np.int_]]:
 
 
 def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
-    """Share of null likelihood ratios that are at least as large, ``(1 + #) / (1 + N)``, (G,).
+    """Compute the share of null likelihood ratios that are at least as large, ``(1 + #) / (1 + N)``, (G,).
 
     The N ratios are those of all twins and of the genes of like mean (`of_like_mean`). One gene's own ratios
     would take thousands of twins. Those of all genes together would be those of no gene: the ratio of a
@@ -162,15 +155,15 @@ def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
 
 
 def call(adjusted: Floats, power_of_gene: Floats, alpha: float) -> Strings:
-    """One of `CALLS` for each gene; undecided where it was not tested, or the power is below a half."""
+    """Choose a `Call` for each gene; undecided where it was not tested, or the power is below a half."""
     unknown = np.isnan(adjusted) | (np.nan_to_num(power_of_gene) < 0.5)
-    calls = np.where(unknown, CALLS[2], CALLS[1]).astype(object)
-    calls[adjusted <= alpha] = CALLS[0]
+    calls = np.where(unknown, Call.UNDECIDED.value, Call.NOT_ZERO_INFLATED.value).astype(object)
+    calls[adjusted <= alpha] = Call.ZERO_INFLATED.value
     return calls
 
 
 def excess_zeros(fits: CountFits, n_zeros: Floats) -> Floats:
-    """Share of a gene's zeros that the NB part of its ZINB does not make, (G,); NaN without zeros."""
+    """Compute the share of zeros that the NB part of a gene's ZINB does not make, (G,); NaN without zeros."""
     f = fits.of("zinb")
     pi = fits.dropout[:, f]
     of_nb = (fits.zeros[:, f] - pi * fits.n_cells) / (1.0 - pi)  # expected if nothing dropped out
@@ -181,7 +174,7 @@ def excess_zeros(fits: CountFits, n_zeros: Floats) -> Floats:
 def simplest(
     fits: CountFits, alpha: float, n_counts: NDArray[np.number]
 ) -> tuple[Strings, dict[Literal["nb", "zip", "zinb"], Floats]]:
-    """The simplest family that suffices for each gene, and the adjusted p values that say so.
+    """Choose the simplest family that suffices for each gene, and return the adjusted p values that say so.
 
     The NB against the Poisson, the ZIP against the Poisson and the ZINB against the NB (or against one whose
     dropout probability is at most the negligible one, if the fits were made with one). A gene has the family
@@ -210,17 +203,17 @@ def simplest(
 
 
 def classes(family: Strings, calls: Strings) -> Strings:
-    """One of `CLASSES`, from the simplest family by library size only and the call given the cell state.
+    """Choose a `GeneClass` from the simplest family by library size only and the call given the cell state.
 
     Examples
     --------
     >>> classes(np.array(["nb", "zinb"], object), np.array(["undecided", "not zero-inflated"], object))
     array(['NB suffices', 'zero-inflated, explained by cell state'], dtype=object)
     """
-    found = np.full(len(family), CLASSES[0], dtype=object)
-    found[family == "nb"] = CLASSES[1]
+    found = np.full(len(family), GeneClass.POISSON.value, dtype=object)
+    found[family == "nb"] = GeneClass.NB.value
     marginally = np.isin(family, ["zip", "zinb"])
-    found[marginally] = CLASSES[2]
-    found[marginally & (calls == CALLS[2])] = CLASSES[3]
-    found[calls == CALLS[0]] = CLASSES[4]
+    found[marginally] = GeneClass.EXPLAINED.value
+    found[marginally & (calls == Call.UNDECIDED)] = GeneClass.UNDECIDED.value
+    found[calls == Call.ZERO_INFLATED] = GeneClass.ZERO_INFLATED.value
     return found

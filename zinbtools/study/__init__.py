@@ -11,7 +11,7 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
-from ._table import summary
+from ._summary import summary
 from ._writable import writable
 from ._write import parts, write_study, write_tuning
 

@@ -1,4 +1,4 @@
-"""What may be said from the numbers, and no more."""
+"""Say what may be said from the numbers, and no more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @checked
 def conclusion(adata: AnnData, *, key: str | None = None) -> str:
-    """Whether to zero-inflate, with the numbers that say so, and the share of zeros beside each model's.
+    """Say whether to zero-inflate, with the numbers that say so, and the share of zeros beside each model's.
 
     Parameters
     ----------
@@ -32,10 +32,11 @@ def conclusion(adata: AnnData, *, key: str | None = None) -> str:
     KeyError
         If the comparison was not run.
     """
-    return f"{get.verdict(adata, key=key).sentence} {_zeros_sentence(adata, key)}"
+    return f"{get.verdict(adata, key=key).sentence} {zeros_sentence(adata, key)}"
 
 
-def _zeros_sentence(adata: AnnData, key: str | None) -> str:
+def zeros_sentence(adata: AnnData, key: str | None) -> str:
+    """Say how large a share of the entries is zero, and what the models expect."""
     genes = get.dropout_df(adata, key=key)
     observed, nb, zinb = (percent(genes[f"{who}_zero_fraction"].mean()) for who in ("observed", "nb", "zinb"))
     return f"Of all entries {observed} are zero; the NB expects {nb} and the ZINB {zinb}."

@@ -1,4 +1,4 @@
-"""Whether the numbers of a study can be trusted, as a person would ask before believing them."""
+"""Judge whether the numbers of a study can be trusted, as a person would ask before believing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from .. import get
 from .._record.keys import Keys
+from .._words.models import MODELS, model_name
 from .._words.numbers import percent
+from ..get._checks import check_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,6 @@ FEW_BAD_K, MANY_BAD_K = 0.25, 0.5
 # Rise of the best validation ELBO over the last tenth of the epochs, as a share of the ELBO.
 LEVEL, RISING = 5e-4, 2.5e-3
 UNUSUAL = 0.975  # of the model's own draws are closer to its prediction than the data are
-CHECKS = {"dropout_ratio": "share of zeros", "zeros_to_expression": "zeros / expression", "cv": "variation"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Light:
 
 
 def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
-    """All checks for which the results are there, in the order in which they matter.
+    """Make every check for which the results are there, in the order in which they matter.
 
     Parameters
     ----------
@@ -58,10 +59,10 @@ def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
     lights = [_restarts(adata, key), _convergence(get.history_df(adata, key=key))]
     if (metrics["metric"] == "bad_pareto_k").any():
         lights.append(_pareto(metrics))
-    if {Keys(key).marginal_ll(model) for model in ("nb", "zinb")} <= set(adata.obs):
+    if {Keys(key).marginal_ll(model) for model in MODELS} <= set(adata.obs):
         lights.append(_precision(adata, metrics, key))
     if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
-        lights += _predictions(get.ppc_ks_df(adata, key=key))
+        lights += _predictions(adata, key)
     return lights
 
 
@@ -82,11 +83,11 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
         return Light(
             "look",
             question,
-            "Yes, but there is one training per model: how much another seed would change is not known.",
+            "Yes, but there is one training per model: it is not known how much another seed would change.",
             "Use --restarts 5 or more.",
         )
     spread = ", ".join(
-        f"{model.upper()} {by_restart.max() - by_restart.min():.2g}"
+        f"{model_name(model)} {by_restart.max() - by_restart.min():.2g}"
         for model, by_restart in _validation_elbo(adata, key).items()
     )
     return Light(
@@ -103,7 +104,7 @@ def _validation_elbo(adata: AnnData, key: str | None) -> dict[str, pd.Series]:
 
 
 def _convergence(history: pd.DataFrame) -> Light:
-    """How much the best validation ELBO rose over the last tenth of the epochs, worst of all restarts."""
+    """Judge the rise of the best validation ELBO over the last tenth of the epochs, worst restart."""
     rises = {}
     for (model, restart), run in history.groupby(["model", "restart"], observed=True):
         best = np.fmax.accumulate(run.sort_values("epoch")["validation_elbo"].to_numpy(dtype=float))
@@ -115,7 +116,7 @@ def _convergence(history: pd.DataFrame) -> Light:
     worst = max(rises, key=lambda which: rises[which])
     found = (
         f"Over the last tenth of the epochs the best validation ELBO rose by {percent(rises[worst])} at most "
-        f"({worst[0].upper()}, restart {worst[1]})."
+        f"({model_name(worst[0])}, restart {worst[1]})."
     )
     if not rises[worst] > LEVEL:
         return Light("good", question, found)
@@ -125,7 +126,7 @@ def _convergence(history: pd.DataFrame) -> Light:
 def _pareto(metrics: pd.DataFrame) -> Light:
     rows = metrics[metrics["metric"] == "bad_pareto_k"].drop_duplicates("model", keep="last")
     shares = dict(zip(rows["model"], rows["value"], strict=True))
-    found = ", ".join(f"{model.upper()} {percent(share)}" for model, share in shares.items())
+    found = ", ".join(f"{model_name(model)} {percent(share)}" for model, share in shares.items())
     worst = max(shares.values())
     level: Level = "good" if worst <= FEW_BAD_K else "look" if worst <= MANY_BAD_K else "bad"
     return Light(
@@ -146,21 +147,24 @@ def _precision(adata: AnnData, metrics: pd.DataFrame, key: str | None) -> Light:
     )
     question = "Are there enough cells and samples?"
     if not gain.n_cells >= 50:
-        return Light("bad", question, found, "Fewer than 50 cells say little: give more cells to the test.")
+        return Light(
+            "bad", question, found, "Fewer than 50 cells say little: put more cells into the test split."
+        )
     if not monte_carlo <= gain.se:
         return Light("look", question, found, "Take more samples: n_samples of zinbtools.tl.marginal_ll.")
     return Light("good", question, found)
 
 
-def _predictions(distances: pd.DataFrame) -> Iterator[Light]:
-    """One light per check that has a null: the models' own draws."""
-    for check, rows in distances.groupby("check", sort=False):
+def _predictions(adata: AnnData, key: str | None) -> Iterator[Light]:
+    """Judge each check that has a null: the models' own draws."""
+    words = check_words(adata, key)
+    for check, rows in get.ppc_ks_df(adata, key=key).groupby("check", sort=False):
         position = rows.set_index("model")["position"]
         if position.isna().all():
             continue
-        unlike = [str(model).upper() for model, place in position.items() if place > UNUSUAL]
-        words = "; ".join(
-            f"{str(row['model']).upper()} distance {row['ks']:.3f}, its own draws {row['null_low']:.3f} to "
+        unlike = [model_name(model) for model, place in position.items() if place > UNUSUAL]
+        found = "; ".join(
+            f"{model_name(row['model'])} distance {row['ks']:.3f}, its own draws {row['null_low']:.3f} to "
             f"{row['null_high']:.3f}"
             for _, row in rows.iterrows()
         )
@@ -168,8 +172,8 @@ def _predictions(distances: pd.DataFrame) -> Iterator[Light]:
         whose = " and ".join(unlike)
         yield Light(
             level,
-            f"Would the models make such data: {CHECKS.get(str(check), str(check).replace('_', ' '))}?",
-            f"{words}.",
+            f"Would the models make such data: {words[check].short}?",
+            f"{found}.",
             f"Data like these are unusual for the {whose}: what it says of single genes needs care."
             if unlike
             else "",

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import get
 from .._record.keys import Keys
-from ._diagnostics import CHECKS
-from ._table import COLUMNS, MODELS, table_cells
+from .._words.models import model_name
+from ..get._checks import check_words, metric_name
+from ._summary import COLUMNS, table_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table to read and to sort.
 
     Attributes
@@ -50,24 +51,24 @@ class Table:
     folded: bool = False
 
 
-def evidence(study: Study) -> list[Table]:
-    """Every table of a study for which the results are there, the most important first."""
+def evidence(study: Study) -> list[ReportTable]:
+    """Make every table of a study for which the results are there, the most important first."""
     adata, key = study.adata, study.key
     tables = [_models(study.table)]
     if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
-        tables.append(_distances(get.ppc_ks_df(adata, key=key)))
+        tables.append(_distances(adata, key))
     if "model_selection" in adata.uns[Keys(key).uns]:
         tables.append(_restarts(get.model_selection_df(adata, key=key)))
     return [*tables, _metrics(get.metrics_df(adata, key=key))]
 
 
-def _restarts(tests: pd.DataFrame) -> Table:
-    return Table(
+def _restarts(tests: pd.DataFrame) -> ReportTable:
+    return ReportTable(
         "The two models over restarts",
         ["metric", "NB, median", "ZINB, median", "restarts", "p, NB better", "p, ZINB better"],
         [
             [
-                COLUMNS.get(row["metric"], row["metric"]),
+                COLUMNS.get(row["metric"]) or metric_name(row["metric"]),
                 f"{row['nb_median']:.4g}",
                 f"{row['zinb_median']:.4g}",
                 f"{row['nb_runs']}, {row['zinb_runs']}",
@@ -81,8 +82,8 @@ def _restarts(tests: pd.DataFrame) -> Table:
     )
 
 
-def _models(table: pd.DataFrame) -> Table:
-    return Table(
+def _models(table: pd.DataFrame) -> ReportTable:
+    return ReportTable(
         "The two models",
         ["model", *COLUMNS.values()],
         table_cells(table),
@@ -95,17 +96,18 @@ def _models(table: pd.DataFrame) -> Table:
     )
 
 
-def _distances(distances: pd.DataFrame) -> Table:
+def _distances(adata: AnnData, key: str | None) -> ReportTable:
+    words = check_words(adata, key)
     rows = [
         [
-            f"{CHECKS.get(row['check'], row['check'].replace('_', ' '))}, {MODELS[row['model']]}",
+            f"{words[row['check']].short}, {model_name(row['model'])}",
             f"{row['ks']:.3f}",
             f"{row['null_low']:.3f} to {row['null_high']:.3f}" if _known(row) else ABSENT,
             f"{100 * row['position']:.0f} %" if _known(row) else ABSENT,
         ]
-        for _, row in distances.iterrows()
+        for _, row in get.ppc_ks_df(adata, key=key).iterrows()
     ]
-    return Table(
+    return ReportTable(
         "Would the models make such data?",
         [
             "check, model",
@@ -120,11 +122,11 @@ def _distances(distances: pd.DataFrame) -> Table:
     )
 
 
-def _metrics(metrics: pd.DataFrame) -> Table:
+def _metrics(metrics: pd.DataFrame) -> ReportTable:
     rows = [
         [
             str(row["metric"]).replace("_", " "),
-            MODELS[row["model"]],
+            model_name(row["model"]),
             str(row["restart"]),
             str(row["split"]),
             number(row["value"]),
@@ -132,7 +134,7 @@ def _metrics(metrics: pd.DataFrame) -> Table:
         ]
         for _, row in metrics.iterrows()
     ]
-    return Table(
+    return ReportTable(
         "Every number, by restart",
         ["metric", "model", "restart", "cells", "value", "standard error"],
         rows,
@@ -143,7 +145,7 @@ def _metrics(metrics: pd.DataFrame) -> Table:
 
 
 def number(value: float) -> str:
-    """Four digits, or a dash for what is not known."""
+    """Write four digits, or a dash for what is not known."""
     return f"{value:.4g}" if np.isfinite(value) else ABSENT
 
 
@@ -165,8 +167,8 @@ GENE_COLUMNS = {
 PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}
 
 
-def gene_table(adata: AnnData, key: str | None) -> Table:
-    """All genes, the largest gain first, with their calls where the method makes any."""
+def gene_table(adata: AnnData, key: str | None) -> ReportTable:
+    """List all genes, the largest gain first, with their calls where the method makes any."""
     genes = get.zi_genes_df(adata, key=key)
     there = [name for name in GENE_COLUMNS if name in genes]
     cells = [genes.index.astype(str).tolist()]
@@ -174,7 +176,7 @@ def gene_table(adata: AnnData, key: str | None) -> Table:
         values = genes[name].tolist()
         cells.append([_cell(name, value) for value in values])
     called = "call" in there
-    return Table(
+    return ReportTable(
         "Genes",
         ["gene", *(GENE_COLUMNS[name] for name in there)],
         [list(row) for row in zip(*cells, strict=True)],

@@ -11,30 +11,15 @@ import matplotlib.pyplot as plt
 
 from .. import get, pl
 from .._record.keys import Keys
-from .._words.numbers import percent
+from .._words.models import model_name
+from ..get._checks import check_words
+from ._conclusion import zeros_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
 DPI = 240
-CHECKS = {
-    "dropout_ratio": (
-        "Share of zeros, predicted",
-        "Each gene twice: its share of zeros in held-out cells against what each model predicts for them. "
-        "Below the dotted line a model predicts too few zeros.",
-    ),
-    "zeros_to_expression": (
-        "Zeros against expression, predicted",
-        "The number of zeros over the mean non-zero count: the closer to the dotted line, the better a model "
-        "knows how zeros and expression go together.",
-    ),
-    "cv": (
-        "Variation, predicted",
-        "Standard deviation over mean of each gene. Above the dotted line a model makes a gene more variable "
-        "than it is, below it less.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -67,17 +52,16 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
         "Grey: the genes as they are. A model whose marks or line lie below them expects too few zeros at "
         "that mean.",
         "Scatter of the genes: share of cells without a count against mean count, with what NB and ZINB "
-        f"expect. {_shares(adata, key)}",
+        f"expect. {zeros_sentence(adata, key)}",
         pl.dropout(adata, key=key, show=False, return_fig=True),
     )
     distances = get.ppc_ks_df(adata, key=key)
-    for check in get.ppc_df(adata, key=key)["check"].unique():
-        title, reading = CHECKS.get(check, (check, "The closer to the dotted line, the better."))
+    for check, words in check_words(adata, key).items():
         yield _picture(
             f"ppc_{check}",
-            title,
-            reading,
-            f"Scatter of the genes: predicted against observed {check.replace('_', ' ')} under NB and ZINB. "
+            f"{words.short[:1].upper()}{words.short[1:]}, predicted",
+            words.reading,
+            f"Scatter of the genes: predicted against observed {words.short} under NB and ZINB. "
             f"{_distances(distances, check)}",
             pl.ppc(adata, checks=check, key=key, show=False, return_fig=True),
         )
@@ -100,18 +84,9 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     )
 
 
-def _shares(adata: AnnData, key: str | None) -> str:
-    table = get.dropout_df(adata, key=key)
-    zeros = {who: table[f"{who}_zero_fraction"].mean() for who in ("observed", "nb", "zinb")}
-    return (
-        f"Over all genes {percent(zeros['observed'])} are zero, the NB expects {percent(zeros['nb'])} and "
-        f"the ZINB {percent(zeros['zinb'])}."
-    )
-
-
 def _distances(distances: pd.DataFrame, check: str) -> str:
     rows = distances[distances["check"] == check]
-    found = (f"{row['model'].upper()} {row['ks']:.3f}" for _, row in rows.iterrows())
+    found = (f"{model_name(row['model'])} {row['ks']:.3f}" for _, row in rows.iterrows())
     return f"Distance over genes: {', '.join(found)}."
 
 
@@ -147,7 +122,7 @@ def _picture(name: str, title: str, reading: str, alt: str, figure: Any) -> Pict
 
 
 def as_png(figure: Any) -> bytes:
-    """A figure as a file has it; it is closed."""
+    """Write a figure as a PNG file has it, and close it."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)

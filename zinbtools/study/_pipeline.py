@@ -11,7 +11,7 @@ from .. import tl
 from .._check.arguments import checked
 from ..jobs.cluster import DaskClient
 from ._conclusion import conclusion
-from ._table import summary, table_text
+from ._summary import summary, table_text
 
 if TYPE_CHECKING:
     import pandas as pd

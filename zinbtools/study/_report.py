@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .._record.keys import Keys
 from ._diagnostics import Light, diagnostics
-from ._evidence import Table, evidence, gene_table
+from ._evidence import ReportTable, evidence, gene_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,7 +93,7 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
 
 
 def _health(lights: Sequence[Light]) -> str:
-    """One line on the diagnostics, beside the verdict that rests on them."""
+    """Write one line on the diagnostics, beside the verdict that rests on them."""
     raised = [light for light in lights if light.level != "good"]
     if not raised:
         return f"Diagnostics: all {len(lights)} good."
@@ -104,19 +104,19 @@ def _health(lights: Sequence[Light]) -> str:
     )
 
 
-def _call_names(genes: Table) -> list[str]:
-    """The calls that were made: zero-inflated, undecided, not zero-inflated."""
+def _call_names(genes: ReportTable) -> list[str]:
+    """List the calls that were made: zero-inflated, undecided, not zero-inflated."""
     return sorted({row[-1] for row in genes.rows}, reverse=True) if genes.columns[-1] == "call" else []
 
 
-def _calls(genes: Table) -> str:
+def _calls(genes: ReportTable) -> str:
     found = Counter(row[-1] for row in genes.rows)
     words = ", ".join(f"{found[call]:,} {call}" for call in _call_names(genes))
     return f"Of {len(genes.rows):,} genes: {words}." if words else ""
 
 
 def _json(rows: Sequence[Sequence[str]]) -> str:
-    """Cells for the page's script; no name can end the element that holds them."""
+    """Write cells for the page's script; no name can end the element that holds them."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
 
 
@@ -126,7 +126,7 @@ def _splits(adata: AnnData, key: str | None) -> str:
 
 
 def _failures(adata: AnnData, key: str | None) -> list[str]:
-    """One sentence for each restart whose training broke off."""
+    """Write one sentence for each restart whose training broke off."""
     table = adata.uns[Keys(key).uns].get("failures")
     return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
 

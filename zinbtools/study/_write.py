@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import get, pl
+from .._words.sentence import sentence
 from ._csv import write_csv
 from ._figures import Picture, as_png, pictures
 from ._h5ad import write_h5ad
@@ -132,5 +133,4 @@ def parts(folder: Path) -> Iterator[Part]:
 
 
 def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text or type(error).__name__
+    return error.strerror if isinstance(error, OSError) and error.strerror else sentence(error)

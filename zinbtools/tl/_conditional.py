@@ -130,4 +130,4 @@ def spread_calls(calls: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Catego
     """Calls of the fitted genes, given by index, among all genes, missing elsewhere."""
     full = np.full(n_vars, None, dtype=object)
     full[genes] = calls
-    return pd.Categorical(full, categories=list(zi.CALLS))
+    return pd.Categorical(full, categories=[call.value for call in zi.Call])

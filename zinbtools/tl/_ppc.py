@@ -1,4 +1,4 @@
-"""`ppc`: whether the models produce counts like the ones observed."""
+"""`ppc`: compare replicated counts of the models with the observed ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ppc(
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Posterior predictive checks: a number per gene from replicated counts against the same from the data.
+    r"""Run posterior predictive checks: a number per gene from replicated counts against that of the data.
 
     A draw takes z and the library size of each cell from the posterior, then counts from the decoder. The
     checks follow from sums over cells, so that draws stream through and nothing but genes x checks is kept.
@@ -117,7 +117,7 @@ def ppc(
     seed, n_threads = integer(rng), available_threads(where)
     rows: list[Metric] = []
     distances: list[dict[str, Any]] = []
-    best: dict[str, _Comparison] = {}
+    best: dict[str, _Discrepancies] = {}
     residuals: dict[str, ResidualSums] = {}
     for name in fit.models:
         for restart in fit.restarts(name):
@@ -125,13 +125,13 @@ def ppc(
             model = fit.load(name, where, restart)
             if chosen:
                 draws = Replicates(model, data, everyone, seed=seed, latent=latent)
-                comparison = _Comparison(chosen, observed, each_draw=is_best)
-                comparison.add(draws, range(n_samples), n_threads)
-                rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in comparison.distances()]
+                found = _Discrepancies(chosen, observed, each_draw=is_best)
+                found.add(draws, range(n_samples), n_threads)
+                rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in found.distances()]
             if is_best and chosen:
-                best[name] = comparison
+                best[name] = found
                 others = range(n_samples, n_samples + n_null)
-                distances += comparison.against_null(name, draws, others, n_threads)
+                distances += found.against_null(name, draws, others, n_threads)
             if is_best and residuals_wanted:
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
@@ -141,8 +141,8 @@ def ppc(
         results["genes"] = _genes_table(genes, chosen, observed, best)
         results["ks"] = pd.DataFrame(distances)
         results["checks"] = pd.DataFrame(
-            [(check.name, check.label, check.direction, check.reference) for check in chosen],
-            columns=["check", "label", "direction", "reference"],
+            [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in chosen],
+            columns=["check", "label", "short", "reading", "direction", "reference"],
         )
     if residuals:
         results["residuals"] = _residuals_table(genes, residuals)
@@ -155,7 +155,7 @@ def ppc(
 
 
 def _chosen(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], bool]:
-    """The checks, and whether residuals are wanted too."""
+    """Look up the checks, and say whether residuals are wanted too."""
     wanted = [checks] if isinstance(checks, str | Check) else list(checks)
     known = [*CHECKS, PIT]
     if not wanted or any(not isinstance(check, Check) and check not in known for check in wanted):
@@ -170,7 +170,7 @@ def _chosen(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], b
 
 
 def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> Floats:
-    """Values of the checks, (n_checks, n_genes)."""
+    """Compute the checks, (n_checks, n_genes)."""
     values = np.empty((len(checks), statistics.total.size))
     for row, check in zip(values, checks, strict=True):
         found = np.asarray(check(statistics), dtype=np.float64)
@@ -182,8 +182,8 @@ def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> Floats:
     return values
 
 
-class _Comparison:
-    """What is observed against the draws of one restart, of which running sums are kept."""
+class _Discrepancies:
+    """The observed values of the checks and running sums over those of one restart's draws."""
 
     def __init__(self, checks: Sequence[Check], observed: Floats, *, each_draw: bool) -> None:
         self.checks, self.observed = checks, observed
@@ -197,14 +197,14 @@ class _Comparison:
         self._last = observed
 
     def add(self, draws: Replicates, numbers: range, n_threads: int) -> None:
-        """More draws; with what is expected of every few of them."""
+        """Add draws; every few of them with their expected counts."""
         linear = bool(self._linear.any())
 
-        def draw(number: int) -> Draw:
+        def made(number: int) -> Draw:
             return draws.draw(number, expected=linear and number % _EXPECTED_EVERY == 0)
 
-        for made in in_order(draw, numbers, n_threads):
-            self._add(made)
+        for draw in in_order(made, numbers, n_threads):
+            self._add(draw)
 
     def _add(self, draw: Draw) -> None:
         values = _evaluate(self.checks, draw.counts)
@@ -245,13 +245,13 @@ class _Comparison:
         return np.where(defined, rank_position(self._n_above, self._n_ties, self._n), np.nan)
 
     def distances(self) -> list[tuple[Check, float]]:
-        """The study's distance of each check."""
+        """Return the study's distance of each check."""
         return list(zip(self.checks, _distances(self.observed, self.predicted), strict=True))
 
     def against_null(
         self, model: str, draws: Replicates, numbers: range, n_threads: int
     ) -> list[dict[str, Any]]:
-        """Rows of the table of distances: further draws, which the prediction has not seen, are the data."""
+        """Return rows of the table of distances; further draws stand in for the data."""
         predicted, null, between = self.predicted, [], []
         for draw in in_order(draws.draw, numbers, n_threads):
             values = _evaluate(self.checks, draw.counts)
@@ -281,27 +281,27 @@ class _Comparison:
 
 
 def _distances(first: Floats, second: Floats) -> list[float]:
-    """KS distance of each check."""
+    """Compute the KS distance of each check."""
     return [ks_distance(a, b) for a, b in zip(first, second, strict=True)]
 
 
 def _genes_table(
-    genes: np.ndarray, checks: Sequence[Check], observed: Floats, best: dict[str, _Comparison]
+    genes: np.ndarray, checks: Sequence[Check], observed: Floats, best: dict[str, _Discrepancies]
 ) -> pd.DataFrame:
     columns = {
         "gene": np.tile(genes, len(checks)),
         "check": np.repeat([check.name for check in checks], len(genes)),
         "observed": observed.ravel(),
     }
-    columns |= {name: comparison.predicted.ravel() for name, comparison in best.items()}
-    columns |= {f"{name}_expected": comparison.expected.ravel() for name, comparison in best.items()}
-    columns |= {f"{name}_sd": comparison.deviation.ravel() for name, comparison in best.items()}
-    columns |= {f"{name}_tail": comparison.tail.ravel() for name, comparison in best.items()}
+    columns |= {name: of_model.predicted.ravel() for name, of_model in best.items()}
+    columns |= {f"{name}_expected": of_model.expected.ravel() for name, of_model in best.items()}
+    columns |= {f"{name}_sd": of_model.deviation.ravel() for name, of_model in best.items()}
+    columns |= {f"{name}_tail": of_model.tail.ravel() for name, of_model in best.items()}
     return pd.DataFrame(columns)
 
 
 def _residuals_table(genes: np.ndarray, residuals: dict[str, ResidualSums]) -> pd.DataFrame:
-    """Columns gene, then statistic, p value, location and spread of each model."""
+    """Return columns gene, then statistic, p value, location and spread of each model."""
     columns = {"gene": genes}
     for name, sums in residuals.items():
         columns |= {f"{name}_{what}": values for what, values in sums.test()._asdict().items()}

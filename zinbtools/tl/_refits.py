@@ -17,7 +17,7 @@ from ..get._settings import FitSettings
 from ..model.data import CountData
 from ..model.vae import CountVAE
 from ..model.zeros import replicated_counts
-from ..stats.zero_inflation import CALLS, bootstrap_pval
+from ..stats.zero_inflation import Call, bootstrap_pval
 from ._conditional import CallRule, conditional_test
 from ._setup import Run, Sample, Seeds, prepare
 from ._trained import Trained, train
@@ -107,7 +107,7 @@ def bootstrap(
             {
                 "twin": k,
                 "n_genes": len(tested),
-                "n_called": int((tested["call"] == CALLS[0]).sum()),
+                "n_called": int((tested["call"] == Call.ZERO_INFLATED).sum()),
                 "share_pval_05": float((tested["pval"] <= 0.05)[tested["pval_adj"].notna()].mean()),
                 "largest_ratio": float(tested["ratio"].max()),
             }

@@ -1,4 +1,4 @@
-"""The numbers by which the two models are judged, side by side."""
+"""Set the numbers by which the two models are judged side by side."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import pandas as pd
 
 from .. import get
 from .._check.arguments import checked
+from .._words.models import MODELS, model_name
 from .._words.numbers import with_error
+from ..get._checks import metric_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MODELS = {"nb": "NB", "zinb": "ZINB"}
 COLUMNS = {
     "nll": "held-out NLL, nats per cell",
-    "ks_dropout_ratio": "KS, share of zeros",
-    "ks_zeros_to_expression": "KS, zeros / expression",
-    "ks_cv": "KS, variation",
-    "mean_dropout": "mean dropout",
+    **{m: metric_name(m) for m in ("ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv", "mean_dropout")},
 }
 
 
 @checked
 def summary(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """One row per model with the numbers that it is judged by.
+    """Return one row per model with the numbers that it is judged by.
 
     Parameters
     ----------
@@ -48,7 +46,7 @@ def summary(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """
     metrics = get.metrics_df(adata, best=True, key=key)
     rows = {}
-    for model in ("nb", "zinb"):
+    for model in MODELS:
         ours = metrics[metrics["model"] == model].drop_duplicates("metric", keep="last").set_index("metric")
         rows[model] = ours["value"].reindex(list(COLUMNS))
         rows[model]["nll_se"] = ours["se"].get("nll", np.nan)
@@ -61,7 +59,7 @@ def table_cells(table: pd.DataFrame) -> list[list[str]]:
     rows = []
     for model, row in table.iterrows():
         numbers = ("–" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in list(COLUMNS)[1:])
-        rows.append([MODELS[str(model)], with_error(row["nll"], row["nll_se"]), *numbers])
+        rows.append([model_name(model), with_error(row["nll"], row["nll_se"]), *numbers])
     return rows
 
 
