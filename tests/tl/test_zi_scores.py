@@ -96,6 +96,7 @@ def test_threads_are_given_back(fitted: AnnData) -> None:
         ({"negligible_dropout": 0.1}, r"must be below smallest_dropout \(0.1\), found 0.1"),
         ({"negligible_dropout": -0.1}, "negligible_dropout must be a number from 0 to below 1, found -0.1"),
         ({"n_samples": 0}, "n_samples must be a whole number of at least 1.*found 0"),
+        ({"method": "conditional", "n_samples": 5}, "n_samples goes with 'predictive' and 'reconstruction'"),
         ({"split": "holdout"}, "split must be one of .* found 'holdout'"),
     ],
 )

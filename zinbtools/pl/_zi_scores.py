@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .._check.arguments import checked
+from .._words.answers import Call
 from ..get import zi_genes_df
 from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, root_figure, style
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
-CALLED = {"not zero-inflated": COLORS["nb"], "zero-inflated": COLORS["zinb"]}
+CALLED = {Call.NOT_ZERO_INFLATED.value: COLORS["nb"], Call.ZERO_INFLATED.value: COLORS["zinb"]}
 SMALLEST_PVAL, SMALLEST_GAIN = 1e-300, 1e-6  # drawn there where they are smaller
 NAME_SIZE = 6.0  # points
 BARS_TO = 0.63  # share of the height that the bars take
@@ -36,7 +37,7 @@ def zi_scores(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | Figure | None:
-    """Scores of the genes; positive scores are genes that the ZINB accounts better for.
+    """Draw the scores of the genes; positive scores are genes that the ZINB accounts better for.
 
     In the histogram all genes are grey; in front of them are those that are called zero-inflated, or, where
     the method makes no calls, whose score is more than two standard errors from zero. With many genes their
@@ -78,7 +79,7 @@ def zi_scores(
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
-    >>> zt.tl.zi_scores(adata, n_samples=5)
+    >>> zt.tl.zi_scores(adata)
     >>> ax = zt.pl.zi_scores(adata, show=False)
     >>> ax.get_xlabel()
     'ZINB gain (nats per cell)'
@@ -128,8 +129,9 @@ def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> Non
     else:
         x, y = genes["mean_count"].to_numpy(), np.maximum(genes["score"].to_numpy(), SMALLEST_GAIN)
         ax.set(xlabel="mean count per cell", ylabel="ZINB gain (nats per cell)", xscale="log", yscale="log")
+    grey = COLORS["neutral"]
     calls = genes["call"].astype(object).to_numpy() if "call" in genes else np.full(len(genes), "all genes")
-    for call, color in {"all genes": COLORS["neutral"], "undecided": COLORS["neutral"], **CALLED}.items():
+    for call, color in {"all genes": grey, Call.UNDECIDED.value: grey, **CALLED}.items():
         members = calls == call
         if members.any():
             ax.scatter(x[members], y[members], s=6, c=color, alpha=0.7, linewidths=0, label=call)
@@ -161,7 +163,7 @@ def _name_points(ax: Axes, names: list[str], points: NDArray[np.float64]) -> Non
 
 
 def _edges_with_zero(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bins of equal width none of which holds scores of both signs."""
+    """Return edges of bins of equal width, none of which holds scores of both signs."""
     n_bins = int(np.clip(2 * len(score) ** 0.5, 15, 50))
     width = max(float(np.ptp(score)) / n_bins, 1e-12)
     # what lies below zero by rounding gets no bin of its own

@@ -1,4 +1,4 @@
-"""The 2019 study's Tables 1 to 3 again: our figures beside the printed ones."""
+"""Make the 2019 study's Tables 1 to 3 again: our figures beside the printed ones."""
 
 from __future__ import annotations
 
@@ -127,6 +127,7 @@ def reproduce(
     >>> print(found)  # doctest: +SKIP
     """
     rows = _chosen(table, names)
+    run = {"device": device, "n_jobs": n_jobs, "executor": executor, "rng": rng, "progress": progress}
     left_out: dict[str, str] = {}
     found: list[dict[str, Any]] = []
     for row in rows:
@@ -139,9 +140,8 @@ def reproduce(
             if progress:
                 print(f"{row.name}, protocol {protocol}: {adata.n_obs:,} x {adata.n_vars:,}", flush=True)
             folder = None if resume is None else Path(resume, _word(row, protocol))
-            evals = max_evals if protocol == "blog2019" else 0
-            compare = _Compare(protocol, n_restarts, evals, device, n_jobs, executor, rng, progress)
-            found.append({"row": row, "protocol": protocol, **_kept(folder, compare, adata)})
+            procedure = _Procedure(protocol, n_restarts, max_evals if protocol == "blog2019" else 0, run)
+            found.append({"row": row, "protocol": protocol, **_kept(folder, procedure, adata)})
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(f"none of the data sets of table {table} is there: {why}")
@@ -181,7 +181,7 @@ def _names(row: Row) -> list[str]:
 
 
 def _word(row: Row, protocol: str) -> str:
-    """A folder's name for a row."""
+    """Name the folder of a row."""
     return f"{row.dataset or f'zisynth-{row.lam:g}'}-{protocol}"
 
 
@@ -191,7 +191,7 @@ def _counts(
     files: Mapping[str, str | os.PathLike[str]],
     rng: int,
 ) -> AnnData:
-    """The data set as the study used it."""
+    """Load or simulate the data set as the study used it."""
     if row.dataset is None:
         assert row.lam is not None
         return simulate.zisynth(lam=row.lam, params=params, rng=rng)
@@ -209,39 +209,30 @@ def _counts(
 
 
 @dataclass(frozen=True)
-class _Compare:
-    """One comparison of the two models, as the study's tables have it."""
+class _Procedure:
+    """How the two models are compared for one entry of a table; ``run`` says where, and by which seed."""
 
     protocol: Protocol
     n_restarts: int
     max_evals: int
-    device: str
-    n_jobs: int
-    executor: Executor | DaskClient | None
-    rng: int
-    progress: bool
+    run: Mapping[str, Any]
 
-    def __call__(self, adata: AnnData, folder: Path | None) -> dict[str, Any]:
-        """The comparison; finished fits are kept in the folder."""
+    def compare(self, adata: AnnData, folder: Path | None) -> dict[str, Any]:
+        """Tune, fit and compare; finished fits are kept in the folder."""
         batches = adata.obs["batch"].nunique() if "batch" in adata.obs else 1
         settings: dict[str, Any] = {
             "protocol": self.protocol,
             "batch_key": "batch" if batches > 1 else None,
-            "device": self.device,
-            "n_jobs": self.n_jobs,
-            "executor": self.executor,
-            "rng": self.rng,
-            "progress": self.progress,
+            **self.run,
         }
-        tuned: dict[str, Any] = {}
+        restarts: dict[str, Any] = {"n_restarts": self.n_restarts, "metrics": METRICS, "layers": ()}
         if self.max_evals:
             kept = None if folder is None else folder / "tuning"
             search: dict[str, Any] = {"max_evals": self.max_evals, "space": "blog2019", "shared": False}
             tl.tune(adata, **search, **settings, resume=kept)
-            tuned = {"config": "tuned", "split": SPLIT}
+            restarts |= {"config": "tuned", "split": SPLIT}
         kept = None if folder is None else folder / "fits"
-        restarts: dict[str, Any] = {"n_restarts": self.n_restarts, "metrics": METRICS, "layers": ()}
-        tl.model_selection(adata, **restarts, **settings, **tuned, resume=kept)
+        tl.model_selection(adata, **restarts, **settings, resume=kept)
         verdict, metrics = get.verdict(adata), get.metrics_df(adata)
         dropout = metrics.loc[metrics["metric"] == "mean_dropout", "value"]
         columns = ["difference", "low", "high", "rope", "nll"]
@@ -254,10 +245,10 @@ class _Compare:
         }
 
 
-def _kept(folder: Path | None, compare: _Compare, adata: AnnData) -> dict[str, Any]:
-    """The comparison, from the folder if it is finished there."""
+def _kept(folder: Path | None, procedure: _Procedure, adata: AnnData) -> dict[str, Any]:
+    """Return the comparison, from the folder if it is finished there."""
     if folder is None:
-        return compare(adata.copy(), None)
+        return procedure.compare(adata.copy(), None)
     counts = csr_matrix(adata.X)
     batches = adata.obs["batch"].to_numpy(dtype=str) if "batch" in adata.obs else None
     arrays = (counts.data, counts.indices, counts.indptr, batches)
@@ -266,21 +257,21 @@ def _kept(folder: Path | None, compare: _Compare, adata: AnnData) -> dict[str, A
         {
             "jobs": "comparison",
             "data": fingerprint(arrays),
-            "protocol": compare.protocol,
-            "seed": compare.rng,
-            "device": resolve_device(compare.device).type,
+            "protocol": procedure.protocol,
+            "seed": procedure.run["rng"],
+            "device": resolve_device(procedure.run["device"]).type,
         },
     )
-    key = f"{compare.n_restarts}-restarts-{compare.max_evals}-evals"
+    key = f"{procedure.n_restarts}-restarts-{procedure.max_evals}-evals"
     if key not in finished:
-        finished.save(key, compare(adata.copy(), folder))
+        finished.save(key, procedure.compare(adata.copy(), folder))
     result = finished.load(key)
     assert not isinstance(result, Died)  # what runs in this process cannot have died unseen
     return result
 
 
 def _lines(row: Row, protocol: str, tests: Iterable[Mapping[str, Any]], **_: Any) -> Iterable[dict[str, Any]]:
-    """The table's rows for one data set."""
+    """Yield the table's rows for one data set."""
     for test in tests:
         printed = row.metrics[test["metric"]]
         yield {

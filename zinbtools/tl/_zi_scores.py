@@ -1,4 +1,4 @@
-"""`zi_scores`: which genes are zero-inflated."""
+"""`zi_scores`: say which genes are zero-inflated."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def zi_scores(
         the test would find this one with a probability below a half
         (``zinbtools.stats.zero_inflation.power``).
     n_samples
-        Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``.
+        Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``;
+        refused with ``"conditional"``, which draws none.
     n_bootstrap
         Twins of the data, drawn from the fitted NB, to which it is fitted anew (one restart, same settings
         and split) and the same test is applied: what the test finds where there is nothing to be found, the
@@ -120,8 +121,8 @@ def zi_scores(
     KeyError
         If there is no fit.
     ValueError
-        If a model that is needed was not fitted, the method is not known or has no twins, numbers are out of
-        range or the split has fewer than two cells.
+        If a model that is needed was not fitted, the method is not known or has no twins or no draws, numbers
+        are out of range or the split has fewer than two cells.
 
     Examples
     --------
@@ -137,12 +138,14 @@ def zi_scores(
     rule.check()
     if n_bootstrap and method != "conditional":
         raise ValueError(f"n_bootstrap goes with method 'conditional' only, found {method!r}.")
+    if n_samples is not None and method == "conditional":
+        raise ValueError("n_samples goes with 'predictive' and 'reconstruction' only; leave it out.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
-    cells = fit.cells(adata, split or ("all" if method == "conditional" else "test"))
+    split = split or ("all" if method == "conditional" else "test")
+    cells = fit.cells(adata, split)
     if len(cells) < 2:
         raise ValueError(f"split {split!r} has {len(cells)} cell; a standard error needs at least 2.")
-    genes = fit.genes(adata)
     if method == "conditional":
         check_nb(fit)
         data = fit.data(adata, where)
@@ -157,24 +160,29 @@ def zi_scores(
             data,
             columns,
             n_twins=n_bootstrap,
-            split=split or "all",
+            split=split,
             rule=rule,
             run=Run.on(device),
             rng=rng,
         )
     target = writable(adata, copy)
-    for name in ("score", "score_se", *ZI_COLUMNS):
-        place = fit.keys.zi(name)
-        if name == "call" and name in columns:
-            target.var[place] = spread_calls(columns[name], genes, target.n_vars)
-        elif name in columns:
-            target.var[place] = spread(columns[name], genes, target.n_vars)
-        elif place in target.var:
-            del target.var[place]  # of another method, or of twins
+    _write_columns(target, fit, columns)
     target.uns[fit.keys.uns].pop("zi_bootstrap", None)
     if twins is not None:
         target.uns[fit.keys.uns]["zi_bootstrap"] = twins
     return target if copy else None
+
+
+def _write_columns(target: AnnData, fit: Fitted, columns: dict[str, np.ndarray]) -> None:
+    """Write the columns for all genes, and remove those of another method or of earlier twins."""
+    genes = fit.genes(target)
+    for name in ("score", "score_se", *ZI_COLUMNS):
+        place = fit.keys.zi(name)
+        if name in columns:
+            among_all = spread_calls if name == "call" else spread
+            target.var[place] = among_all(columns[name], genes, target.n_vars)
+        elif place in target.var:
+            del target.var[place]
 
 
 def _network_columns(
@@ -186,7 +194,7 @@ def _network_columns(
     device: torch.device,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Mean over cells of the difference between the two networks, and its standard error."""
+    """Average the difference between the two networks over cells, with its standard error."""
     if fit.models != ["nb", "zinb"]:
         raise ValueError(f"scores compare 'nb' with 'zinb', but only {fit.models[0]!r} was fitted; fit both.")
     data = fit.data(adata, device)
