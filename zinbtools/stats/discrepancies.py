@@ -338,7 +338,7 @@ CHECKS: MappingProxyType[str, Check] = MappingProxyType(
                 "maximum",
                 maximum,
                 "largest count",
-                "Largest count of each gene. Above the dotted line a model makes larger counts than are seen.",
+                "Largest count of each gene. Above the dotted line a model makes counts that are too large.",
                 _CHECKING,
             ),
             Check(
