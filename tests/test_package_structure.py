@@ -167,7 +167,7 @@ def test_importing_the_package_is_light() -> None:
 
 def test_statistics_are_reached_without_an_import_of_their_own() -> None:
     modules = {path.stem for path in (PACKAGE / "stats").glob("[a-z]*.py")}
-    assert set(zinbtools.stats.__all__) == modules == set(dir(zinbtools.stats))
+    assert set(dir(zinbtools.stats)) == modules
     found = loaded_by(
         "import zinbtools as zt\nzt.stats.discrepancies.Check, zt.stats.equivalence.default_rope"
     )

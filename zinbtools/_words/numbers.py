@@ -6,7 +6,7 @@ from math import floor, log10
 
 
 def with_error(value: float, error: float) -> str:
-    """Value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
+    """Write value and error to the digit that the error leaves standing, e.g. 20.72 ± 0.31.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def with_error(value: float, error: float) -> str:
 
 
 def counted(n: int, what: str) -> str:
-    """So many of them.
+    """Write so many of them.
 
     Examples
     --------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def zi_replication_df(
     adata: AnnData, *, by: Literal["pair", "part", "gene"] = "pair", key: str | None = None
 ) -> pd.DataFrame:
-    """How well the calls of zero-inflated genes agree between parts of the cells.
+    """Return how well the calls of zero-inflated genes agree between parts of the cells.
 
     Parameters
     ----------

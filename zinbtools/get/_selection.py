@@ -51,7 +51,7 @@ class Verdict:
     groups: pd.DataFrame | None
 
     def __str__(self) -> str:
-        """The sentence and the tables."""
+        """Write the sentence and the tables."""
         tables = [
             self.differences[["model", "difference", "se", "low", "high", "rope", "n_cells", "n_restarts"]],
             self.tests[

@@ -31,7 +31,7 @@ class Density(NamedTuple):
         return self._replace(height=self.height / (self.height.sum() * area))
 
     def cropped(self, level: float) -> Density:
-        """The part that reaches a level, and one bin around it."""
+        """Cut out the part that reaches a level, and one bin around it."""
         rows, columns = (np.flatnonzero(self.height.max(axis=axis) >= level) for axis in (1, 0))
         if not len(rows):
             return self
@@ -40,7 +40,7 @@ class Density(NamedTuple):
 
 
 def smoothed_density(points: NDArray[np.floating], weights: NDArray[np.floating] | None = None) -> Density:
-    """Histogram smoothed by a Gaussian of Scott's bandwidth: a kernel density at the cost of one pass.
+    """Smooth a histogram by a Gaussian of Scott's bandwidth: a kernel density at the cost of one pass.
 
     The bandwidth has the shape of the cloud, so that a narrow diagonal band stays narrow, and is taken from
     its middle, which a long tail does not widen: half the distance of the 16 % and the 84 % quantile on each
@@ -66,7 +66,7 @@ def smoothed_density(points: NDArray[np.floating], weights: NDArray[np.floating]
 
 
 def _sample(points: NDArray[np.floating], weights: NDArray[np.floating] | None) -> Floats:
-    """Points drawn in proportion to their weights, or all where they are few and count alike."""
+    """Draw points in proportion to their weights, or return all where they are few and count alike."""
     if weights is None and len(points) <= N_SAMPLED:
         return points.astype(np.float64)
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def _correlation(sample: Floats) -> float:
 def _histogram(
     points: NDArray[np.floating], weights: NDArray[np.floating] | None, low: Floats, width: Floats
 ) -> Floats:
-    """Mass per bin, (N_BINS, N_BINS); what lies outside of the grid is left out."""
+    """Sum the mass per bin, (N_BINS, N_BINS); what lies outside of the grid is left out."""
     place = np.floor((points - low) / width).astype(np.int64)
     inside = ((place >= 0) & (place < N_BINS)).all(axis=1)
     flat = place[inside, 0] * N_BINS + place[inside, 1]
@@ -109,7 +109,7 @@ def _smooth(counts: Floats, bins: Floats, correlation: float) -> Floats:
 
 
 def levels_of_mass(height: Floats, masses: tuple[float, ...], weight: Floats | None = None) -> list[float]:
-    """Heights above which the given shares of the mass lie (highest-density regions), ascending.
+    """Find the heights above which the given shares of the mass lie (highest-density regions), ascending.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def style() -> Iterator[None]:
 
 
 def new_axes(n_panels: int = 1) -> list[Axes]:
-    """Panels in a row, each of them readable at one column's width."""
+    """Make panels in a row, each of them readable at one column's width."""
     _, axes = plt.subplots(
         1, n_panels, figsize=(WIDTH * n_panels, HEIGHT), layout="constrained", squeeze=False
     )
@@ -60,7 +60,7 @@ def new_axes(n_panels: int = 1) -> list[Axes]:
 
 
 def new_grid(n_panels: int, n_columns: int = 3) -> list[Axes]:
-    """Panels over two columns of a journal that share their axes, as many rows as are needed."""
+    """Make panels over two columns of a journal that share their axes, as many rows as are needed."""
     n_columns = min(n_panels, n_columns)
     n_rows = -(-n_panels // n_columns)
     figure, axes = plt.subplots(
@@ -100,7 +100,7 @@ def plain_numbers(*axes: Axis) -> None:
 
 
 def legend_above(ax: Axes, n_columns: int = 3, **legend: Any) -> None:
-    """Legend in a row over the axes, where it covers nothing."""
+    """Draw a legend in a row over the axes, where it covers nothing."""
     ax.legend(
         **legend,
         loc="lower center",
@@ -129,7 +129,7 @@ def finish(drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool) ->
 
 
 def root_figure(ax: Axes) -> Figure:
-    """The whole figure of axes, which may be in a part of it."""
+    """Return the whole figure of axes, which may be in a part of it."""
     return ax.figure.figure  # `get_figure(root=True)` came with matplotlib 3.10
 
 

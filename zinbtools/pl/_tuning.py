@@ -92,7 +92,7 @@ def _draw_model(ax: Axes, trials: pd.DataFrame, color: str, high: float) -> None
 
 
 def _best_so_far(trials: pd.DataFrame) -> pd.DataFrame:
-    """The NLL of the trial that was best by then; models that share settings share which one it is."""
+    """Return the NLL of the trial that was best by then; models that share settings share the trial."""
     losses = trials["loss"].where(trials["trial_status"] == "ok")
     leading = losses.notna() & (losses <= losses.cummin())
     return trials.assign(nll=trials["nll"].where(leading).ffill())

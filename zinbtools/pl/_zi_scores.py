@@ -122,7 +122,7 @@ def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
 
 
 def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> None:
-    """One point per gene, coloured by its call; what is as good as 0 is drawn at the axis."""
+    """Draw one point per gene, coloured by its call; what is as good as 0 is drawn at the axis."""
     if kind == "volcano":
         x, y = genes["dropout"].to_numpy(), -np.log10(np.maximum(genes["pval"].to_numpy(), SMALLEST_PVAL))
         ax.set(xlabel="dropout probability", ylabel="-log10 p value")

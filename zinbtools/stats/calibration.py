@@ -16,7 +16,7 @@ _ORDER = 4
 
 
 def rank_position(n_below: Any, n_ties: Any, n: Any) -> Any:
-    """Where a value stands among ``n`` exchangeable others, between 0 and 1.
+    """Say where a value stands among ``n`` exchangeable others, between 0 and 1.
 
     The share of the ``n + 1`` values that are smaller, ties and the value itself counted by half: uniform
     on the middles of ``n + 1`` equal intervals where there are no ties, 1/2 where all are tied.
@@ -93,7 +93,7 @@ class ResidualSums:
         )
 
     def test(self) -> Uniformity:
-        """Neyman's smooth test of uniformity, gene by gene.
+        """Apply Neyman's smooth test of uniformity, gene by gene.
 
         The sums over cells, divided by the root of their number, are close to standard normal and
         independent from some thirty cells on, and the sum of their squares to a chi-square (Rayner & Best

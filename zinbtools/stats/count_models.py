@@ -93,7 +93,7 @@ class CountFits:
         return np.log(self.n_cells) * self.n_parameters - 2.0 * self.log_likelihood
 
     def of(self, family: Family) -> int:
-        """Place of a family in the last axes."""
+        """Return the place of a family in the last axes."""
         return FAMILIES.index(family)
 
 
@@ -185,7 +185,7 @@ def _wanted(families: Iterable[Family]) -> NDArray[np.bool_]:
 
 
 def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], Table]:
-    """Order of the cells by their covariates, and the different rows of these."""
+    """Sort the cells by their covariates, and the different rows of these."""
     design = np.ones((n_cells, 1)) if covariates is None else np.asarray(covariates, dtype=np.float64)
     if design.ndim != 2 or len(design) != n_cells or not np.isfinite(design).all():
         raise ValueError(f"covariates must be finite, of shape ({n_cells}, p), found {design.shape}.")
@@ -200,7 +200,7 @@ def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], 
 
 
 def _sorted_columns(matrix: sparse.csc_array, order: NDArray[np.int64]) -> sparse.csc_array:
-    """Compressed columns of the cells in this order, without stored zeros."""
+    """Compress the columns of the cells in this order, without stored zeros."""
     if not np.array_equal(order, np.arange(len(order))):
         matrix = sparse.csc_array(matrix.tocsr()[order])
     if not (matrix.has_canonical_format and matrix.data.all()):

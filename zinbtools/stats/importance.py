@@ -38,7 +38,7 @@ class LogMean(NamedTuple):
 
 
 def log_mean(log_weights: Floats) -> LogMean:
-    """Log of the mean weight, with diagnostics.
+    """Compute the log of the mean weight, with diagnostics.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def log_mean(log_weights: Floats) -> LogMean:
 
 
 def log_mean_alone(log_weights: Floats) -> Floats:
-    """Log of the mean weight, (K, ...) to (...), without diagnostics."""
+    """Compute the log of the mean weight, (K, ...) to (...), without diagnostics."""
     return _normalised(log_weights)[1] - np.log(len(log_weights))
 
 
 def error_of_mean(standard_error: Floats) -> Floats:
-    """Error of a mean over cells, from the standard errors of their logs of means, (..., n_cells).
+    """Compute the error of a mean over cells from the standard errors of their logs of means, (..., n_cells).
 
     The errors of the cells are independent, but all of the logs are biased low, by half their squared errors:
     with many cells that becomes the larger part.
@@ -86,7 +86,7 @@ def error_of_mean(standard_error: Floats) -> Floats:
 
 
 def pareto_k(log_weights: Floats) -> Floats:
-    """Shape of the generalised Pareto distribution that fits the largest weights; see Vehtari et al. (2024).
+    """Estimate the tail shape (generalised Pareto) of the largest weights; see Vehtari et al. (2024).
 
     Up to 0.7 importance sampling works with the usual numbers of draws; from 1 on the mean of the weights has
     no bound on its error. The largest ``3 sqrt(K)`` weights, for ``K <= 225`` the largest fifth, are fitted
@@ -111,7 +111,7 @@ def pareto_k(log_weights: Floats) -> Floats:
 
 
 def _generalised_pareto_shape(x: Floats) -> Floats:
-    """From sorted exceedances, (M, ...)."""
+    """Estimate the shape from sorted exceedances, (M, ...)."""
     n = len(x)
     n_grid = 30 + int(np.sqrt(n))
     grid = 1 - np.sqrt(n_grid / (np.arange(1, n_grid + 1) - 0.5))
@@ -127,7 +127,7 @@ def _generalised_pareto_shape(x: Floats) -> Floats:
 
 
 def _normalised(log_weights: Floats) -> tuple[Floats, Floats]:
-    """Weights as shares of their sum over the first axis, and the log of the sum."""
+    """Return weights as shares of their sum over the first axis, and the log of the sum."""
     largest = log_weights.max(0)
     weights = np.exp(log_weights - largest)
     total = weights.sum(0)

@@ -97,7 +97,7 @@ def pln_moments(counts: ArrayLike | sparse.spmatrix | sparse.sparray) -> PLNPara
 
 
 def pln_zero_fraction(mu: ArrayLike, variance: ArrayLike) -> Floats:
-    """Probability that a Poisson-lognormal count is 0, E exp(-exp z), by 100-point Gauss-Hermite quadrature.
+    """Compute the probability of a Poisson-lognormal 0, E exp(-exp z), by 100-point Gauss-Hermite quadrature.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class PLNFactors:
 
 
 def normal_scores(n: int) -> Floats:
-    """Quantiles of the standard normal distribution that stand for n draws, in increasing order.
+    """Return the standard normal quantiles that stand for n draws, in increasing order.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def _spread(ratio: Floats, n_cells: int) -> Floats:
 
 
 def _log_ratios(values: Any, mean: Floats, leading: NDArray[np.intp], squared: float) -> Floats:
-    """Covariances of the log rates, all genes against the leading ones, shape (n_genes, n_leading)."""
+    """Compute covariances of log rates, all genes against the leading ones, shape (n_genes, n_leading)."""
     n_cells = values.shape[0]
     if values.nnz > 0.1 * n_cells * mean.size:
         block = values.toarray()

@@ -1,4 +1,4 @@
-"""The study's comparison of two samples of runs: medians and one-sided rank-sum tests in both directions."""
+"""Compare two samples of runs: medians and one-sided rank-sum tests in both directions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RankTest(NamedTuple):
 
 
 def rank_test(first: ArrayLike, second: ArrayLike) -> RankTest:
-    """Medians, and Mann and Whitney's test in both directions.
+    """Return medians, and Mann and Whitney's test in both directions.
 
     NaN are left out. It asks whether another run would fall lower under one model than under the other, which
     with enough runs any difference, however small, makes certain. With few runs, up to 8 each, the p value is
@@ -61,7 +61,7 @@ def rank_test(first: ArrayLike, second: ArrayLike) -> RankTest:
 
 
 def _exact_pvals(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """From all ways to share the ranks out."""
+    """Compute both p values from all ways to share the ranks out."""
     ranks = stats.rankdata(np.concatenate([a, b]))
     sums = np.array([sum(chosen) for chosen in combinations(ranks, len(a))])
     own = ranks[: len(a)].sum()
@@ -77,7 +77,7 @@ def _normal_pvals(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 
 def adjusted(tests: Mapping[str, RankTest]) -> dict[str, tuple[float, float]]:
-    """P values of all tests, in both directions, adjusted together by Benjamini and Hochberg."""
+    """Adjust the p values of all tests, in both directions, together by Benjamini and Hochberg."""
     pvals = np.array([(test.pval_first, test.pval_second) for test in tests.values()]).reshape(-1)
     both = adjusted_pval(pvals).reshape(-1, 2)
     return {name: (float(a), float(b)) for name, (a, b) in zip(tests, both, strict=True)}

@@ -73,7 +73,7 @@ def overlap(first: Bools, second: Bools, mean: Floats) -> Overlap:
 
 
 def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's; NaN for fewer than three pairs, or where one of the two does not vary.
+    """Compute Spearman's; NaN for fewer than three pairs, or where one of the two does not vary.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether there are more zeros than a model expects, given how far it strays from its own counts."""
+"""Test whether there are more zeros than a model expects, given how far it strays from its own counts."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ZeroExcess(NamedTuple):
     pval_pooled: float
 
     def n_genes(self, alpha: float) -> int:
-        """Genes with too many zeros, at this false discovery rate."""
+        """Count the genes with too many zeros, at this false discovery rate."""
         return int((self.pval_adj <= alpha).sum())
 
     def found(self, alpha: float) -> bool:
-        """Whether there are excess zeros: in single genes, or pooled; each at half of ``alpha``."""
+        """Say whether there are excess zeros, in single genes, or pooled; each at half of ``alpha``."""
         return self.n_genes(alpha / 2) > 0 or self.pval_pooled <= alpha / 2
 
 
@@ -88,13 +88,13 @@ def zero_excess(
 
 
 def _pval(value: Floats | float, null: Floats) -> Floats:
-    """One-sided p value of one more draw beside those along the first axis; 1 where these never differ."""
+    """Return the one-sided p value of one more draw beside those along the first axis; 1 if all are equal."""
     n, sd = len(null), null.std(0, ddof=1)
     t = (value - null.mean(0)) / np.where(sd > 0, sd * np.sqrt(1 + 1 / n), 1.0)
     return np.where(sd > 0, stats.t.sf(t, n - 1), 1.0)
 
 
 def _pval_of_few(observed: Floats | float, expected: Floats | float, null: Floats) -> Floats:
-    """Probability that a Poisson number is as large; 0 where there are many zeros, and it says nothing."""
+    """Compute the probability that a Poisson number is as large; 0 where there are many zeros."""
     mean = expected + np.maximum(null.mean(0), 0.0)
     return np.where(np.asarray(observed) < FEW_ZEROS, stats.poisson.sf(np.asarray(observed) - 1, mean), 0.0)

@@ -88,8 +88,8 @@ def _models(table: pd.DataFrame) -> ReportTable:
         ["model", *COLUMNS.values()],
         table_cells(table),
         "NLL: negative log likelihood of held-out cells by importance sampling, ± its Monte Carlo error; "
-        "lower is better. The error of the difference in the verdict is another one: that of having these "
-        "cells rather than others. KS: distance between the observed and the predicted values over genes, "
+        "lower is better. The error of the difference in the verdict is another one: it says how much other "
+        "cells would change it. KS: distance between the observed and the predicted values over genes, "
         "0 to 1; lower is better, but not even a perfect model reaches 0 (next table). Mean dropout: the "
         "ZINB's dropout probability over all entries; by itself it is no evidence, because at low means an "
         "NB makes the same zeros.",

@@ -91,7 +91,7 @@ def _distances(distances: pd.DataFrame, check: str) -> str:
 
 
 def _scores(adata: AnnData, key: str | None) -> Picture:
-    """Gains by mean and call where there are calls, their histogram where there are not."""
+    """Draw gains by mean and call where there are calls, else their histogram."""
     genes = get.zi_genes_df(adata, key=key)
     best = ", ".join(genes.index[genes["score"] > 0][:5].astype(str))
     if "call" in genes:

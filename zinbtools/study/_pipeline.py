@@ -40,7 +40,7 @@ class Study:
     conclusion: str
 
     def __str__(self) -> str:
-        """Table and conclusion."""
+        """Write table and conclusion."""
         return f"{table_text(self.table)}\n\n{self.conclusion}"
 
 

@@ -50,7 +50,7 @@ class Reproduction:
     left_out: dict[str, str]
 
     def __str__(self) -> str:
-        """Each protocol's table, the agreement and what was left out."""
+        """Write each protocol's table, the agreement and what was left out."""
         parts = []
         for protocol, rows in self.table.groupby("protocol", sort=False):
             shown = rows[

@@ -24,7 +24,7 @@ Blocks = Callable[[], Iterable[sparse.csr_array]]
 def fit_columns(
     blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]], **options: Any
 ) -> CountFits:
-    """What `fit_counts` gives for all genes, fitted group by group.
+    """Fit all genes as `fit_counts` does, group by group.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def fit_columns(
 
 
 def gene_groups(n_counts: np.ndarray) -> Iterator[slice]:
-    """Consecutive genes whose counts fit into memory."""
+    """Yield runs of consecutive genes whose counts fit into memory."""
     start = 0
     while start < len(n_counts):
         stop = _end(n_counts, start)
@@ -57,12 +57,12 @@ def gene_groups(n_counts: np.ndarray) -> Iterator[slice]:
 
 
 def _end(n_counts: np.ndarray, start: int) -> int:
-    """The gene up to which counts fit into memory; at least one does."""
+    """Return the gene up to which counts fit into memory; at least one does."""
     return start + max(1, int((n_counts[start:].cumsum() * _BYTES_PER_COUNT <= COUNTS_BYTES).sum()))
 
 
 def _joined(parts: Sequence[CountFits]) -> CountFits:
-    """The fits of all genes."""
+    """Join the fits of all genes."""
     by_gene = (field.name for field in fields(CountFits) if field.name != "n_cells")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in by_gene}
     return CountFits(n_cells=parts[0].n_cells, **arrays)
@@ -87,7 +87,7 @@ class Means:
         self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="zinbtools-means-")  # noqa: SIM115 - `__exit__`
 
     def write(self, blocks: Iterable[np.ndarray]) -> None:
-        """Means of the cells in order, block by block, (n, G)."""
+        """Write means of the cells in order, block by block, (n, G)."""
         start, waiting = 0, []
         for block in blocks:
             waiting.append(block)
@@ -106,7 +106,7 @@ class Means:
         return len(means)
 
     def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """A few genes at a time, and their means in all cells, (N, n)."""
+        """Yield a few genes at a time, and their means in all cells, (N, n)."""
         for group in self._groups:
             means = np.empty((self._n_cells, group.stop - group.start), dtype=np.float32)
             self._file.seek(self._place(group))

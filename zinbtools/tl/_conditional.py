@@ -1,4 +1,4 @@
-"""Zero inflation of genes given the state of each cell, by likelihood ratios around the NB's means."""
+"""Test zero inflation of genes given the state of each cell, by likelihood ratios around the NB's means."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
 
 
 def _expected(fit: Fitted | Trained, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
-    """Means of the cells in order, block by block."""
+    """Yield means of the cells in order, block by block."""
     nb = fit.load("nb", data.device)
     for block in expectations(nb, data, n_draws=fit.n_draws, seed=fit.draw_seed, cells=cells):
         yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
@@ -101,7 +101,7 @@ def conditional_test(
     rule: CallRule,
     means: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """What `zi_scores` writes, the likelihood ratio and the mean count, by name, (n_fitted,) each."""
+    """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each."""
     genes = data.statistics(cells)
     fits = conditional_fits(fit, data, cells, genes.n_zeros, rule.negligible_dropout, means)
     return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, rule)}
@@ -127,7 +127,7 @@ def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, 
 
 
 def spread_calls(calls: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
-    """Calls of the fitted genes, given by index, among all genes, missing elsewhere."""
+    """Place the calls of the fitted genes, given by index, among all genes; missing elsewhere."""
     full = np.full(n_vars, None, dtype=object)
     full[genes] = calls
     return pd.Categorical(full, categories=[call.value for call in zi.Call])

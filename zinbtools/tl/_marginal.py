@@ -1,4 +1,4 @@
-"""`marginal_ll`: how likely each cell is, its latent state integrated out."""
+"""`marginal_ll`: compute how likely each cell is, its latent state integrated out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .._anndata.access import check_anndata, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.keys import Keys
+from .._words.models import model_name
 from .._words.warn import warn
 from ..get._fitted import Fitted, resolve_device
 from ..jobs import DaskClient, check_workers, run
@@ -48,7 +49,7 @@ def marginal_ll(
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Log likelihood of cells by importance sampling, and how far to trust it.
+    r"""Compute the log likelihood of cells by importance sampling, and how far to trust it.
 
     ``log p(x_n)`` is estimated by ``log mean_k w_nk`` with states ``y_k = (z_k, l_k)`` drawn from a proposal
     r and weights ``w_nk = p(x_n|y_k) p(y_k) / r(y_k)``, in double precision; the network answers in that of
@@ -166,7 +167,7 @@ def evaluate_restarts(
     n_jobs: int,
     executor: Executor | DaskClient | None,
 ) -> dict[Restart, MarginalLikelihood]:
-    """Log likelihood of the given cells under some restarts, all by the same random numbers."""
+    """Compute the log likelihood of the given cells under some restarts, all by the same random numbers."""
     n_jobs, device = max(1, min(n_jobs, len(restarts))), data.device
     evaluate = partial(
         marginal_log_likelihood,
@@ -222,7 +223,7 @@ def _by_cell(estimate: MarginalLikelihood, debias: bool) -> np.ndarray:
 
 
 def _summaries(estimate: MarginalLikelihood, debias: bool) -> list[tuple[str, float, float]]:
-    """Metrics of a restart: name, value, standard error."""
+    """Summarise a restart as metrics: name, value, standard error."""
     error = error_of_mean(estimate.standard_error[0].numpy(force=True))
     return [
         ("nll", -float(_by_cell(estimate, debias).mean()), float(error)),
@@ -237,7 +238,7 @@ def _warn_of_few_draws(model: str, estimate: MarginalLikelihood, n_samples: int,
         return
     remedy = f"n_samples={10 * n_samples}" if proposal == "laplace" else "proposal='laplace'"
     warn(
-        f"The log likelihood under the {model.upper()} model rests on few draws in {bad:.0%} of the cells "
-        f"(Pareto k above {GOOD_K}): try {remedy}.",
+        f"The log likelihood under the {model_name(model)} model rests on few draws in {bad:.0%} of the "
+        f"cells (Pareto k above {GOOD_K}): try {remedy}.",
         RuntimeWarning,
     )

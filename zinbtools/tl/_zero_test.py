@@ -125,12 +125,12 @@ def zero_test(
 
 
 def _sums(counts: sparse.csr_array) -> tuple[np.ndarray, GeneStatistics]:
-    """Total count of each cell, and sums per gene."""
+    """Sum the counts of each cell, and sums per gene."""
     return np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel(), GeneStatistics.from_counts(counts)
 
 
 def _covariates(adata: AnnData, batch_key: str | None, groupby: str | None) -> np.ndarray | None:
-    """One column for each batch, and for each group; but for the first of them where there are both."""
+    """Build one column for each batch and group; with both, the first group has none."""
     for argument, key in (("batch_key", batch_key), ("groupby", groupby)):
         n_missing = 0 if key is None else int(checked_column(adata.obs, key, argument, "obs").isna().sum())
         if n_missing:
