@@ -87,13 +87,13 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
             "Use --restarts 5 or more.",
         )
     spread = ", ".join(
-        f"{model_name(model)} {by_restart.max() - by_restart.min():.2g}"
+        f"{by_restart.max() - by_restart.min():.2g} ({model_name(model)})"
         for model, by_restart in _validation_elbo(adata, key).items()
     )
     return Light(
         "good",
         question,
-        f"Yes, all {n} of each model. Validation ELBOs of the seeds span {spread} nats per cell.",
+        f"Yes, {n} of each model. Between seeds the validation ELBO differs by up to {spread} nats per cell.",
     )
 
 

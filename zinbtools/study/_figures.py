@@ -49,7 +49,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     yield _picture(
         "dropout",
         "Zeros against the mean",
-        "Grey: the genes as they are. A model whose marks or line lie below them expects too few zeros at "
+        "Grey: the genes as observed. A model whose marks or line lie below them expects too few zeros at "
         "that mean.",
         "Scatter of the genes: share of cells without a count against mean count, with what NB and ZINB "
         f"expect. {zeros_sentence(adata, key)}",
