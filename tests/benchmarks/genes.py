@@ -123,11 +123,11 @@ def bound(negligible: float) -> Callable[[ad.AnnData], Verdict]:
 
     def verdict(adata: ad.AnnData) -> Verdict:
         from zinbtools.stats.count_models import fit_counts
-        from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
+        from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio
 
         expected = adata.layers["expected"]
         fits = fit_counts(adata.X, expected, families=["zinb"], negligible_dropout=negligible)
-        return by_pval(fits.gain, boundary_pval(dropout_ratio(fits)))
+        return by_pval(fits.gain, boundary_pval(dropout_likelihood_ratio(fits)))
 
     return verdict
 

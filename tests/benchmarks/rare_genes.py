@@ -188,7 +188,7 @@ def calls_table() -> str:
 def null_table() -> str:
     """Share of p values up to each level of NB counts, by the number of cells with a count per rate."""
     from zinbtools.stats.count_models import fit_counts
-    from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
+    from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio
 
     rows = []
     for n_groups in (1, 8):
@@ -201,7 +201,9 @@ def null_table() -> str:
                     x = random.poisson(random.gamma(theta, mean / theta, (n_obs, 150)) * depth[:, None])
                     x = x[:, x.any(axis=0)]
                     fits = fit_counts(x, depth, covariates=design, families=["zinb"], negligible_dropout=0.01)
-                    found.append(np.c_[(x > 0).sum(axis=0) / n_groups, boundary_pval(dropout_ratio(fits))])
+                    found.append(
+                        np.c_[(x > 0).sum(axis=0) / n_groups, boundary_pval(dropout_likelihood_ratio(fits))]
+                    )
         per_rate, pval = np.concatenate(found).T
         for b, name in enumerate(SEEN):
             inside = pval[places(per_rate) == b]

@@ -13,7 +13,7 @@ from scipy import optimize, sparse, special, stats
 from zinbtools.kernels import gene_climb as climb
 from zinbtools.kernels import gene_likelihood as likelihood
 from zinbtools.stats.count_models import FAMILIES, fit_counts
-from zinbtools.stats.zero_inflation import boundary_pval, dropout_ratio
+from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio
 
 RNG = np.random.default_rng
 
@@ -291,7 +291,9 @@ def test_p_values_of_a_dropout_that_is_just_negligible_are_uniform_up_to_a_half(
     whole = random.poisson(random.gamma(2.0, mu / 2.0))
     just, smaller = (
         boundary_pval(
-            dropout_ratio(fit_counts(whole * (random.random(mu.shape) >= pi), depth, negligible_dropout=0.1))
+            dropout_likelihood_ratio(
+                fit_counts(whole * (random.random(mu.shape) >= pi), depth, negligible_dropout=0.1)
+            )
         )
         for pi in (0.1, 0.05)
     )

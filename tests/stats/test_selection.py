@@ -83,6 +83,7 @@ def test_position(interval: tuple[float, float], where: str) -> None:
 def test_every_verdict_can_be_reached() -> None:
     cases = [("above", True), ("below", True), ("inside", False), ("above", False)]
     assert tuple(conclude(*case) for case in cases) == tuple(Answer)  # type: ignore[arg-type]
+    assert {type(conclude(*case)) for case in cases} == {str}  # type: ignore[arg-type]
 
 
 def counts(rng: np.random.Generator, p: np.ndarray, n: int) -> np.ndarray:

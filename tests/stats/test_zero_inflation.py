@@ -13,8 +13,8 @@ from zinbtools.stats.zero_inflation import (
     boundary_pval,
     call,
     classes,
+    dropout_likelihood_ratio,
     dropout_pval_adj,
-    dropout_ratio,
     excess_zeros,
     likelihood_ratio,
     of_like_mean,
@@ -44,7 +44,7 @@ def test_the_ratio_is_twice_the_gain_and_never_negative() -> None:
 
 def test_the_ratio_of_a_dropout_is_against_the_negligible_ones() -> None:
     found = fits([[-9.0, -8.0, np.nan, -5.0]] * 2, null_log_likelihood=np.array([-6.5, -4.9]))
-    assert dropout_ratio(found).tolist() == [3, 0]
+    assert dropout_likelihood_ratio(found).tolist() == [3, 0]
 
 
 def test_a_negligible_dropout_has_the_level_as_its_power() -> None:
@@ -93,7 +93,7 @@ def test_the_null_holds_where_genes_are_tested(n_groups: int) -> None:
         x = random.poisson(random.gamma(theta, mean / theta, (600, 150)))
         x = x[:, x.any(axis=0)]
         found = fit_counts(x, np.ones(600), covariates=design, families=["zinb"], negligible_dropout=0.01)
-        pval.append(boundary_pval(dropout_ratio(found)))
+        pval.append(boundary_pval(dropout_likelihood_ratio(found)))
         seen.append((x > 0).sum(axis=0))
     p, tested = np.concatenate(pval), np.concatenate(seen) >= FEWEST_COUNTS * n_groups
     assert tested.sum() >= 300
@@ -148,6 +148,7 @@ def test_every_class_can_be_reached() -> None:
     family = np.array(["poisson", "nb", "zip", "zinb", "poisson"], dtype=object)
     calls = np.array([UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED], dtype=object)
     assert tuple(classes(family, calls)) == tuple(GeneClass)
+    assert {type(word) for word in classes(family, calls)} == {str}  # which files can hold
 
 
 def test_groups_of_like_mean_are_no_smaller_than_a_hundred() -> None:

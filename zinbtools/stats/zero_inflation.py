@@ -24,7 +24,7 @@ def likelihood_ratio(fits: CountFits, simpler: Family, richer: Family) -> Floats
     return np.maximum(2.0 * (ll[:, fits.of(richer)] - ll[:, fits.of(simpler)]), 0.0)
 
 
-def dropout_ratio(fits: CountFits) -> Floats:
+def dropout_likelihood_ratio(fits: CountFits) -> Floats:
     """Compute twice what a dropout above the negligible one adds to the log likelihood, nats, (G,).
 
     It is 0 where the estimate is no larger than that.
@@ -193,7 +193,7 @@ def simplest(
         pval = boundary_pval(likelihood_ratio(fits, "poisson", "zip"))
         tests["zip"] = dropout_pval_adj(pval, n_counts, n_rates)
     if has_zinb:
-        tests["zinb"] = dropout_pval_adj(boundary_pval(dropout_ratio(fits)), n_counts, n_rates)
+        tests["zinb"] = dropout_pval_adj(boundary_pval(dropout_likelihood_ratio(fits)), n_counts, n_rates)
     family = np.full(len(fits), "poisson", dtype=object)
     order: tuple[Literal["nb", "zip", "zinb"], ...] = ("nb", "zinb") if has_nb else ("zip",)
     for name in order:

@@ -108,7 +108,7 @@ def conditional_test(
 
 
 def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, np.ndarray]:
-    ratio = zi.dropout_ratio(fits)
+    ratio = zi.dropout_likelihood_ratio(fits)
     pval = zi.boundary_pval(ratio)
     adjusted = zi.dropout_pval_adj(pval, fits.n_cells - n_zeros)
     level = zi.threshold(adjusted, rule.alpha)

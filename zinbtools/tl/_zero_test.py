@@ -163,7 +163,7 @@ def _table(fits: CountFits, sums: GeneStatistics, alpha: float) -> pd.DataFrame:
         columns |= {
             "score": fits.gain,
             "score_se": fits.gain_se,
-            "pval": zi.boundary_pval(zi.dropout_ratio(fits)),
+            "pval": zi.boundary_pval(zi.dropout_likelihood_ratio(fits)),
             "excess_zeros": zi.excess_zeros(fits, sums.n_zeros),
         }
     columns |= {f"{name}_pval_adj": values for name, values in tests.items()}
