@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from importlib.metadata import version as installed_version
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.ext.napoleon import NumpyDocstring
+from sphinx.transforms import SphinxTransform
+from sphinx.util.inspect import TypeAliasForwardRef
 
 project = "zinbtools"
 author = "The zinbtools developers"
@@ -13,11 +23,13 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_theme = "furo"
 html_title = f"zinbtools {version}"
@@ -29,7 +41,47 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = False
-napoleon_use_rtype = False
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}  # instead of the ten types that it stands for
+napoleon_attr_annotations = False
+napoleon_custom_sections = [("Attributes", "Parameters")]  # of a record, they are the same
+
+# A single backtick is a link, and one that leads nowhere is an error.
+default_role = "py:obj"
+nitpicky = True
+
+# The names of others are links where their inventories can be fetched; a build without a network passes as well.
+_MANUALS = {
+    "anndata": "https://anndata.readthedocs.io/en/stable/",
+    "distributed": "https://distributed.dask.org/en/stable/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "pandas": "https://pandas.pydata.org/docs/",
+    "python": "https://docs.python.org/3/",
+    "scanpy": "https://scanpy.readthedocs.io/en/stable/",
+    "scipy": "https://docs.scipy.org/doc/scipy/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
+}
+_online = {"READTHEDOCS", "ZINBTOOLS_INTERSPHINX"} & os.environ.keys()
+intersphinx_mapping = {name: (url, None) for name, url in _MANUALS.items()} if _online else {}
+
+# What annotations call things of others -> where these have them in their manuals.
+_IN_MANUALS = {
+    "AnnData": "anndata.AnnData",
+    "ArrayLike": "numpy.typing.ArrayLike",
+    "Axes": "matplotlib.axes.Axes",
+    "Executor": "concurrent.futures.Executor",
+    "Figure": "matplotlib.figure.Figure",
+    "Path": "pathlib.Path",
+    "anndata._core.anndata.AnnData": "anndata.AnnData",
+    "concurrent.futures._base.Executor": "concurrent.futures.Executor",
+    "numpy.random._generator.Generator": "numpy.random.Generator",
+    "numpy.random.bit_generator.SeedSequence": "numpy.random.SeedSequence",
+    "numpy.random.mtrand.RandomState": "numpy.random.RandomState",
+    "pandas.core.frame.DataFrame": "pandas.DataFrame",
+    "pd.DataFrame": "pandas.DataFrame",
+}
+_OTHERS = ("collections", "concurrent", "dask", "hyperopt", "os", "pathlib", "types", *_MANUALS)
+nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_OTHERS)})\..*|{'|'.join(map(re.escape, _IN_MANUALS))}")]
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
@@ -41,3 +93,37 @@ nb_merge_streams = True
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def returns(docstring: NumpyDocstring, section: str) -> list[str]:
+    """Take what is returned as it is written, in paragraphs and lists, not as one type per line."""
+    lines = docstring._dedent(docstring._consume_to_next_section())
+    return docstring._format_block(":returns: ", docstring._strip_empty(lines))
+
+
+NumpyDocstring._parse_returns_section = returns
+TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # in a union, too
+
+
+class CodeLinks(SphinxTransform):
+    """Make a link of ``zt.room.name`` in the text of a page, with or without arguments."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        for code in list(self.document.findall(nodes.literal)):
+            if name := re.match(r"zt(\.\w+\.\w+)", code.astext()):
+                target = {"refdomain": "py", "reftype": "obj", "reftarget": f"zinbtools{name[1]}"}
+                link = pending_xref("", refdoc=self.env.docname, refwarn=True, **target)
+                code.replace_self(link)
+                link += code
+
+
+def name_in_manual(app: Sphinx, env: Any, node: pending_xref, text: nodes.Element) -> None:
+    """Look a name of others up where their manual has it; intersphinx, which comes later, does so."""
+    node["reftarget"] = _IN_MANUALS.get(node["reftarget"], node["reftarget"])
+
+
+def setup(app: Sphinx) -> None:
+    app.add_transform(CodeLinks)
+    app.connect("missing-reference", name_in_manual, priority=400)

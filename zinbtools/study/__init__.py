@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._anndata.genes_and_cells import select
 from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
+from ._figures import Picture
 from ._h5ad import write_h5ad
 from ._pipeline import Study, run_study
 from ._publish import Incomplete, staged
@@ -17,6 +18,7 @@ from ._write import parts, write_study, write_tuning
 
 __all__ = [
     "Incomplete",
+    "Picture",
     "Reproduction",
     "Study",
     "conclusion",
