@@ -49,7 +49,7 @@ napoleon_custom_sections = [("Attributes", "Parameters")]  # of a record, they a
 default_role = "py:obj"
 nitpicky = True
 
-# The names of others are links where their inventories can be fetched; a build without a network passes as well.
+# Names of other packages become links only where their inventories can be fetched: CI must pass without.
 _MANUALS = {
     "anndata": "https://anndata.readthedocs.io/en/stable/",
     "distributed": "https://distributed.dask.org/en/stable/",

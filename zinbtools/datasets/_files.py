@@ -12,14 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: ``zinbtools`` under ``scanpy.settings.datasetdir``."""
+    """Return the folder of fetched files: ``zinbtools`` under ``scanpy.settings.datasetdir``."""
     import scanpy as sc
 
     return Path(sc.settings.datasetdir) / "zinbtools"
 
 
 def fetch(dataset: Dataset) -> dict[str, Path]:
-    """Path of every file of a data set, from the cache or else from its public home.
+    """Fetch every file of a data set that is not in the cache, and return the paths.
 
     Of a file without a published hash, its own is noted beside it when it first comes; a file that has
     changed since, cut short on the disk say, is fetched anew and must be the same again.
@@ -76,7 +76,7 @@ def _other_content(file: File, known: str | None) -> str:
 
 
 def _git_identifier(path: Path) -> str:
-    """What git calls a file with this content."""
+    """Compute the name that git gives to a file with this content."""
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -85,7 +85,7 @@ def _git_identifier(path: Path) -> str:
 
 
 def find(dataset: Dataset, path: Path) -> dict[str, Path]:
-    """Files of a data set at a path: the one needed file, or a folder that holds them under their names.
+    """Find a data set's files at a path: the one needed file, or a folder that holds them by their names.
 
     Raises
     ------

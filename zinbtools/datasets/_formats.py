@@ -34,7 +34,7 @@ LARGEST = 2**31  # bytes unpacked: several times what any of these data sets has
 
 @contextmanager
 def reading(*paths: Path) -> Iterator[None]:
-    """Within the block, whatever fails is a ValueError of one sentence that names a file, or all of them."""
+    """Turn what fails in the block into a ValueError of one sentence that names a file, or all of them."""
     try:
         yield
     except Exception as error:  # readers and decoders fail in all manners over a damaged file
@@ -51,7 +51,7 @@ def open_text(path: Path) -> IO[str]:
 
 
 def read_10x(path: Path) -> AnnData:
-    """Counts that Cell Ranger wrote: its h5, its tar.gz of a matrix folder, or that folder (or one above it).
+    """Read what Cell Ranger wrote: its h5, its tar.gz of a matrix folder, or that folder (or one above it).
 
     Gene identifiers become ``var_names``, symbols ``var["symbol"]``, barcodes ``obs_names``.
     """
@@ -87,7 +87,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _read_10x_folder(folder: Path, path: Path) -> AnnData:
-    """The one matrix in a folder, which is what ``path`` is or was unpacked to."""
+    """Read the one matrix in a folder, which is what ``path`` is or was unpacked to."""
     import scanpy as sc
 
     found = sorted({file.parent for file in folder.rglob("matrix.mtx*")})
@@ -112,7 +112,7 @@ def _read_10x_h5(path: Path) -> AnnData:
 
 
 def adata_of_genes(counts: Any, cells: Any, genes: Any, **var: Any) -> AnnData:
-    """AnnData of float32 counts in compressed rows, cells by genes; more columns of ``var`` by name."""
+    """Make an AnnData of float32 counts in compressed rows, cells by genes; ``var`` has more columns."""
     return AnnData(
         sparse.csr_matrix(counts, dtype=np.float32),
         obs=pd.DataFrame(index=pd.Index(np.asarray(cells, dtype=str))),
@@ -124,7 +124,7 @@ def adata_of_genes(counts: Any, cells: Any, genes: Any, **var: Any) -> AnnData:
 
 
 def read_loom(path: Path) -> tuple[AnnData, dict[str, np.ndarray]]:
-    """Counts of a loom file, and its columns that describe cells, flat; genes are named by ``Gene``."""
+    """Read counts of a loom file, and its flat columns that describe cells; genes are named by ``Gene``."""
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not a loom file (HDF5); fetch it anew.")
     with reading(path):
@@ -154,7 +154,7 @@ def _strings(values: np.ndarray) -> np.ndarray:
 
 
 def read_h5ad(path: Path) -> AnnData:
-    """Counts and annotations of an h5ad file, old ones too."""
+    """Read counts and annotations of an h5ad file, old ones too."""
     if not h5py.is_hdf5(path):
         raise ValueError(
             f"{path} is not an h5ad file (HDF5), perhaps an error page; delete it and fetch it anew."
@@ -170,7 +170,7 @@ def read_h5ad(path: Path) -> AnnData:
 
 
 def stack(blocks: Iterator[pd.DataFrame]) -> sparse.csr_matrix:
-    """One sparse float32 matrix of dense blocks of rows."""
+    """Stack dense blocks of rows to one sparse float32 matrix."""
     return sparse.vstack([sparse.csr_matrix(b.to_numpy(dtype=np.float32)) for b in blocks], format="csr")
 
 
@@ -211,7 +211,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_old_pickle(path: Path) -> dict[str, Any]:
-    """Arrays and data frames that pandas 0.2x pickled as one dictionary.
+    """Read arrays and data frames that pandas 0.2x pickled as one dictionary.
 
     A pickle can run any code when it is opened. This one is taken apart by hand: only numpy arrays and the
     bare state of data frames are made, so that neither malice nor the pandas at hand matters.

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @checked
 def cortex(*, n_top_genes: int | None = 558) -> AnnData:
-    """Mouse cortex and hippocampus of Zeisel et al. (2015): 3,005 cells, STRT on the Fluidigm C1.
+    """Fetch mouse cortex and hippocampus of Zeisel et al. (2015): 3,005 cells, STRT on the Fluidigm C1.
 
     The counts are molecules (UMI), although the study's post speaks of Smart-Seq2; and the study used 558
     genes, although its post speaks of 1,200.
@@ -61,7 +61,7 @@ def cortex(*, n_top_genes: int | None = 558) -> AnnData:
 
 @checked
 def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
-    """Mouse blood progenitors of Tusi et al. (2018): 4,016 cells of the basal bone marrow, inDrops, UMI.
+    """Fetch mouse blood progenitors of Tusi et al. (2018): 4,016 cells of basal bone marrow, inDrops, UMI.
 
     As in the study: without the library ``basal_bm1``, only cells that the authors placed in their graph,
     and only the 7,397 genes of their list, of which the most variable are taken. A continuum: the files
@@ -98,7 +98,7 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
 
 @checked
 def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
-    """Brain of a mouse embryo, 10x Genomics' ``neuron_9k``: 9,128 cells, Chromium v2, UMI.
+    """Fetch the brain of a mouse embryo, 10x Genomics' ``neuron_9k``: 9,128 cells, Chromium v2, UMI.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
 
 @checked
 def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
-    """Blood mononuclear cells of one donor in two 10x batches: 11,990 cells, Chromium v2, UMI.
+    """Fetch blood mononuclear cells of one donor in two 10x batches: 11,990 cells, Chromium v2, UMI.
 
     The most variable of the 3,346 genes for which the scVI paper had bulk expression data. The paper has
     12,039 cells; its loader, and so the study, lost 49 of the 4k batch, whose barcodes occur in the 8k batch
@@ -169,7 +169,7 @@ def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
 
 @checked
 def retina(*, n_top_genes: int | None = 1200) -> AnnData:
-    """Bipolar cells of the mouse retina, Shekhar et al. (2016): 19,829 cells, Drop-seq, UMI.
+    """Fetch bipolar cells of the mouse retina, Shekhar et al. (2016): 19,829 cells, Drop-seq, UMI.
 
     The file is that of the scVI paper: three quarters of the 26,439 cells in the authors' 15 clusters,
     although its loader's documentation speaks of 27,499. The study ignored the two batches.
@@ -203,7 +203,7 @@ def retina(*, n_top_genes: int | None = 1200) -> AnnData:
 
 @checked
 def klein_ercc() -> AnnData:
-    """Spike-ins in droplets of Klein et al. (2015): 52 ERCC transcripts, inDrops, UMI.
+    """Fetch spike-ins in droplets of Klein et al. (2015): 52 ERCC transcripts, inDrops, UMI.
 
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
@@ -232,7 +232,7 @@ def klein_ercc() -> AnnData:
 
 @checked
 def zheng_ercc() -> AnnData:
-    """Spike-ins in droplets of Zheng et al. (2017): 1,015 droplets, 57 ERCC transcripts, GemCode, UMI.
+    """Fetch spike-ins in droplets of Zheng et al. (2017): 1,015 droplets, 57 ERCC transcripts, GemCode, UMI.
 
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
@@ -261,7 +261,7 @@ def zheng_ercc() -> AnnData:
 
 @checked
 def svensson_ercc(which: Literal[1, 2]) -> AnnData:
-    """Spike-ins in droplets of Svensson et al. (2017): 38 or 36 ERCC transcripts, 10x Chromium, UMI.
+    """Fetch spike-ins in droplets of Svensson et al. (2017): 38 or 36 ERCC transcripts, 10x Chromium, UMI.
 
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
@@ -349,7 +349,7 @@ def from_files(
 
 @checked
 def info(name: str) -> Dataset:
-    """What a data set is, and where its files come from.
+    """Say what a data set is, and where its files come from.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ _ROWS_AT_A_TIME = 500
 
 
 def parse_cortex(files: Files) -> AnnData:
-    """Tab-separated text, genes in rows under ten rows on the cells."""
+    """Parse tab-separated text, genes in rows under ten rows on the cells."""
     with open_text(files["counts"]) as file:
         rows = [file.readline().rstrip("\r\n").split("\t") for _ in range(_CORTEX_ROWS_ON_CELLS + 1)]
         cells = {row[1]: row[2:] for row in rows[:-1]}
@@ -93,7 +93,7 @@ def parse_cortex(files: Files) -> AnnData:
 
 
 def parse_hemato(files: Files) -> AnnData:
-    """A CSV of counts with cells in rows, and two tables of the authors on genes and cells."""
+    """Parse a CSV of counts with cells in rows, and two tables of the authors on genes and cells."""
     genes = _member(files["tables"], "bBM.filtered_gene_list.paper.txt").split()
     fates = pd.read_csv(StringIO(_member(files["tables"], "bBM.spring_and_pba.csv"))).set_index("cell_id")
     labels: list[pd.DataFrame] = []
@@ -127,7 +127,7 @@ def parse_hemato(files: Files) -> AnnData:
 
 
 def _member(path: Path, name: str) -> str:
-    """Text of a file in a zip archive, wherever in it, or beside the given one."""
+    """Read the text of a file in a zip archive, wherever in it, or beside the given one."""
     if not is_zipfile(path):
         beside = path.with_name(name)
         if not beside.is_file():
@@ -143,7 +143,7 @@ def _member(path: Path, name: str) -> str:
 
 
 def parse_brain_small(files: Files) -> AnnData:
-    """A 10x matrix, and with it the clusters of Cell Ranger where the table is there."""
+    """Parse a 10x matrix, and with it the clusters of Cell Ranger where the table is there."""
     adata = read_10x(files["counts"])
     if "labels" in files:
         clusters = read_old_pickle(files["labels"])["clusters"]["Cluster"]
@@ -154,7 +154,7 @@ def parse_brain_small(files: Files) -> AnnData:
 
 
 def parse_pbmc(files: Files) -> AnnData:
-    """Two 10x matrices, cut to the cells and genes of two tables of the authors."""
+    """Parse two 10x matrices, cut to the cells and genes of two tables of the authors."""
     batches = {"pbmc8k": read_10x(files["pbmc8k"]), "pbmc4k": read_10x(files["pbmc4k"])}
     adata = ad.concat(batches, label="batch", index_unique="_", merge="same")
     tables = read_old_pickle(files["labels"])
@@ -178,7 +178,7 @@ def parse_pbmc(files: Files) -> AnnData:
 
 
 def parse_retina(files: Files) -> AnnData:
-    """A loom file with two columns of numbers on the cells."""
+    """Parse a loom file with two columns of numbers on the cells."""
     adata, columns = read_loom(files["counts"])
     clusters = columns["ClusterID"].astype(int)
     adata.obs["batch"] = pd.Categorical(columns["BatchID"].astype(int).astype(str))
@@ -190,17 +190,17 @@ def parse_retina(files: Files) -> AnnData:
 
 
 def parse_ercc(files: Files) -> AnnData:
-    """An h5ad file of droplets with spike-ins, and with other transcripts perhaps."""
+    """Parse an h5ad file of droplets with spike-ins, and with other transcripts perhaps."""
     return read_h5ad(files["counts"])
 
 
 def parse_svensson_1(files: Files) -> AnnData:
-    """The droplets of sample 20311."""
+    """Parse the droplets of sample 20311."""
     return _svensson(files, "20311")
 
 
 def parse_svensson_2(files: Files) -> AnnData:
-    """The droplets of sample 20312."""
+    """Parse the droplets of sample 20312."""
     return _svensson(files, "20312")
 
 

@@ -13,7 +13,7 @@ from . import _parsers as parsers
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set.
+    """File of a data set: its names, its public home and its digest.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class File:
         Its public home.
     hash
         ``md5:``, ``sha256:`` or ``git:`` (the identifier of the file in a git repository) and a digest;
-        None where none is known; then that of the first download is noted, see `fetch`.
+        None where none is known; then that of the first download is noted and held to.
     also
         Other names, of the file itself, of the same content in another form or of a folder that holds it.
     optional
@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set of the study.
+    """Data set of the study: its files, how they are read, and what was said of it.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NLLDifference:
-    """How much better the ZINB accounts for a cell than the NB.
+    """Gain of the ZINB over the NB in the log likelihood of a cell, with its error.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class NLLDifference:
         return "zinb" if self.mean > 0 else "nb"
 
     def __str__(self) -> str:
-        """One line with the verdict, the error and the number of cells."""
+        """Return one line with the verdict, the error and the number of cells."""
         if self.n_cells == 1:
             return f"no clear difference: ZINB - NB = {self.mean:,.4g} nats in one cell, too few to tell"
         size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
@@ -63,7 +63,7 @@ class NLLDifference:
 
 @checked
 def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
-    """Paired difference of the held-out log likelihood, with its standard error.
+    """Compute the paired difference of the held-out log likelihood, with its standard error.
 
     For each evaluated cell d_n = log p_ZINB(x_n) - log p_NB(x_n); the mean of d_n and sd(d_n) / sqrt(n).
 

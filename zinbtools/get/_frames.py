@@ -30,7 +30,7 @@ KINDS_OF_ZERO = ("limited sensitivity", "dropout")
 
 @checked
 def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) -> pd.DataFrame:
-    """Every number by which the models are judged, one a row.
+    """Tabulate every number by which the models are judged, one a row.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
 
 @checked
 def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """The course of the training, one row per model, restart and epoch.
+    """Tabulate the course of the training, one row per model, restart and epoch.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Observed and expected share of zeros of each fitted gene.
+    """Tabulate the observed and the expected share of zeros of each fitted gene.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """What regressions on the library size say of each gene.
+    """Tabulate what regressions on the library size say of each gene.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """All evidence on the zero inflation of each gene, the largest gain first.
+    """Tabulate all evidence on the zero inflation of each gene, the largest gain first.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 def zero_study_df(
     adata: AnnData, *, total: bool = False, posterior: bool = False, key: str | None = None
 ) -> pd.DataFrame:
-    """Dropout probability and NB mean of every zero, and what kind of zero it is.
+    """Tabulate dropout probability and NB mean of every zero, and what kind of zero it is.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def _genes(adata: AnnData) -> pd.Index:
 
 
 def _is_zero(counts: sparse.csr_array) -> NDArray[np.bool_]:
-    """Dense n_obs x n_vars mask; an explicitly stored zero is a zero."""
+    """Return a dense n_obs x n_vars mask of the zeros; an explicitly stored zero is a zero."""
     zero = np.ones(counts.shape, dtype=bool)
     zero[counts.nonzero()] = False
     return zero

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def gene_df(
     adata: AnnData, gene: str, *, groupby: str | None = None, max_count: int = 12, key: str | None = None
 ) -> pd.DataFrame:
-    """How many cells have each count of a gene, and how many an NB and a ZINB expect.
+    """Tabulate how many cells have each count of a gene, and how many an NB and a ZINB expect.
 
     Both have the NB network's means for the cell's state, with the scale, the dispersion and the dropout
     probability that :func:`zinbtools.tl.zi_scores` fits to the gene over all cells.
@@ -101,7 +101,7 @@ def _groups(adata: AnnData, groupby: str | None) -> pd.Series:
 
 
 def _expected(counts: np.ndarray, means: np.ndarray, max_count: int) -> dict[str, np.ndarray]:
-    """Probability of each count in each cell, (n_obs, max_count + 1), the last of it and more."""
+    """Compute the probability of each count in each cell, (n_obs, max_count + 1), the last of it and more."""
     fits = fit_counts(counts, means, families=["zinb"])
     found = {}
     for family in ("nb", "zinb"):

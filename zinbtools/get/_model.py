@@ -80,7 +80,7 @@ def expected_counts(
     device: str = "auto",
     key: str | None = None,
 ) -> pd.DataFrame:
-    """What a fitted model expects of a block of cells and genes, averaged over the fit's posterior draws.
+    """Compute what a model expects of a block of cells and genes, averaged over the fit's posterior draws.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def posterior_dropout(
     device: str = "auto",
     key: str | None = None,
 ) -> pd.DataFrame:
-    """Probability that a zero is a dropout: ``pi / (pi + (1 - pi) NB(0))``, averaged over posterior draws.
+    """Compute the probability that a zero is a dropout, ``pi / (pi + (1 - pi) NB(0))``, averaged over draws.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def posterior_dropout(
 
 @single_threaded()
 def zero_probabilities(adata: AnnData, key: str | None) -> Iterator[pd.DataFrame]:
-    """`expected_counts` of kind "zero" and `posterior_dropout` of all entries, from the same draws."""
+    """Compute `expected_counts` of kind "zero" and `posterior_dropout` of all entries from the same draws."""
     return _blocks(adata, "zinb", [attrgetter("zero"), _dropout_of_zeros], None, None, "auto", key)
 
 
@@ -187,7 +187,7 @@ def _blocks(
     device: str,
     key: str | None,
 ) -> Iterator[pd.DataFrame]:
-    """Rows and columns of matrices that are computed from the weights, block of cells by block of cells."""
+    """Compute rows and columns of matrices from the weights, block of cells by block of cells."""
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     rebuilt = fit.load(model, where)
@@ -215,7 +215,7 @@ def _blocks(
 
 
 def _positions(names: pd.Index, wanted: Sequence[str] | np.ndarray | None, axis: str) -> np.ndarray:
-    """Positions of names, or of the True entries of a boolean array."""
+    """Return the positions of names, or of the True entries of a boolean array."""
     if wanted is None:
         return np.arange(len(names))
     chosen = np.asarray(wanted)

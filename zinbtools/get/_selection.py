@@ -29,7 +29,7 @@ _RELATIONS = {"above": "beyond", "below": "beyond", "inside": "within", "open": 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Whether the counts should be zero-inflated.
+    """Answer to whether the counts should be zero-inflated, with what it rests on.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @checked
 def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """Every trial, one row per trial and model.
+    """Tabulate every trial, one row per trial and model.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 @checked
 def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
-    """The best setting against the default, one row per model.
+    """Tabulate the best setting against the default, one row per model.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _MOST_LOSSES = 4  # of a job with a worker, which another job may have killed
 
 @runtime_checkable
 class DaskClient(Protocol):
-    """What is used of a `dask.distributed.Client`, which need not be installed."""
+    """Protocol of a `dask.distributed.Client`: what is used of it. Dask need not be installed."""
 
     loop: Any
 

@@ -25,7 +25,7 @@ def default_epochs(n_cells: int) -> int:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a model is built and trained.
+    """Settings by which a model is built and trained.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class CountParameters(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data fix of the architecture."""
+    """Sizes of the architecture that the data fix."""
 
     n_genes: int
     n_groups: int = 1
@@ -140,7 +140,7 @@ class CountVAE(nn.Module):
             self.log_theta.data = streams.normal(*self.log_theta.shape[1:], like=self.log_theta)
 
     def replicate_state(self) -> dict[str, Tensor]:
-        """All that is a replicate's own, by name: parameters and batch norm statistics, (R, ...) each."""
+        """Return what is a replicate's own, by name: parameters and batch norm statistics, (R, ...) each."""
         state = self.state_dict()
         return {
             name: value for name, value in state.items() if name not in ("library_mean", "library_variance")
@@ -162,20 +162,20 @@ class CountVAE(nn.Module):
         self.set_replicate_state({name: value[index] for name, value in self.replicate_state().items()})
 
     def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:
-        """Posterior of each cell; ``streams`` feed the dropout masks while training."""
+        """Compute the posterior of each cell; ``streams`` feed the dropout masks while training."""
         z = self.encoder(batch.log1p, streams)
         library = None if self.library_encoder is None else self.library_encoder(batch.log1p, streams)
         return Posterior(z, library)
 
     def draw(self, posterior: Posterior, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
-        """One draw of z, (R, B, d), and of the log library size, (R or 1, B, 1)."""
+        """Draw z, (R, B, d), and the log library size, (R or 1, B, 1)."""
         z = posterior.z.draw(streams)
         if posterior.library is None:
             return z, batch.log_library.view(1, -1, 1)
         return z, posterior.library.draw(streams)
 
     def decode(self, z: Tensor, library: Tensor, batch: Batch) -> CountParameters:
-        """Parameters of the count distributions, given z and the log library size."""
+        """Compute the parameters of the count distributions, given z and the log library size."""
         hidden = self.decode_hidden(z, batch.covariates)
         log_scale = self.scale(hidden)
         if self.config.library != "size_factor":
@@ -184,21 +184,21 @@ class CountVAE(nn.Module):
         return CountParameters(log_scale + library, self.log_inverse_dispersion(hidden, batch), dropout_logit)
 
     def log_inverse_dispersion(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Given the decoder's last hidden layer; (R, 1, G) or (R, B, G)."""
+        """Compute it from the decoder's last hidden layer; (R, 1, G) or (R, B, G)."""
         if self.dispersion is not None:
             return self.dispersion(hidden)
         assert self.log_theta is not None
         return self.log_theta[:, batch.group] if self.config.dispersion == "gene-batch" else self.log_theta
 
     def decode_hidden(self, z: Tensor, covariates: Tensor) -> Tensor:
-        """The decoder up to its last hidden layer, (R, B, H)."""
+        """Compute the decoder's last hidden layer, (R, B, H)."""
         covariates = covariates.expand(len(z), *covariates.shape)
         for block in self.decoder:
             z = block(torch.cat([z, covariates], -1) if self.shape.n_covariates else z)
         return z
 
     def divergence(self, posterior: Posterior, batch: Batch) -> Tensor:
-        """KL divergence from prior to posterior of z and of the log library size, nats, (R, B)."""
+        """Compute the KL divergence from prior to posterior of z and log library size, nats, (R, B)."""
         mean, variance = posterior.z
         kl = 0.5 * (mean.square() + variance - 1 - variance.log()).sum(-1)
         if posterior.library is not None:
@@ -209,15 +209,15 @@ class CountVAE(nn.Module):
         return kl
 
     def library_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each cell's log library size, (B,)."""
+        """Return mean and variance of each cell's log library size, (B,)."""
         return self.library_mean[batch.group], self.library_variance[batch.group]
 
     def draw_parameters(self, posterior: Posterior, batch: Batch, streams: Streams) -> CountParameters:
-        """Parameters of the count distributions at one draw from the posterior."""
+        """Compute the parameters of the count distributions at one draw from the posterior."""
         return self.decode(*self.draw(posterior, batch, streams), batch)
 
     def elbo(self, batch: Batch, streams: Streams) -> Tensor:
-        """Evidence lower bound of each cell by one draw, nats, (R, B)."""
+        """Compute the evidence lower bound of each cell by one draw, nats, (R, B)."""
         posterior = self.encode(batch, streams)
         parameters = self.draw_parameters(posterior, batch, streams)
         return log_likelihood(batch, *parameters) - self.divergence(posterior, batch)

@@ -322,7 +322,7 @@ def _counts(name: str, base: _Base, rates: Floats, random: np.random.Generator, 
 
 
 def _spectrum(n_vars: int) -> Floats:
-    """Gene means in increasing order: evenly spaced quantiles, the smallest and the largest mean included."""
+    """Return gene means in increasing order: even quantiles, the smallest and the largest mean included."""
     ends = np.log(np.array([_SMALLEST_MEAN, _LARGEST_MEAN]) / _MEDIAN_MEAN) / _LOG_MEAN_SCALE
     lowest, highest = stdtr(_DEGREES_OF_FREEDOM, ends)
     levels = np.linspace(lowest, highest, n_vars) if n_vars > 1 else np.array([0.5])

@@ -86,11 +86,11 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
 
 
 def csr(counts: ArrayLike) -> sparse.csr_matrix:
-    """Counts as all simulators give them."""
+    """Convert counts to what all simulators give: CSR in the `dtype_of` them."""
     return sparse.csr_matrix(np.asarray(counts, dtype=np.float32))
 
 
 def names(kind: str, number: int) -> pd.Index:
-    """Names that sort as they count."""
+    """Make numbered names that sort in the order of their numbers."""
     width = len(str(number - 1))
     return pd.Index([f"{kind}_{i:0{width}}" for i in range(number)])

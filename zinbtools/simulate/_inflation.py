@@ -45,10 +45,10 @@ class Entries:
 
 
 class Inflation:
-    """A rule by which counts are lost."""
+    """Rule by which counts are lost; what all rules inherit from."""
 
     def probability(self, entries: Entries) -> Floats:
-        """Probability that each entry is lost, shape (n_entries,).
+        """Compute the probability that each entry is lost, shape (n_entries,).
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Inflation:
         raise NotImplementedError(f"{type(self).__name__} must define probability(entries).")
 
     def record(self) -> dict[str, Any]:
-        """Name and settings, as ``uns`` can hold them."""
+        """Return name and settings, as ``uns`` can hold them."""
         settings: dict[str, Any] = (
             {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else {}
         )

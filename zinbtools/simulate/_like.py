@@ -163,7 +163,7 @@ def like(
 def _rule(
     lam: float | None, p: float | None, inflation: Inflation | None, share: float | None
 ) -> Inflation | None:
-    """What is lost, if anything; ValueError for arguments that would say nothing."""
+    """Return the rule of what is lost, if anything; ValueError for arguments without a use."""
     if lam is not None and inflation is not None:
         raise ValueError("lam and inflation both say what is lost; give one of them.")
     if p is not None and inflation is not None:
@@ -179,7 +179,7 @@ def _rule(
 
 
 def _draw(fit: PLNFactors, totals: Floats, random: np.random.Generator) -> sparse.csr_matrix:
-    """Counts of cells with the given expected totals, shape (n_cells, n_genes).
+    """Draw counts of cells with the given expected totals, shape (n_cells, n_genes).
 
     Log rates take the normal scores by their ranks, so that the spread in the sample is that of the fit.
     """
@@ -211,12 +211,12 @@ def _draw(fit: PLNFactors, totals: Floats, random: np.random.Generator) -> spars
 
 
 def _ratio(wanted: Floats, found: NDArray[np.floating[Any]]) -> Floats:
-    """Quotient, 0 where nothing is found."""
+    """Divide; 0 where nothing is found."""
     return np.divide(wanted, found, out=np.zeros(wanted.shape), where=found > 0)
 
 
 def _types(obs: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """The combinations of the columns; one type without a column."""
+    """Number the combinations of the columns; one type without a column."""
     types = pd.Series("", index=obs.index)
     for key in keys:
         types = types + read_categories(obs, key, "groupby") + " "
@@ -235,7 +235,7 @@ def _groups(
 
 
 def _clusters(counts: sparse.csr_matrix, number: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Groups by k-means on principal components of the log counts, depth taken out."""
+    """Group cells by k-means on principal components of the log counts, depth taken out."""
     n_components = min(_N_COMPONENTS, min(counts.shape) - 1)
     if number < 2 or n_components < 1:
         return np.zeros(counts.shape[0], dtype=np.int64)

@@ -148,7 +148,7 @@ def builtin_cells(adata: AnnData) -> dict[str, Floats]:
 
 
 def _is_poisson_lognormal(counts: Floats) -> NDArray[np.bool_]:
-    """Whether each gene meets the conditions of the built-in set in these cells."""
+    """Say whether each gene meets the conditions of the built-in set in these cells."""
     mean = counts.mean(axis=0)
     usable = (mean > 2) & (mean < 60)
     mean = np.where(usable, mean, 1)

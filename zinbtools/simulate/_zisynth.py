@@ -129,6 +129,6 @@ def _poisson_lognormal(
 
 
 def _square_root(covariance: Floats) -> Floats:
-    """Symmetric square root: exists where Cholesky fails, and does not hang on the signs of eigenvectors."""
+    """Compute the symmetric square root: it needs no Cholesky and does not hang on signs of eigenvectors."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T

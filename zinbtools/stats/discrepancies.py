@@ -226,7 +226,7 @@ def zeros_by_mean(genes: GeneStatistics, *, n_bins: int = 20) -> Floats:
 
 @dataclass(frozen=True)
 class Check:
-    """A registered discrepancy: calling it evaluates it.
+    """Discrepancy with its name, words and source; calling it evaluates it.
 
     Parameters
     ----------

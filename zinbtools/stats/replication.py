@@ -15,7 +15,7 @@ Bools = NDArray[np.bool_]
 
 
 class Overlap(NamedTuple):
-    """What two sets of calls have in common.
+    """Numbers of genes that two sets of calls have in common.
 
     Attributes
     ----------
@@ -42,8 +42,9 @@ class Overlap(NamedTuple):
 def overlap(first: Bools, second: Bools, mean: Floats) -> Overlap:
     """Compare two sets of calls, (G,) each.
 
-    By chance, each set has its calls anywhere among the genes of like mean (`of_like_mean`): hypergeometric
-    numbers in both, summed over the groups. That calls are where power is, is no agreement.
+    By chance, each set has its calls anywhere among the genes of like mean
+    (`zinbtools.stats.zero_inflation.of_like_mean`): hypergeometric numbers in both, summed over the groups.
+    That both sets have calls where the power is, is no agreement.
 
     Examples
     --------

@@ -64,7 +64,7 @@ def adjusted_pval(pval: Floats) -> Floats:
 def dropout_pval_adj(pval: Floats, n_counts: NDArray[np.number], n_rates: int = 1) -> Floats:
     """Adjust the p values of a dropout among the genes that can show one; NaN for the others.
 
-    A gene is tested only if at least `FEWEST_COUNTS` cells, 20, have a count of it, for each rate that is
+    A gene is tested only if at least 20 cells (``FEWEST_COUNTS``) have a count of it, for each rate that is
     fitted. How many zeros an NB makes is read off the spread of its positive counts, and of a few counts this
     is not known: an NB follows one or two of them exactly, and the null of `boundary_pval` does not hold. Of
     NB genes without dropout that are seen in 1, 2, 3 cells, 30, 16, 13 % have a p value of 0.05 or less; from

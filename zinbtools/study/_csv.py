@@ -57,7 +57,7 @@ def write_csv(frame: pd.DataFrame, path: Path, *, index: bool = False) -> None:
 
 
 def unescaped(text: str) -> str:
-    """The text that `write_csv` was given, from what it wrote.
+    """Return the text that `zinbtools.study.write_csv` was given, from what it wrote.
 
     Examples
     --------

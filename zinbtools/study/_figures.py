@@ -24,7 +24,7 @@ DPI = 240
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG with its title, how to read it, its alternative text, and its width and height in pixels."""
+    """PNG with its title, how to read it, its alternative text, and its width and height in pixels."""
 
     name: str
     title: str

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def write_h5ad(adata: AnnData, path: Path) -> None:
     """Write an object as ``adata.write_h5ad`` does, and mend what that refuses where nothing is lost.
 
-    HDF5 cannot close a file that it cannot write, and may end the process. Here it writes into a `_Patient`
-    file, which tells of the first error when all is over.
+    HDF5 cannot close a file that it cannot write, and may end the process. Here its errors are kept, and the
+    first is raised when all is over.
 
     Raises
     ------

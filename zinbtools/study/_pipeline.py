@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A finished comparison.
+    """Finished comparison: the object with its results, the table and the conclusion.
 
     Attributes
     ----------

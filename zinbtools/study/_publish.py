@@ -18,7 +18,7 @@ _PREFIX, _LOCK = ".zinbtools-", ".zinbtools.lock"
 
 
 class Incomplete(OSError):
-    """Something could not be written; what could is worth keeping."""
+    """Raised if something could not be written; what could is worth keeping."""
 
 
 @contextmanager

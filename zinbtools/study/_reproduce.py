@@ -30,7 +30,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("blog2019", "default")
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """A table of the study with ours beside it.
+    """Table of the study with ours beside it.
 
     Attributes
     ----------
