@@ -106,13 +106,14 @@ TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # in a union, too
 
 
 class CodeLinks(SphinxTransform):
-    """Make a link of ``zt.room.name`` in the text of a page, with or without arguments."""
+    """Make a link of ``zt.room`` and ``zt.room.name`` in the text of a page, with or without arguments."""
 
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
         for code in list(self.document.findall(nodes.literal)):
-            if name := re.match(r"zt(\.\w+\.\w+)", code.astext()):
+            name = re.match(r"zt((\.\w+)+)", code.astext())
+            if name and not isinstance(code.parent, nodes.title):
                 target = {"refdomain": "py", "reftype": "obj", "reftarget": f"zinbtools{name[1]}"}
                 link = pending_xref("", refdoc=self.env.docname, refwarn=True, **target)
                 code.replace_self(link)

@@ -262,12 +262,3 @@ def names_parameter(doc: str, name: str) -> bool:
 def test_every_plot_is_shown_in_the_documentation() -> None:
     pages = "\n".join(path.read_text("utf-8") for path in DOCS.rglob("*.md"))
     assert [name for name in opened("pl").__all__ if f"zt.pl.{name}(" not in pages] == []
-
-
-@pytest.mark.parametrize("room", PUBLIC)
-def test_the_api_pages_list_what_is_public_and_nothing_else(room: str) -> None:
-    """Whoever adds or takes away a public name has to say so on these pages."""
-    listed = {line.strip() for line in (DOCS / "api" / "index.md").read_text("utf-8").splitlines()}
-    module = opened(room)
-    assert {name for name in listed if name.startswith(f"{room}.")} == {f"{room}.{n}" for n in module.__all__}
-    assert [name for name in module.__all__ if not callable(getattr(module, name))] == []
