@@ -74,6 +74,7 @@ _IN_MANUALS = {
     "Path": "pathlib.Path",
     "anndata._core.anndata.AnnData": "anndata.AnnData",
     "concurrent.futures._base.Executor": "concurrent.futures.Executor",
+    "dask.distributed.Client": "distributed.Client",
     "numpy.random._generator.Generator": "numpy.random.Generator",
     "numpy.random.bit_generator.SeedSequence": "numpy.random.SeedSequence",
     "numpy.random.mtrand.RandomState": "numpy.random.RandomState",
@@ -106,14 +107,14 @@ TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # in a union, too
 
 
 class CodeLinks(SphinxTransform):
-    """Make a link of ``zt.room`` and ``zt.room.name`` in the text of a page, with or without arguments."""
+    """Make links of ``zt.tl`` and ``zt.tl.ppc(adata)`` in text: code that begins with a name of ours."""
 
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
         for code in list(self.document.findall(nodes.literal)):
-            name = re.match(r"zt((\.\w+)+)", code.astext())
-            if name and not isinstance(code.parent, nodes.title):
+            name = re.match(r"(?:zt|zinbtools)((?:\.\w+)+)", code.astext())
+            if name and not isinstance(code.parent, (nodes.title, pending_xref)):
                 target = {"refdomain": "py", "reftype": "obj", "reftarget": f"zinbtools{name[1]}"}
                 link = pending_xref("", refdoc=self.env.docname, refwarn=True, **target)
                 code.replace_self(link)
