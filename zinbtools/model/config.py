@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args, get_origin, get_type_hints
 
+#: The two models by their names.
 Likelihood = Literal["nb", "zinb"]
 Proposal = Literal["laplace", "posterior"]
 ProtocolName = Literal["default", "blog2019"]

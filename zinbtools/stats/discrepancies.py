@@ -287,6 +287,9 @@ class Check:
 _STUDY = "Clivio, Boyeau, Lopez, Regier & Yosef (2019), Should we zero-inflate scVI?"
 _CHECKING = "Gelman, Meng & Stern (1996), Posterior predictive assessment of model fitness"
 
+#: The checks that `zinbtools.tl.ppc` takes by name.
+#:
+#: :meta hide-value:
 CHECKS: MappingProxyType[str, Check] = MappingProxyType(
     {
         check.name: check

@@ -101,7 +101,7 @@ def power(information: Floats, dropout: float, level: float, negligible: float =
     """Compute the probability that the test at this level finds a dropout probability of this size, (G,).
 
     ``Phi((pi - pi_0) (1 - pi) sqrt(I) - z)``, with ``pi_0`` the negligible one, ``I`` the information on pi
-    at no dropout that is left once scale and dispersion are estimated (`CountFits.information`), and z the
+    at no dropout that is left once scale and dispersion are estimated (``CountFits.information``), and z the
     normal quantile of the level. The factor ``1 - pi`` stands for the counts that are lost; with it the power
     is right to about a tenth around a half.
 
