@@ -1,34 +1,63 @@
-"""An AnnData as a fit and what follows it leave it, with the truth in place of estimates."""
+"""An AnnData as a fit and what follows it leave it, with the truth in place of estimates.
+
+test_fake_fit.py holds it against what the verbs write.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scipy import sparse, stats
 
 from zinbtools import tl
-from zinbtools._record.keys import Keys
+from zinbtools._anndata.access import storable
+from zinbtools._anndata.counts import look
+from zinbtools._anndata.covariates import Covariates, store_covariates
+from zinbtools._record import parts
+from zinbtools._record.keys import ZI_COLUMNS, Keys
+from zinbtools._record.parts import Metric, Part
+from zinbtools._words.models import MODELS
+from zinbtools.model.config import FitConfig
+from zinbtools.model.vae import CountVAE, Shape
 from zinbtools.stats.calibration import ResidualSums
 from zinbtools.stats.crossed import crossed_mean
 from zinbtools.stats.discrepancies import CHECKS as KNOWN
 from zinbtools.stats.equivalence import conclude, default_rope, position
 from zinbtools.stats.zero_excess import zero_excess
+from zinbtools.tl._asked import asked
 
-MODELS = ("nb", "zinb")
+BEST_RESTART = {"nb": 1, "zinb": 0}
 CHECKS = ("dropout_ratio", "zeros_to_expression", "cv")
 WORDS = ("label", "short", "reading")
+SEARCHED = {
+    **{"seed": 0, "order_seed": 1, "draw_seed": 2, "n_samples": 100, "proposal": "laplace"},
+    **{"protocol": "default", "models": ["nb", "zinb"], "space": "custom", "shared": True, "max_evals": 8},
+    **{"max_queue_len": 1, "prune": True, "search_seed": 3, "version": version("zinbtools")},
+}
+CONFIG = FitConfig(n_latent=1, n_hidden=8, max_epochs=40)
 
 
 def fake_fit(
-    n_obs: int = 400, n_vars: int = 60, *, key: str | None = None, dropout: float = 0.15, seed: int = 0
+    n_obs: int = 400,
+    n_vars: int = 60,
+    *,
+    key: str | None = None,
+    dropout: float = 0.15,
+    seed: int = 0,
+    calls: bool = False,
 ) -> AnnData:
     """Counts of a ZINB with dropout in every second gene, and every result that the verbs would write.
 
-    The "NB" has the ZINB's mean lowered to what is seen; ``layers["true_counts"]`` is the truth.
+    The "NB" has the ZINB's mean lowered to what is seen; ``layers["true_counts"]`` is the truth. Genes
+    are scored as by ``zi_scores(method="predictive")``, and with ``calls`` as by the default method.
     """
     rng = np.random.default_rng(seed)
     keys = Keys(key)
@@ -48,7 +77,9 @@ def fake_fit(
     adata.obs_names = [f"cell{i}" for i in range(n_obs)]
     adata.layers["true_counts"] = sparse.csr_matrix(true.astype(np.float32))
     split = np.repeat(["train", "validation", "test"], [n_obs - 2 * (n_obs // 5)] + 2 * [n_obs // 5])
-    adata.obs[keys.split] = pd.Categorical(split, categories=["train", "validation", "test"])
+    for name in (keys.split, keys.tuning_split):
+        adata.obs[name] = pd.Categorical(split, categories=["train", "validation", "test"])
+    adata.obs[keys.digest] = look(adata, None, np.arange(n_vars))[1].digests
     test = split == "test"
 
     log_p = {m: stats.nbinom.logpmf(counts, theta, theta / (theta + means[m])) for m in MODELS}
@@ -58,125 +89,153 @@ def fake_fit(
         adata.layers[keys.mean(m)] = means[m].astype(np.float32)
         adata.obsm[keys.latent(m)] = np.log(depth).astype(np.float32)
         adata.obs[keys.marginal_ll(m)] = np.where(test, log_p[m].sum(axis=1), np.nan)
+        adata.obs[keys.pareto_k(m)] = np.where(test, 0.4, np.nan)
         adata.var[keys.inverse_dispersion(m)] = theta
         adata.var[keys.zero_fraction(m)] = zero[m].mean(axis=0)
     adata.layers[keys.dropout()] = pi.astype(np.float32)
     adata.var[keys.mean_dropout()] = pi.mean(axis=0)
     adata.var[keys.score] = gain.mean(axis=0)
     adata.var[keys.score_se] = gain.std(axis=0, ddof=1) / np.sqrt(test.sum())
+    if calls:
+        _call(adata, keys)
     checks, distances = _checks(
         adata, counts[test], {m: means[m][test] for m in MODELS}, theta, pi[test], rng
     )
     residuals = {
         m: _residuals(counts[test], means[m][test], theta, pi[test] * (m == "zinb"), rng) for m in MODELS
     }
-    adata.uns[keys.uns] = {
-        "params": {
-            "models": list(MODELS),
-            "var_names": list(adata.var_names),
-            "protocol": "default",
-            "n_latent": 1,
-            "n_restarts": 2,
-            "seed": seed,
-            "best_restart": {"nb": 1, "zinb": 0},
-        },
-        "history": _history(rng),
-        "metrics": _metrics(adata, keys, checks, float(pi.mean())),
-        "ppc": {
-            "genes": checks,
-            "ks": distances,
-            "checks": pd.DataFrame(
+    adata.uns[keys.uns] = named(
+        {
+            parts.PARAMS: _params(adata),
+            parts.WEIGHTS: {m: _weights(m, n_vars) for m in MODELS},
+            parts.HISTORY: _history(rng),
+            parts.METRICS: _metrics(adata, keys, checks, float(pi.mean())),
+            parts.NLL_BY_DRAWS: _nll_by_draws(),
+            parts.PPC: dict(zip(parts.PPC.holds, (20, 19, "test", "posterior"), strict=True))
+            | named(
                 {
-                    "check": CHECKS,
-                    **{words: [getattr(KNOWN[check], words) for check in CHECKS] for words in WORDS},
-                    "direction": "both",
-                    "reference": "",
+                    parts.PPC_GENES: checks,
+                    parts.PPC_KS: distances,
+                    parts.PPC_CHECKS: table(
+                        parts.PPC_CHECKS,
+                        [(c, *(getattr(KNOWN[c], words) for words in WORDS), "both", "") for c in CHECKS],
+                    ),
+                    parts.PPC_RESIDUALS: pd.DataFrame({"gene": adata.var_names.to_numpy()}).assign(
+                        **{f"{m}_{k}": v for m in MODELS for k, v in residuals[m].test()._asdict().items()}
+                    ),
+                    parts.PPC_HISTOGRAMS: {m: residuals[m].histogram for m in MODELS},
                 }
             ),
-            "residuals": pd.DataFrame({"gene": adata.var_names.to_numpy()}).assign(
-                **{f"{m}_{k}": v for m in MODELS for k, v in residuals[m].test()._asdict().items()}
-            ),
-            "residual_histograms": {m: residuals[m].histogram for m in MODELS},
-            "n_samples": 20,
-            "n_null": 19,
-            "split": "test",
-            "latent": "posterior",
-        },
-        "tuning": _tuning(rng),
-    }
-    adata.uns[keys.uns]["model_selection"] = _selection(adata, keys, gain.sum(axis=1))
+            parts.TUNING: _tuning(rng),
+            parts.SELECTION: _selection(adata, keys, gain.sum(axis=1)),
+            parts.ZI_REPLICATION: _replication(adata),
+        }
+    )
     tl.zero_test(adata, key_added=key)
     return adata
+
+
+def named(values: dict[Part, Any]) -> dict[str, Any]:
+    """By the names that the parts have."""
+    return {part.name: value for part, value in values.items()}
+
+
+def table(part: Part, rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    """Rows under the names of a part's columns."""
+    return pd.DataFrame(list(rows), columns=part.holds)
+
+
+def _params(adata: AnnData) -> dict[str, Any]:
+    return storable(
+        {
+            **asked(adata, Keys()).of_models(dict.fromkeys(MODELS, CONFIG)).stored(),
+            "covariates": store_covariates(Covariates()),
+            "n_restarts": 2,
+            "draw_seed": 0,
+            "best_restart": BEST_RESTART,
+            "version": version("zinbtools"),
+        }
+    )
+
+
+def _weights(model: str, n_vars: int) -> dict[str, np.ndarray]:
+    """Zeros, of the right shapes."""
+    with torch.device("meta"):
+        state = CountVAE(model, Shape(n_vars, 1, 0), CONFIG, 2).state_dict()
+    return {name: np.zeros(value.shape, dtype=np.float32) for name, value in state.items()}
+
+
+def _call(adata: AnnData, keys: Keys) -> None:
+    """Calls by the score alone."""
+    z = adata.var[keys.score] / adata.var[keys.score_se]
+    pval = np.exp(-(np.clip(z, 0, None) ** 2) / 2)
+    call = np.select([z > 3, z > 1], ["zero-inflated", "undecided"], "not zero-inflated")
+    dropout = adata.var[keys.mean_dropout()]
+    columns = pval, np.minimum(2 * pval, 1), dropout, dropout / 2, dropout * 0 + 0.9, pd.Categorical(call)
+    for what, values in zip(ZI_COLUMNS[:-1], columns, strict=True):
+        adata.var[keys.zi(what)] = values
+
+
+def _replication(adata: AnnData) -> dict[str, Any]:
+    """Two halves that agree in every gene."""
+    halves, genes = ("1a", "1b"), adata.var_names
+    tested = [(gene, 1.0, 0.1, 0.01, 0.02, 0.2, "zero-inflated", half) for half in halves for gene in genes]
+    return named(
+        {
+            parts.ZI_PARTS: table(parts.ZI_PARTS, [(1, half, adata.n_obs // 2, "") for half in halves]),
+            parts.ZI_GENES: table(parts.ZI_GENES, tested),
+        }
+    ) | {"params": {"alpha": 0.05}}
+
+
+def _nll_by_draws() -> pd.DataFrame:
+    rows = [(m, r, "test", n, 200.0 + 1 / n) for m in MODELS for r in range(2) for n in (1, 2, 4)]
+    return table(parts.NLL_BY_DRAWS, rows)
 
 
 def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
     """The comparison as if both restarts had the gains of the truth."""
     found, nll = crossed_mean(gain[None]), -float(adata.obs[keys.marginal_ll("nb")].mean())
     low, high = found.interval()
-    row = {
-        **{
-            "model": "zinb",
-            "difference": found.mean,
-            "se": found.se,
-            "df": found.df,
-            "low": low,
-            "high": high,
-        },
-        **{"sd_cells": found.sd_columns, "sd_restarts": 0.0, "n_cells": found.n_columns, "n_restarts": 2},
-        **{"nll": nll - found.mean, "rope": default_rope(nll)},
-    }
-    row["position"] = position(low, high, row["rope"])
+    rope = default_rope(nll)
+    where = position(low, high, rope)
+    spread = float(found.df), found.sd_columns, 0.0, found.n_columns, 2
+    difference = ("zinb", found.mean, found.se, low, high, *spread, nll - found.mean, rope, where)
     test = (adata.obs[keys.split] == "test").to_numpy()
     observed = (adata.X[test].toarray() == 0).sum(0).astype(float)
     expected = observed * np.where(np.arange(adata.n_vars) % 2, 1.0, 0.8)
     null = np.random.default_rng(0).normal(scale=np.sqrt(observed / 2 + 1), size=(50, adata.n_vars))
     excess = zero_excess(observed, expected, null, np.zeros_like(null))
+    null_of_gene = excess.null_mean, excess.null_sd, excess.pval, excess.pval_adj
+    zeros = zip(adata.var_names, observed, expected, *null_of_gene, strict=True)
+    shares = excess.share, excess.null_share, excess.null_share_sd, excess.pval_pooled
+    pooled = (*shares, excess.n_genes(0.025), adata.n_vars, excess.found(0.05))
+    runs = 0.3, 0.2, 2, 2, 0.9
     tests = [
-        (
-            check,
-            0.3,
-            0.2,
-            2,
-            2,
-            0.9,
-            0.04 if check == "nll" else 0.12,
-            0.9,
-            0.16,
-            "zinb" if check == "nll" else "",
-        )
-        for check in ("nll", *(f"ks_{name}" for name in CHECKS))
+        ("nll", *runs, 0.04, 0.9, 0.16, "zinb"),
+        *((f"ks_{name}", *runs, 0.12, 0.9, 0.16, "") for name in CHECKS),
     ]
-    columns = ["metric", "nb_median", "zinb_median", "nb_runs", "zinb_runs", "pval_nb_better"]
-    columns += ["pval_zinb_better", "pval_adj_nb_better", "pval_adj_zinb_better", "better"]
-    return {
-        "differences": pd.DataFrame([row]),
-        "by_restart": pd.DataFrame(
-            {"model": "zinb", "restart": [0, 1], "difference": [0.98 * found.mean, 1.02 * found.mean]}
-        ),
-        "tests": pd.DataFrame(tests, columns=columns),
-        "zeros": pd.DataFrame(
-            {
-                "gene": adata.var_names.to_numpy(),
-                "observed": observed,
-                "expected": expected,
-                "null_mean": excess.null_mean,
-                "null_sd": excess.null_sd,
-                "pval": excess.pval,
-                "pval_adj": excess.pval_adj,
-            }
-        ),
-        "pooled_zeros": {
-            "share": excess.share,
-            "null_share": excess.null_share,
-            "null_share_sd": excess.null_share_sd,
-            "pval": excess.pval_pooled,
-            "n_genes": excess.n_genes(0.025),
-            "n_tested": adata.n_vars,
-            "found": excess.found(0.05),
+    by_restart = [("zinb", 0, 0.98 * found.mean), ("zinb", 1, 1.02 * found.mean)]
+    return named(
+        {
+            parts.DIFFERENCES: table(parts.DIFFERENCES, [difference]),
+            parts.BY_RESTART: table(parts.BY_RESTART, by_restart),
+            parts.TESTS: table(parts.TESTS, tests),
+            parts.ZEROS: table(parts.ZEROS, zeros),
+            parts.POOLED_ZEROS: dict(zip(parts.POOLED_ZEROS.holds, pooled, strict=True)),
+        }
+    ) | {
+        "params": {
+            "n_restarts": 2,
+            "alpha": 0.05,
+            "n_samples": 20,
+            "n_null": 50,
+            "proposal": "laplace",
+            "seed": 0,
         },
-        "params": {"alpha": 0.05, "n_restarts": 2},
         "excess_zeros": excess.found(0.05),
-        "verdict": conclude(row["position"], excess.found(0.05)),
+        "verdict": conclude(where, excess.found(0.05)),
+        "sentence": "The comparison as if both restarts had the gains of the truth.",
     }
 
 
@@ -196,26 +255,31 @@ def _checks(
                 draw = np.where(rng.random(draw.shape) < pi, 0, draw)
             draws[m].append(_discrepancies(draw))
     observed = _discrepancies(counts)
-    tables, distances = [], []
+    genes, distances = [], []
     for check in CHECKS:
         drawn = {m: np.array([d[check] for d in draws[m]]) for m in MODELS}
         first = {m: drawn[m][:20] for m in MODELS}
         predicted = {m: first[m].mean(axis=0) for m in MODELS}
-        columns = {"gene": adata.var_names, "check": check, "observed": observed[check], **predicted}
-        columns |= {f"{m}_expected": np.full(adata.n_vars, np.nan) for m in MODELS}
-        columns |= {f"{m}_sd": first[m].std(axis=0, ddof=1) for m in MODELS}
-        columns |= {f"{m}_tail": ((first[m] > observed[check]).sum(axis=0) + 0.5) / 21 for m in MODELS}
-        tables.append(pd.DataFrame(columns))
+        of_model = {
+            m: (
+                predicted[m],
+                np.full(adata.n_vars, np.nan),
+                first[m].std(axis=0, ddof=1),
+                ((first[m] > observed[check]).sum(axis=0) + 0.5) / 21,
+            )
+            for m in MODELS
+        }
+        columns = dict(zip(parts.PPC_GENES.holds, (adata.var_names, check, observed[check]), strict=True))
+        for end, values in zip(parts.PREDICTED, zip(*of_model.values(), strict=True), strict=True):
+            columns |= {f"{m}{end}": value for m, value in zip(MODELS, values, strict=True)}
+        genes.append(pd.DataFrame(columns))
         for m in MODELS:
             null = [_ks(draw, predicted[m]) for draw in drawn[m][20:]]
             ks, each = _ks(observed[check], predicted[m]), [_ks(observed[check], d) for d in first[m]]
-            row = {"check": check, "model": m, "ks": ks, "position": (np.sum(null < ks) + 0.5) / 20}
-            row |= {"null_mean": np.mean(null), "null_low": min(null), "null_high": max(null)}
+            of_null = (np.sum(null < ks) + 0.5) / 20, np.mean(null), min(null), max(null)
             between = np.mean([_ks(a, b) for a, b in pairwise(drawn[m])])
-            distances.append(
-                row | {"ks_draw": np.mean(each), "ks_draw_sd": np.std(each), "ks_draw_null": between}
-            )
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(distances)
+            distances.append((check, m, ks, *of_null, np.mean(each), np.std(each), between))
+    return pd.concat(genes, ignore_index=True), table(parts.PPC_KS, distances)
 
 
 def _ks(first: np.ndarray, second: np.ndarray) -> float:
@@ -253,45 +317,41 @@ def _history(rng: np.random.Generator) -> pd.DataFrame:
             train = -160.0 - 60 * np.exp(-epochs / 5) - (3 if m == "nb" else 0) + rng.normal(0, 0.3, 40)
             validation = train - 2 - 0.05 * epochs + rng.normal(0, 0.5, 40)
             validation[0] = -1e5
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "model": m,
-                        "restart": restart,
-                        "epoch": epochs,
-                        "train_elbo": train,
-                        "validation_elbo": validation,
-                        "learning_rate": 4e-3,
-                    }
-                )
-            )
+            columns = m, restart, epochs, train, validation, 4e-3
+            rows.append(pd.DataFrame(dict(zip(parts.HISTORY.holds, columns, strict=True))))
     return pd.concat(rows, ignore_index=True)
 
 
 def _tuning(rng: np.random.Generator) -> dict[str, object]:
     n_trials, best = 8, {"nb": 171.0, "zinb": 168.0}
-    table = pd.DataFrame(
-        [(trial, m, "ok", "ok", best[m] + trial, 0.03) for trial in range(n_trials) for m in MODELS],
-        columns=["trial", "model", "status", "trial_status", "nll", "se"],
+    trials = table(
+        parts.TRIALS,
+        (
+            (trial, m, "ok", "ok", 169.5 + trial, best[m] + trial, 0.03, -best[m] - trial - 3, 40, "")
+            for trial in range(n_trials)
+            for m in MODELS
+        ),
     )
-    table["loss"] = table.groupby("trial")["nll"].transform("mean")
-    table["elbo"] = -table["nll"] - 3
-    table["n_hidden"] = np.repeat(rng.choice([64, 128], n_trials), 2)
-    summary = pd.DataFrame([(m, 0, best[m] + 2, best[m], 2.0, 0.3) for m in MODELS])
-    summary.columns = pd.Index(["model", "trial", "default_nll", "best_nll", "gain", "gain_se"])
-    return {"trials": table, "summary": summary, "best": {m: {"n_hidden": 64} for m in MODELS}}
+    trials.insert(9, "n_hidden", np.repeat(rng.choice([64, 128], n_trials), 2))
+    return named(
+        {
+            parts.TRIALS: trials,
+            parts.SUMMARY: table(parts.SUMMARY, [(m, 0, best[m] + 2, best[m], 2.0, 0.3) for m in MODELS]),
+            parts.BEST: {m: {"n_hidden": 64} for m in MODELS},
+        }
+    ) | {"params": storable({**asdict(CONFIG), **SEARCHED})}
 
 
 def _metrics(adata: AnnData, keys: Keys, checks: pd.DataFrame, mean_dropout: float) -> pd.DataFrame:
     rows = []
-    for m, restart in (("nb", 1), ("zinb", 0)):
+    for m, restart in BEST_RESTART.items():
         nll = -adata.obs[keys.marginal_ll(m)].mean()
-        rows += [(m, r, "validation", "elbo", -nll - 3.0 - (r != restart), np.nan) for r in range(2)]
-        rows.append((m, restart, "test", "elbo", -nll - 2.0, np.nan))
-        rows.append((m, restart, "test", "nll", nll, 0.02))
-        for check, table in checks.groupby("check"):
-            pair = table[["observed", m]].dropna()
+        rows += [Metric(m, r, "validation", "elbo", -nll - 3.0 - (r != restart)) for r in range(2)]
+        rows.append(Metric(m, restart, "test", "elbo", -nll - 2.0))
+        rows.append(Metric(m, restart, "test", "nll", nll, 0.02))
+        for check, of_check in checks.groupby("check"):
+            pair = of_check[["observed", m]].dropna()
             ks = stats.ks_2samp(pair["observed"], pair[m]).statistic
-            rows.append((m, restart, "test", f"ks_{check}", ks, np.nan))
-    rows.append(("zinb", 0, "all", "mean_dropout", mean_dropout, np.nan))
-    return pd.DataFrame(rows, columns=["model", "restart", "split", "metric", "value", "se"])
+            rows.append(Metric(m, restart, "test", f"ks_{check}", ks))
+    rows.append(Metric("zinb", 0, "all", "mean_dropout", mean_dropout))
+    return table(parts.METRICS, rows)

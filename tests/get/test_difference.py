@@ -62,5 +62,5 @@ def test_one_cell_has_no_standard_error() -> None:
 
 
 def test_no_cell_in_common_is_said() -> None:
-    with pytest.raises(KeyError, match=r"run zinbtools.tl.marginal_ll first"):
+    with pytest.raises(KeyError, match=r"run zt\.tl\.marginal_ll\(adata\) first"):
         nll_difference(with_log_likelihoods(np.array([-3.0, np.nan]), np.array([np.nan, -1.0])))

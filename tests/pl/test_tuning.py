@@ -9,6 +9,7 @@ from anndata import AnnData
 from matplotlib.colors import to_hex
 
 from zinbtools import get, pl
+from zinbtools._record.parts import SUMMARY, TRIALS
 from zinbtools.pl._style import COLORS
 
 NAN = np.nan
@@ -32,14 +33,15 @@ def tuned() -> AnnData:
                 "loss": loss,
                 "nll": values,
                 "elbo": [-11.5, -11.5, -9.8, NAN, -8.5, -501.0],
-            }
+            },
+            columns=TRIALS.holds,
         )
         for model, values in nll.items()
     )
-    columns = ["model", "trial", "default_nll", "best_nll", "gain", "gain_se"]
-    summary = pd.DataFrame([("nb", 4, 9.5, 8.0, 1.5, 0.1), ("zinb", 4, 9.6, 7.0, 2.6, 0.1)], columns=columns)
+    rows = [("nb", 4, 9.5, 8.0, 1.5, 0.1), ("zinb", 4, 9.6, 7.0, 2.6, 0.1)]
+    summary = pd.DataFrame(rows, columns=SUMMARY.holds)
     best = {model: {"n_hidden": 64, "schedule": "constant"} for model in nll}
-    tuning = {"trials": table.sort_values(["trial", "model"]), "summary": summary, "best": best}
+    tuning = {"trials": table.sort_values(["trial", "model"]), "summary": summary, "best": best, "params": {}}
     return AnnData(np.ones((2, 2), dtype=np.float32), uns={"zinbtools": {"tuning": tuning}})
 
 
@@ -83,5 +85,5 @@ def test_the_settings_stand_beside_the_summary(tuned: AnnData) -> None:
 
 
 def test_without_a_search_there_is_nothing_to_draw() -> None:
-    with pytest.raises(KeyError, match="holds no 'tuning'; run zinbtools.tl.tune first"):
+    with pytest.raises(KeyError, match=r"holds no 'tuning'; run zt\.tl\.tune\(adata\) first"):
         pl.tuning(AnnData(np.ones((2, 2), dtype=np.float32)))

@@ -17,7 +17,7 @@ def with_difference(difference: float, half: float, verdict: str, position: str)
     row |= {"n_cells": 80, "n_restarts": 5, "nll": 200 - difference, "rope": 0.2, "position": position}
     row |= {"se": half / 2}
     zeros = {"observed": [600.0, 400.0], "expected": [510.0, 300.0], "null_mean": [-10.0, 0.0]}
-    adata.uns["zinbtools"]["model_selection"] = {
+    adata.uns["zinbtools"]["model_selection"] |= {
         "verdict": verdict,
         "differences": pd.DataFrame([row]),
         "by_restart": pd.DataFrame(),

@@ -279,7 +279,7 @@ def test_parts_that_cannot_be_fitted_are_named(counts: AnnData) -> None:
 
 
 def test_what_cannot_be_read(fitted: AnnData) -> None:
-    with pytest.raises(KeyError, match="run zinbtools.tl.zi_replication first"):
+    with pytest.raises(KeyError, match=r"run zt\.tl\.zi_replication\(adata\) first"):
         zt.get.zi_replication_df(fitted)
     with pytest.raises(ValueError, match="by must be one of 'pair', 'part', 'gene', found 'cell'"):
         zt.get.zi_replication_df(fitted, by="cell")

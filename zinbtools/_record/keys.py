@@ -1,8 +1,9 @@
-"""Every AnnData key that the package writes, in one place."""
+"""Name every place of an AnnData that the package writes to; `parts` names what is within ``uns[key]``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from .._words.models import MODELS
 
 DEFAULT = "zinbtools"
 ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call", "pval_bootstrap")
@@ -110,18 +111,17 @@ class Keys:
 
     def all_names(self) -> dict[str, list[str]]:
         """Every name that a fit and what follows it may write, by place."""
-        models = ("nb", "zinb")
         return {
-            "obsm": [self.latent(m) for m in models],
-            "layers": [*(self.mean(m) for m in models), self.dropout()],
+            "obsm": [self.latent(m) for m in MODELS],
+            "layers": [*(self.mean(m) for m in MODELS), self.dropout()],
             "obs": [
                 self.split,
                 self.digest,
-                *(key(m) for m in models for key in (self.marginal_ll, self.pareto_k)),
+                *(key(m) for m in MODELS for key in (self.marginal_ll, self.pareto_k)),
             ],
             "var": [
-                *(self.inverse_dispersion(m) for m in models),
-                *(self.zero_fraction(m) for m in models),
+                *(self.inverse_dispersion(m) for m in MODELS),
+                *(self.zero_fraction(m) for m in MODELS),
                 self.mean_dropout(),
                 self.score,
                 self.score_se,

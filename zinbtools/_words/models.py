@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-MODELS = ("nb", "zinb")
+from typing import Literal
+
+MODELS: tuple[Literal["nb"], Literal["zinb"]] = ("nb", "zinb")
 _NAMES = {
     "nb": "NB",
     "zinb": "ZINB",

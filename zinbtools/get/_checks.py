@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from .._check.arguments import checked
+from .._record.parts import PPC_CHECKS, PPC_GENES, PPC_HISTOGRAMS, PPC_KS, PPC_RESIDUALS
+from .._record.record import Record
 from .._words.models import MODELS
 from ..stats.discrepancies import CHECKS
-from ._lookup import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,12 +70,13 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.ppc_df(adata).columns.tolist()[:5]
     ['gene', 'check', 'model', 'observed', 'predicted']
     """
-    wide = _part(adata, key, "genes")
+    record = Record.read(adata, key)
+    wide = record[PPC_GENES]
     tidy = pd.concat([_of_model(wide, model) for model in MODELS if model in wide], ignore_index=True)
     tidy["expected"] = tidy["expected"].fillna(tidy["predicted"])
     tidy["error"] = tidy["observed"] - tidy["expected"]
     tidy["z"] = (tidy["error"] / tidy["sd"]).where(tidy["sd"] > 0)
-    direction = _part(adata, key, "checks").set_index("check")["direction"]
+    direction = record[PPC_CHECKS].set_index("check")["direction"]
     tail, side = tidy["tail"], tidy["check"].map(direction)
     two_sided = 2 * np.minimum(tail, 1 - tail)
     tidy["p_value"] = np.select([side == "high", side == "low"], [tail, 1 - tail], two_sided)
@@ -120,7 +122,7 @@ def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.ppc_ks_df(adata)["position"].between(0, 1).all().item()
     True
     """
-    return _part(adata, key, "ks").copy()
+    return Record.read(adata, key)[PPC_KS].copy()
 
 
 @checked
@@ -158,7 +160,7 @@ def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """
     from scipy.stats import false_discovery_control  # takes long to load, and few tables need it
 
-    wide = _part(adata, key, "residuals")
+    wide = Record.read(adata, key)[PPC_RESIDUALS]
     models = [model for model in MODELS if f"{model}_p_value" in wide]
     tidy = pd.concat([_of_model(wide, model) for model in models], ignore_index=True)
     adjusted = tidy.groupby("model")["p_value"].transform(false_discovery_control)
@@ -168,7 +170,7 @@ def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
 def check_words(adata: AnnData, key: str | None) -> dict[str, CheckWords]:
     """Return the words of each check that was run, by its name."""
-    checks = _part(adata, key, "checks")
+    checks = Record.read(adata, key)[PPC_CHECKS]
     return {row["check"]: CheckWords(*row[list(CheckWords._fields)]) for _, row in checks.iterrows()}
 
 
@@ -186,7 +188,7 @@ def metric_name(metric: str) -> str:
 
 def residual_histograms(adata: AnnData, key: str | None) -> dict[str, np.ndarray]:
     """Return the randomised quantile residuals of each gene by twentieths, (n_genes, 20), for each model."""
-    found = _part(adata, key, "residual_histograms")
+    found = Record.read(adata, key)[PPC_HISTOGRAMS]
     return {model: np.asarray(found[model]) for model in MODELS if model in found}
 
 
@@ -200,11 +202,3 @@ def _of_model(wide: pd.DataFrame, model: str) -> pd.DataFrame:
     )
     frame.insert(len(shared) - ("observed" in shared), "model", model)
     return frame
-
-
-def _part(adata: AnnData, key: str | None, part: str) -> Any:
-    found = stored(adata, key, "ppc", "tl.ppc")
-    if part not in found:
-        what = "checks='pit'" if part.startswith("residual") else "a check other than 'pit'"
-        raise KeyError(f"the predictive checks hold no {part!r}; run zinbtools.tl.ppc with {what} first.")
-    return found[part]

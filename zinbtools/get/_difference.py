@@ -10,9 +10,9 @@ import numpy as np
 
 from .._check.arguments import checked
 from .._record.keys import Keys
-from .._words.models import model_name
+from .._record.record import Record
+from .._words.models import MODELS, model_name
 from .._words.numbers import with_error
-from ._lookup import column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -92,13 +92,14 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     >>> nll_difference(AnnData(obs=obs))
     NLLDifference(mean=0.75, se=0.25, n_cells=2)
     """
-    keys = Keys(key)
-    nb, zinb = (column(adata, "obs", keys.marginal_ll(m), "tl.marginal_ll") for m in ("nb", "zinb"))
+    record = Record.read(adata, key)
+    names = [record.keys.marginal_ll(model) for model in MODELS]
+    nb, zinb = (record.column("obs", name, "marginal_ll") for name in names)
     gain = (zinb - nb)[np.isfinite(nb) & np.isfinite(zinb)]
     if not len(gain):
         raise KeyError(
-            f"no cell has a log likelihood under both models in adata.obs[{keys.marginal_ll('nb')!r}]"
-            f" and {keys.marginal_ll('zinb')!r}; run zinbtools.tl.marginal_ll first."
+            f"no cell has a log likelihood under both models in adata.obs[{names[0]!r}] and {names[1]!r}; "
+            f"{record.hint('marginal_ll')}"
         )
     se = float(gain.std(ddof=1)) / sqrt(len(gain)) if len(gain) > 1 else float("nan")
     return NLLDifference(mean=float(gain.mean()), se=se, n_cells=len(gain))

@@ -17,13 +17,13 @@ from .._anndata.counts import Counts
 from .._anndata.covariates import Covariates, restore_covariates
 from .._anndata.fitted_counts import fitted_counts, places_of
 from .._record.keys import Keys
+from .._record.parts import PARAMS, WEIGHTS
+from .._record.record import Record, plain
 from ..model.config import FitConfig, Likelihood
 from ..model.data import CountData
 from ..model.streaming import StreamedCountData
 from ..model.vae import CountVAE, Shape
 from ._settings import FitSettings
-
-_REMEDY = "take the file as zinbtools wrote it, or fit again."
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fitted:
 
     Attributes
     ----------
-    keys
+    record
         Where the results are.
     params
         Settings of the fit.
@@ -40,7 +40,7 @@ class Fitted:
         Arrays of each model, (n_restarts, ...) each.
     """
 
-    keys: Keys
+    record: Record
     params: Mapping[str, Any]
     weights: Mapping[str, Mapping[str, np.ndarray]]
 
@@ -49,22 +49,23 @@ class Fitted:
         """Find the fit in an AnnData; KeyError if there is none."""
         if not isinstance(adata, AnnData):
             raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
-        keys = Keys(key)
-        results = adata.uns.get(keys.uns, {})
-        if not isinstance(results, Mapping) or not {"params", "weights"} <= set(results):
-            arguments = "adata" if key is None else f"adata, key_added={key!r}"
-            raise KeyError(f"adata.uns[{keys.uns!r}] holds no fit; run zt.tl.fit_nb_zinb({arguments}) first.")
-        return cls(keys, results["params"], results["weights"])
+        record = Record.read(adata, key)
+        return cls(record, record[PARAMS], record[WEIGHTS])
+
+    @property
+    def keys(self) -> Keys:
+        """Names of the results."""
+        return self.record.keys
 
     @property
     def models(self) -> list[Likelihood]:
         """Fitted models, in the order NB, ZINB."""
-        return [name for name in ("nb", "zinb") if name in self.weights]
+        return self.record.models
 
     @cached_property
     def settings(self) -> FitSettings:
         """What the fit was asked; ValueError if it is not told whole."""
-        return FitSettings.restored(self.params, self.models, f"{self._place}['params']")
+        return FitSettings.restored(self.record)
 
     @property
     def n_draws(self) -> int:
@@ -76,9 +77,6 @@ class Fitted:
         """Seed of these draws."""
         return int(self.params["draw_seed"])
 
-    @property
-    def _place(self) -> str:
-        return f"adata.uns[{self.keys.uns!r}]"
 
     @property
     def covariates(self) -> Covariates:
@@ -117,15 +115,15 @@ class Fitted:
 
     def restarts(self, model: str) -> list[int]:
         """Restarts of a model whose training did not fail."""
-        bias = self.weights[model].get("scale.bias")
+        bias = self.weights.get(model, {}).get("scale.bias")
         if bias is None or np.ndim(bias) == 0:
-            raise ValueError(f"{self._place}['weights'][{model!r}] lacks 'scale.bias'; {_REMEDY}")
+            raise self._damaged(model, " lacks 'scale.bias'")
         n = len(np.asarray(bias))
         return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
 
     def best_restart(self, model: str) -> int:
         """The restart of highest validation ELBO."""
-        return int(self.params["best_restart"][model])
+        return self.record.best_restart(model)
 
     def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
         """One restart of a model, in evaluation mode; the best one by default."""
@@ -151,26 +149,24 @@ class Fitted:
         self, model: Likelihood, arrays: Mapping[str, np.ndarray], shape: Shape, config: FitConfig
     ) -> None:
         """ValueError if arrays, which may come from anybody's file, are not the weights of such a model."""
-        place = f"{self._place}['weights'][{model!r}]"
         if config.n_layers > len(arrays):
-            raise ValueError(f"{place} holds too few arrays for n_layers={config.n_layers}; {_REMEDY}")
+            raise self._damaged(model, f" holds too few arrays for n_layers={config.n_layers}")
         with torch.device("meta"):  # shapes without memory
             expected = CountVAE(model, shape, config).state_dict()
         for name in sorted(expected.keys() ^ arrays.keys()):
-            raise ValueError(
-                f"{place} {'lacks' if name in expected else 'has no use for'} {name!r}; {_REMEDY}"
-            )
+            raise self._damaged(model, f" {'lacks' if name in expected else 'has no use for'} {name!r}")
         for name, like in expected.items():
             found = arrays[name]
             if found.shape != like.shape or found.dtype.kind != "f":
-                raise ValueError(
-                    f"{place}[{name!r}] must be floats of shape {tuple(like.shape)}, found {found.dtype} "
-                    f"{found.shape}; {_REMEDY}"
-                )
+                like_this = f"[{name!r}] must be floats of shape {tuple(like.shape)}"
+                raise self._damaged(model, f"{like_this}, found {found.dtype} {found.shape}")
             positive = name == "library_variance" or name.endswith("running_var")
             if not np.isfinite(found).all() or (positive and (found < 0).any()):
                 what = "negative or not finite" if positive else "not finite"
-                raise ValueError(f"{place}[{name!r}] holds numbers that are {what}; {_REMEDY}")
+                raise self._damaged(model, f"[{name!r}] holds numbers that are {what}")
+
+    def _damaged(self, model: str, what: str) -> ValueError:
+        return self.record.damaged(WEIGHTS, f"[{model!r}]{what}")
 
 
 def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:

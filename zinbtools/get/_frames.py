@@ -13,10 +13,11 @@ from .._anndata.access import gene_names, read_matrix
 from .._anndata.fitted_counts import fitted_counts
 from .._check.arguments import checked
 from .._record.keys import ZI_COLUMNS, Keys
+from .._record.parts import HISTORY, METRICS, PARAMS, ZERO_TEST
+from .._record.record import Record
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
-from ._lookup import column, fit_params, fitted_models, layer, stored
-from ._settings import fit_settings
+from ._settings import FitSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,11 +63,11 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
     5  zinb  test          elbo
     6  zinb   all  mean_dropout
     """
-    table = stored(adata, key, "metrics", "tl.fit_nb_zinb").copy()
+    record = Record.read(adata, key)
+    table = record[METRICS].copy()
     if not best:
         return table
-    chosen = fit_params(adata, key)["best_restart"]
-    is_best = table["restart"] == table["model"].map({m: int(restart) for m, restart in chosen.items()})
+    is_best = table["restart"] == table["model"].map({m: record.best_restart(m) for m in record.models})
     return table[is_best].reset_index(drop=True)
 
 
@@ -97,7 +98,7 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.history_df(adata).columns[:4].tolist()
     ['model', 'restart', 'epoch', 'train_elbo']
     """
-    return stored(adata, key, "history", "tl.fit_nb_zinb").copy()
+    return Record.read(adata, key)[HISTORY].copy()
 
 
 @checked
@@ -130,15 +131,15 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.dropout_df(adata).columns.tolist()
     ['mean_count', 'observed_zero_fraction', 'nb_zero_fraction', 'zinb_zero_fraction']
     """
-    keys, params = Keys(key), fit_params(adata, key)
-    counts = fitted_counts(adata, keys, fit_settings(adata, key))
+    record = Record.read(adata, key)
+    counts = fitted_counts(adata, record.keys, FitSettings.restored(record))
     sums = reduce(add, map(GeneStatistics.from_counts, counts.blocks()))
     frame = pd.DataFrame(
         {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells},
         index=_genes(adata)[counts.genes],
     )
-    for model in fitted_models(params):
-        expected = column(adata, "var", keys.zero_fraction(model), "tl.fit_nb_zinb")
+    for model in record.models:
+        expected = record.column("var", record.keys.zero_fraction(model), "fit_nb_zinb")
         frame[f"{model}_zero_fraction"] = expected[counts.genes]
     return frame.iloc[np.argsort(counts.genes)].dropna()
 
@@ -178,10 +179,7 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ... ).all()
     np.True_
     """
-    name = Keys(key).zero_test
-    if name not in adata.uns:
-        raise KeyError(f"adata.uns has no {name!r}; run zinbtools.tl.zero_test first.")
-    table: pd.DataFrame = adata.uns[name]["genes"]
+    table: pd.DataFrame = Record.read(adata, key)[ZERO_TEST]
     return table.set_index("gene")
 
 
@@ -218,11 +216,11 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.zi_genes_df(adata)["score"].is_monotonic_decreasing
     True
     """
-    keys = Keys(key)
+    record, keys = Record.read(adata, key), Keys(key)
     scores = pd.DataFrame(
         {
-            "score": column(adata, "var", keys.score, "tl.zi_scores"),
-            "score_se": column(adata, "var", keys.score_se, "tl.zi_scores"),
+            "score": record.column("var", keys.score, "zi_scores"),
+            "score_se": record.column("var", keys.score_se, "zi_scores"),
         },
         index=_genes(adata),
     )
@@ -232,7 +230,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     if keys.mean_dropout() in adata.var:
         scores["mean_dropout"] = adata.var[keys.mean_dropout()].to_numpy()
     frame = scores.join(dropout_df(adata, key=key), how="inner")
-    if keys.zero_test in adata.uns and "zinb_pval_adj" in (marginal := zero_test_df(adata, key=key)):
+    if ZERO_TEST in record and "zinb_pval_adj" in (marginal := zero_test_df(adata, key=key)):
         marginal = marginal.reindex(frame.index)
         frame["family"] = marginal["family"]
         frame["marginal_score"] = marginal["score"]
@@ -282,9 +280,9 @@ def zero_study_df(
     >>> zt.get.zero_study_df(adata)["kind"].cat.categories.tolist()
     ['limited sensitivity', 'dropout']
     """
-    keys = Keys(key)
-    mean, dropout = layer(adata, keys.mean("zinb")), layer(adata, keys.dropout())
-    counts = fitted_counts(adata, keys, fit_settings(adata, key))
+    record, keys = Record.read(adata, key), Keys(key)
+    mean, dropout = record.layer(keys.mean("zinb")), record.layer(keys.dropout())
+    counts = fitted_counts(adata, keys, FitSettings.restored(record))
     zero = np.zeros(adata.shape, dtype=bool)
     zero[:, counts.genes] = np.concatenate([_is_zero(block) for block in counts.blocks()])
     zero &= np.isfinite(mean)

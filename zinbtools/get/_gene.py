@@ -11,10 +11,10 @@ from scipy import stats
 from .._anndata.access import checked_column, gene_names
 from .._anndata.fitted_counts import fitted_counts
 from .._check.arguments import checked
-from .._record.keys import Keys
+from .._record.parts import PARAMS
+from .._record.record import Record
 from ..stats.count_models import fit_counts
-from ._lookup import layer
-from ._settings import fit_settings
+from ._settings import FitSettings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -67,12 +67,12 @@ def gene_df(
     names = gene_names(adata)
     if gene not in names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    keys, place = Keys(key), [names.get_loc(gene)]
-    means = layer(adata, keys.mean("nb"))[:, place].astype(np.float64)
+    record, place = Record.read(adata, key), [names.get_loc(gene)]
+    means = record.layer(record.keys.mean("nb"))[:, place].astype(np.float64)
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    fitted = fitted_counts(adata, keys, fit_settings(adata, key))
+    fitted = fitted_counts(adata, record.keys, FitSettings.restored(record))
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from .._check.arguments import checked
+from .._record.parts import ZI_GENES, ZI_PARTS
+from .._record.record import Record
 from ..stats.replication import overlap, rank_correlation
 from ..stats.zero_inflation import Call
-from ._lookup import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,12 +64,13 @@ def zi_replication_df(
     >>> zt.get.zi_replication_df(adata, by="part")["part"].tolist()
     ['1a', '1b']
     """
-    found = stored(adata, key, "zi_replication", "tl.zi_replication")
-    genes = found["genes"].assign(called=found["genes"]["call"].astype(str) == Call.ZERO_INFLATED)
+    record = Record.read(adata, key)
+    tested, parts = record[ZI_GENES], record[ZI_PARTS]
+    genes = tested.assign(called=tested["call"].astype(str) == Call.ZERO_INFLATED)
     if by == "pair":
-        return _pairs(found["parts"], genes)
+        return _pairs(parts, genes)
     if by == "part":
-        return _parts(found["parts"], genes)
+        return _parts(parts, genes)
     return _genes(genes)
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .._check.arguments import checked
+from .._record.parts import SELECTION, TESTS
+from .._record.record import Record
 from .._words.numbers import counted, percent
 from ..stats.equivalence import Answer
-from ._lookup import stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-VERB = "tl.model_selection"
 _FEW_ZEROS = 100  # below which a percentage of them says little
 _OPENINGS = {
     Answer.ZINB: "Zero-inflate",
@@ -93,7 +93,7 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     >>> zt.get.verdict(adata).differences["model"].tolist()
     ['zinb']
     """
-    found = stored(adata, key, "model_selection", VERB)
+    found = Record.read(adata, key)[SELECTION]
     return Verdict(
         str(found["verdict"]),
         str(found["sentence"]),
@@ -132,7 +132,7 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
     >>> zt.get.model_selection_df(adata)["metric"].tolist()
     ['nll', 'ks_dropout_ratio', 'ks_zeros_to_expression', 'ks_cv']
     """
-    return stored(adata, key, "model_selection", VERB)["tests"].copy()
+    return Record.read(adata, key)[TESTS].copy()
 
 
 def sentence(found: Mapping[str, Any]) -> str:

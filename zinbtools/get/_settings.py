@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from .._record.keys import Keys
+from .._record.parts import PARAMS
+from .._record.record import Record, plain
 from ..model.config import PROTOCOLS, FitConfig, Likelihood, Protocol, ProtocolName
-from ._lookup import fit_params, fitted_models
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 FORMAT = 2  # 1, which is not told, was that of zinbtools 0.1.0
-_REMEDY = "take the file as zinbtools wrote it, or fit again."
 
 
 @dataclass(frozen=True)
@@ -111,43 +106,31 @@ class FitSettings:
         }
 
     @classmethod
-    def restored(cls, params: Mapping[str, Any], models: Sequence[Any], place: str) -> FitSettings:
-        """The settings that `stored` gave, whatever a file has made of lists and numbers.
-
-        Parameters
-        ----------
-        params
-            What the fit has left.
-        models
-            Those that were fitted.
-        place
-            Where ``params`` is, for messages.
+    def restored(cls, record: Record) -> FitSettings:
+        """Read the settings of a fit that is there, whatever a file has made of lists and numbers.
 
         Raises
         ------
+        KeyError
+            If there is no fit.
         ValueError
             If something is missing, or a later zinbtools wrote it.
         """
+        params = record[PARAMS]
         written = int(params.get("format", 1))
         if written > FORMAT:
-            raise ValueError(f"{place} is of a later zinbtools (format {written}); upgrade to read it.")
+            raise record.damaged(PARAMS, f" is of a later zinbtools, format {written}", "upgrade to read it.")
         absent = _ABSENT if written == FORMAT else _ABSENT | _BEFORE
         values = absent | {name: _tuples(plain(params[name])) for name in _NAMES if name in params}
         if written < FORMAT and values.get("protocol") not in PROTOCOLS:  # of an import, "scvi-tools"
             values["protocol"] = "default"
-        _refuse_lacking(_NAMES, values, place)
+        _refuse_lacking(_NAMES, values, record)
         of_models = params.get("settings_of", {})
         return cls(
-            configs={name: _config(params, of_models.get(name, {}), place) for name in models},
-            genes=tuple(fitted_names(params, place)),
+            configs={name: _config(params, of_models.get(name, {}), record) for name in record.models},
+            genes=tuple(_fitted_names(params, record)),
             **values,
         )
-
-
-def fit_settings(adata: AnnData, key: str | None) -> FitSettings:
-    """Read what the fit that ``key`` names was asked."""
-    params = fit_params(adata, key)
-    return FitSettings.restored(params, fitted_models(params), f"adata.uns[{Keys(key).uns!r}]['params']")
 
 
 _ELSEWHERE = ("configs", "genes")
@@ -166,35 +149,28 @@ _BEFORE: dict[str, Any] = {  # what format 1 does not tell
 }
 
 
-def fitted_names(params: Mapping[str, Any], place: str) -> pd.Index:
-    """Names of the genes that were fitted, in the fit's order; ValueError if they are not told."""
-    if "var_names" not in params:
-        raise ValueError(f"{place} lacks 'var_names'; {_REMEDY}")
+def _fitted_names(params: Mapping[str, Any], record: Record) -> np.ndarray:
+    """Names of the genes that were fitted, in the fit's order; format 1 has the others beside them."""
+    _refuse_lacking(["var_names"], params, record)
     names = np.atleast_1d(np.asarray(params["var_names"], dtype=object))  # zarr gives a dtype of its own
     mask = np.asarray(params.get("fitted_genes", np.ones(len(names), dtype=bool)), dtype=bool)
     if mask.shape != names.shape:
-        raise ValueError(
-            f"{place} holds {len(names)} var_names, but fitted_genes of shape {mask.shape}; {_REMEDY}"
-        )
-    return pd.Index(names[mask].astype(str), dtype=object)
+        what = f" holds {len(names)} var_names, but fitted_genes of shape {mask.shape}"
+        raise record.damaged(PARAMS, what)
+    return names[mask].astype(str)
 
 
-def _config(params: Mapping[str, Any], of_model: Mapping[str, Any], place: str) -> FitConfig:
+def _config(params: Mapping[str, Any], of_model: Mapping[str, Any], record: Record) -> FitConfig:
     names = [field.name for field in fields(FitConfig)]
-    _refuse_lacking(names, params, place)
+    _refuse_lacking(names, params, record)
     values = {name: params[name] for name in names} | dict(of_model)
     return FitConfig(**{name: plain(value) for name, value in values.items()})
 
 
-def _refuse_lacking(names: Sequence[str], there: Mapping[str, Any], place: str) -> None:
+def _refuse_lacking(names: Sequence[str], there: Mapping[str, Any], record: Record) -> None:
     for name in names:
         if name not in there:
-            raise ValueError(f"{place} lacks {name!r}; {_REMEDY}")
-
-
-def plain(value: Any) -> Any:
-    """A number or word as Python has it; a file gives numpy's scalars back."""
-    return value.item() if isinstance(value, np.generic) else value
+            raise record.damaged(PARAMS, f" lacks {name!r}")
 
 
 def _tuples(value: Any) -> Any:

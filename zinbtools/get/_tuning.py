@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._check.arguments import checked
-from ._lookup import stored
+from .._record.parts import BEST, SUMMARY, TRIALS
+from .._record.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     >>> zt.get.tuning_df(adata).columns[:5].tolist()
     ['trial', 'model', 'status', 'trial_status', 'loss']
     """
-    return stored(adata, key, "tuning", "tl.tune")["trials"].copy()
+    return Record.read(adata, key)[TRIALS].copy()
 
 
 @checked
@@ -77,8 +78,8 @@ def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame
     >>> zt.get.tuning_summary_df(adata).columns[:4].tolist()
     ['model', 'trial', 'default_nll', 'best_nll']
     """
-    found = stored(adata, key, "tuning", "tl.tune")
-    table = found["summary"].copy()
-    for setting in dict.fromkeys(name for settings in found["best"].values() for name in settings):
-        table[setting] = [found["best"][model].get(setting) for model in table["model"]]
+    record = Record.read(adata, key)
+    table, best = record[SUMMARY].copy(), record[BEST]
+    for setting in dict.fromkeys(name for settings in best.values() for name in settings):
+        table[setting] = [best[model].get(setting) for model in table["model"]]
     return table
