@@ -204,7 +204,7 @@ def test_what_is_refused(
 
 
 def test_a_fit_asks_for_what_was_not_tuned(counts: AnnData) -> None:
-    with pytest.raises(KeyError, match="no tuning of the NB model; run zt.tl.tune first"):
+    with pytest.raises(KeyError, match=r"no tuning of the NB model; run zt\.tl\.tune\(adata\) first"):
         zt.tl.fit_nb_zinb(counts, config="tuned")
     with pytest.raises(ValueError, match="config must be 'tuned' or None, found 'best'"):
         zt.tl.fit_nb_zinb(counts, config="best")

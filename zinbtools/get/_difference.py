@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._check.arguments import checked
-from .._record.keys import Keys
 from .._record.record import Record
 from .._words.models import MODELS, model_name
 from .._words.numbers import with_error

@@ -18,7 +18,7 @@ from .._anndata.covariates import Covariates, restore_covariates
 from .._anndata.fitted_counts import fitted_counts, places_of
 from .._record.keys import Keys
 from .._record.parts import PARAMS, WEIGHTS
-from .._record.record import Record, plain
+from .._record.record import Record
 from ..model.config import FitConfig, Likelihood
 from ..model.data import CountData
 from ..model.streaming import StreamedCountData
@@ -76,7 +76,6 @@ class Fitted:
     def draw_seed(self) -> int:
         """Seed of these draws."""
         return int(self.params["draw_seed"])
-
 
     @property
     def covariates(self) -> Covariates:

@@ -13,7 +13,7 @@ from .._anndata.access import gene_names, read_matrix
 from .._anndata.fitted_counts import fitted_counts
 from .._check.arguments import checked
 from .._record.keys import ZI_COLUMNS, Keys
-from .._record.parts import HISTORY, METRICS, PARAMS, ZERO_TEST
+from .._record.parts import HISTORY, METRICS, ZERO_TEST
 from .._record.record import Record
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes

@@ -11,7 +11,6 @@ from scipy import stats
 from .._anndata.access import checked_column, gene_names
 from .._anndata.fitted_counts import fitted_counts
 from .._check.arguments import checked
-from .._record.parts import PARAMS
 from .._record.record import Record
 from ..stats.count_models import fit_counts
 from ._settings import FitSettings

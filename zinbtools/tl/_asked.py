@@ -11,7 +11,10 @@ from anndata import AnnData
 
 from .._anndata.access import gene_names, read_mask
 from .._record.keys import Keys
-from ..get._settings import FitSettings, plain
+from .._record.parts import BEST
+from .._record.record import Record, plain
+from .._words.models import MODELS, model_name
+from ..get._settings import FitSettings
 from ..model.config import PROTOCOLS, FitConfig, Likelihood, ProtocolName
 
 
@@ -85,12 +88,13 @@ def tuned_settings(
     adata: AnnData, keys: Keys, models: Sequence[Likelihood]
 ) -> dict[Likelihood, dict[str, Any]]:
     """Read the best settings that `tune` found for each model."""
-    best = adata.uns.get(keys.uns, {}).get("tuning", {}).get("best", {})
+    record = Record.read(adata, keys.key_added)
+    best = record.get(BEST, {})
     missing = [name for name in models if name not in best]
     if missing:
         raise KeyError(
-            f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {missing[0].upper()} model; "
-            "run zt.tl.tune first."
+            f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {model_name(missing[0])} model; "
+            f"{record.hint('tune')}"
         )
     return {name: {setting: plain(value) for setting, value in best[name].items()} for name in models}
 
@@ -111,8 +115,7 @@ def _refuse_untuned(
 
 def in_order(models: Likelihood | Collection[Likelihood]) -> list[Likelihood]:
     """Put the models asked for in the order NB, ZINB."""
-    known: tuple[Likelihood, ...] = ("nb", "zinb")
-    return [name for name in known if name in key_list(models)]
+    return [name for name in MODELS if name in key_list(models)]
 
 
 def key_list(keys: Collection[str] | str | None) -> tuple[str, ...]:

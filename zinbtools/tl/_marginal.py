@@ -16,6 +16,7 @@ from .._anndata.access import check_anndata, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.keys import Keys
+from .._record.parts import NLL_BY_DRAWS, Metric
 from .._words.models import model_name
 from .._words.warn import warn
 from ..get._fitted import Fitted, resolve_device
@@ -25,7 +26,7 @@ from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
 from ..stats.importance import GOOD_K, error_of_mean
-from ._metrics import Metric, update_metrics
+from ._metrics import update_metrics
 from ._trained import Trained
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
@@ -208,13 +209,13 @@ def write_estimates(
         for values in _summaries(estimate, debias)
     ]
     update_metrics(target, keys, rows)
-    target.uns[keys.uns]["nll_by_draws"] = pd.DataFrame(
+    target.uns[keys.uns][NLL_BY_DRAWS.name] = pd.DataFrame(
         [
             (name, restart, label, n_draws, -float(mean[0]))
             for (name, restart), estimate in estimates.items()
             for n_draws, mean in estimate.by_draws.items()
         ],
-        columns=["model", "restart", "split", "n_draws", "nll"],
+        columns=NLL_BY_DRAWS.holds,
     )
 
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._record.keys import Keys
-
-
-class Metric(NamedTuple):
-    """One row of the table."""
-
-    model: str
-    restart: int
-    split: str
-    metric: str
-    value: float
-    se: float = np.nan
+from .._record.parts import METRICS, Metric
 
 
 def metrics_table(rows: Iterable[Metric]) -> pd.DataFrame:
     """Rows as a data frame."""
-    return pd.DataFrame(list(rows), columns=list(Metric._fields))
+    return pd.DataFrame(list(rows), columns=METRICS.holds)
 
 
 def in_order(rows: Sequence[Metric]) -> list[Metric]:
@@ -37,6 +25,6 @@ def in_order(rows: Sequence[Metric]) -> list[Metric]:
 def update_metrics(adata: AnnData, keys: Keys, rows: Iterable[Metric]) -> None:
     """Add rows to the table; they replace those of the same model, restart, split and metric."""
     results = adata.uns[keys.uns]
-    earlier = [results["metrics"]] if "metrics" in results else []
+    earlier = [results[METRICS.name]] if METRICS.name in results else []
     table = pd.concat([*earlier, metrics_table(rows)], ignore_index=True)
-    results["metrics"] = table.drop_duplicates(list(Metric._fields[:4]), keep="last", ignore_index=True)
+    results[METRICS.name] = table.drop_duplicates(list(METRICS.holds[:4]), keep="last", ignore_index=True)

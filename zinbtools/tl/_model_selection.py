@@ -16,6 +16,10 @@ from .._anndata.access import check_anndata, checked_column, refuse_to_overwrite
 from .._check.arguments import check_arguments, checked
 from .._check.rng import RNG, as_integer
 from .._record.keys import Keys
+from .._record.parts import METRICS as ALL_METRICS
+from .._record.parts import SELECTION, WEIGHTS, Metric
+from .._record.record import Record
+from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
 from ..get._selection import sentence
@@ -28,7 +32,7 @@ from ._asked import asked
 from ._comparison import Comparison, Method, log_likelihood
 from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
-from ._metrics import Metric, update_metrics
+from ._metrics import update_metrics
 from ._outputs import affordable
 from ._ppc import ppc
 from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
@@ -221,17 +225,17 @@ def model_selection(
             rng=seed,
             key=key_added,
         )
-    result["tests"] = tests_table(target.uns[keys.uns]["metrics"], metrics, alpha)
+    result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
     result["sentence"] = sentence(result)
-    target.uns[keys.uns]["model_selection"] = result
+    target.uns[keys.uns][SELECTION.name] = result
     return target if copy else None
 
 
 def _settings(adata: AnnData, keys: Keys, given: Mapping[str, Any]) -> FitSettings:
     """Those that are given, or those of the fit that is there, or the defaults."""
-    if given or "weights" not in adata.uns.get(keys.uns, {}):
+    if given or WEIGHTS not in Record.read(adata, keys.key_added):
         return asked(adata, keys, **given)
-    return settings_again(adata, Fitted.read(adata, keys.key_added)).of_models(["nb", "zinb"])
+    return settings_again(adata, Fitted.read(adata, keys.key_added)).of_models(MODELS)
 
 
 def _rivals(models: Collection[str], metrics: Collection[str], settings: Mapping[str, Any]) -> list[str]:

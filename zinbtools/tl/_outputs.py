@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._anndata.access import Results, spread
 from .._record.keys import Keys
+from .._record.parts import FAILURES, HISTORY, Metric
 from .._words.warn import warn
 from ..get._settings import FitSettings
 from ..model.config import Likelihood
@@ -21,7 +22,6 @@ from ..model.layers import Streams
 from ..model.predictive import expectations, mean_dropout
 from ..model.training import Failure, Training
 from ..model.vae import CountVAE, mean_elbo
-from ._metrics import Metric
 
 
 def best_restart(training: Training) -> int:
@@ -50,14 +50,13 @@ def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) ->
             rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
         if len(training.failed) == len(training.best_epoch):
             raise RuntimeError(f"No fit: {rows[-1][-1]}")
-    return pd.DataFrame(rows, columns=["model", "restart", "epoch", "step", "gene", "message"])
+    return pd.DataFrame(rows, columns=FAILURES.holds)
 
 
 def history_table(trainings: Mapping[Likelihood, Training]) -> pd.DataFrame:
     """ELBOs and learning rate of every model, restart and epoch."""
-    columns = ["model", "restart", "epoch", "train_elbo", "validation_elbo", "learning_rate"]
     rows = [(name, *record) for name, training in trainings.items() for record in training.history]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=HISTORY.holds)
 
 
 def fit_metrics(

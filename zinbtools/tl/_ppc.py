@@ -15,12 +15,14 @@ from anndata import AnnData
 from .._anndata.access import check_anndata, gene_names, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
+from .._record import parts
+from .._record.parts import Metric
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import available_threads, in_order, single_threaded
 from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
 from ..stats.calibration import ResidualSums, rank_position
 from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance
-from ._metrics import Metric, update_metrics
+from ._metrics import update_metrics
 
 PIT = "pit"
 _NULL_BAND = 2.5, 97.5  # per cent
@@ -136,21 +138,21 @@ def ppc(
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
     genes = gene_names(adata)[fit.genes(adata)].to_numpy()
-    results: dict[str, Any] = {"n_samples": n_samples, "n_null": n_null, "split": split, "latent": latent}
+    results: dict[str, Any] = dict(zip(parts.PPC.holds, (n_samples, n_null, split, latent), strict=True))
     if chosen:
-        results["genes"] = _genes_table(genes, chosen, observed, best)
-        results["ks"] = pd.DataFrame(distances)
-        results["checks"] = pd.DataFrame(
+        results[parts.PPC_GENES.name] = _genes_table(genes, chosen, observed, best)
+        results[parts.PPC_KS.name] = pd.DataFrame(distances, columns=parts.PPC_KS.holds)
+        results[parts.PPC_CHECKS.name] = pd.DataFrame(
             [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in chosen],
-            columns=["check", "label", "short", "reading", "direction", "reference"],
+            columns=parts.PPC_CHECKS.holds,
         )
     if residuals:
-        results["residuals"] = _residuals_table(genes, residuals)
-        results["residual_histograms"] = {name: sums.histogram for name, sums in residuals.items()}
+        results[parts.PPC_RESIDUALS.name] = _residuals_table(genes, residuals)
+        results[parts.PPC_HISTOGRAMS.name] = {name: sums.histogram for name, sums in residuals.items()}
     target = writable(adata, copy)
     if rows:
         update_metrics(target, fit.keys, rows)
-    target.uns[fit.keys.uns]["ppc"] = results
+    target.uns[fit.keys.uns][parts.PPC.name] = results
     return target if copy else None
 
 
@@ -293,10 +295,8 @@ def _genes_table(
         "check": np.repeat([check.name for check in checks], len(genes)),
         "observed": observed.ravel(),
     }
-    columns |= {name: of_model.predicted.ravel() for name, of_model in best.items()}
-    columns |= {f"{name}_expected": of_model.expected.ravel() for name, of_model in best.items()}
-    columns |= {f"{name}_sd": of_model.deviation.ravel() for name, of_model in best.items()}
-    columns |= {f"{name}_tail": of_model.tail.ravel() for name, of_model in best.items()}
+    for end, what in zip(parts.PREDICTED, ("predicted", "expected", "deviation", "tail"), strict=True):
+        columns |= {f"{name}{end}": getattr(found, what).ravel() for name, found in best.items()}
     return pd.DataFrame(columns)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._record.parts import BY_RESTART, DIFFERENCES, POOLED_ZEROS, TESTS, ZEROS
 from ..model.zeros import ZeroCalibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import position
@@ -27,28 +28,17 @@ def differences_table(gains: Mapping[str, Mapping[int, np.ndarray]], main: Compa
     rows = []
     for name, by_restart in gains.items():
         found = crossed_mean(np.stack(list(by_restart.values())))
-        of_mean = interval(found, main.method.alpha)
-        rows.append(
-            {
-                "model": name,
-                **of_mean,
-                "df": found.df,
-                "sd_cells": found.sd_columns,
-                "sd_restarts": found.sd_rows,
-                "n_cells": found.n_columns,
-                "n_restarts": found.n_rows,
-                "nll": main.nll - found.mean,
-                "rope": main.rope,
-                "position": position(of_mean["low"], of_mean["high"], main.rope),
-            }
-        )
-    return pd.DataFrame(rows)
+        low, high = found.interval(1 - main.method.alpha)
+        spread = found.df, found.sd_columns, found.sd_rows, found.n_columns, found.n_rows
+        judged = main.nll - found.mean, main.rope, position(low, high, main.rope)
+        rows.append((name, found.mean, found.se, low, high, *spread, *judged))
+    return pd.DataFrame(rows, columns=DIFFERENCES.holds)
 
 
 def by_restart_table(gains: Mapping[str, Mapping[int, np.ndarray]]) -> pd.DataFrame:
     """One row per model that is compared with the NB, and restart."""
     rows = [(name, r, float(gain.mean())) for name, by_r in gains.items() for r, gain in by_r.items()]
-    return pd.DataFrame(rows, columns=["model", "restart", "difference"])
+    return pd.DataFrame(rows, columns=BY_RESTART.holds)
 
 
 def tests_table(table: pd.DataFrame, metrics: Sequence[str], alpha: float) -> pd.DataFrame:
@@ -63,46 +53,19 @@ def tests_table(table: pd.DataFrame, metrics: Sequence[str], alpha: float) -> pd
     rows = []
     for metric, test in tests.items():
         better = "nb" if test.pval_first <= alpha else "zinb" if test.pval_second <= alpha else ""
-        rows.append(
-            {
-                "metric": metric,
-                "nb_median": test.first,
-                "zinb_median": test.second,
-                "nb_runs": test.n_first,
-                "zinb_runs": test.n_second,
-                "pval_nb_better": test.pval_first,
-                "pval_zinb_better": test.pval_second,
-                "pval_adj_nb_better": together[metric][0],
-                "pval_adj_zinb_better": together[metric][1],
-                "better": better,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((metric, *test, *together[metric], better))
+    return pd.DataFrame(rows, columns=TESTS.holds)
 
 
 def zeros_table(counts: ZeroCalibration, excess: ZeroExcess, genes: pd.Index) -> pd.DataFrame:
     """One row per gene: its zeros, those that the NB expects, and how they compare with its own draws'."""
-    return pd.DataFrame(
-        {
-            "gene": genes.to_numpy(),
-            "observed": counts.observed,
-            "expected": counts.expected,
-            "null_mean": excess.null_mean,
-            "null_sd": excess.null_sd,
-            "pval": excess.pval,
-            "pval_adj": excess.pval_adj,
-        }
-    )
+    null = excess.null_mean, excess.null_sd, excess.pval, excess.pval_adj
+    columns = genes.to_numpy(), counts.observed, counts.expected, *null
+    return pd.DataFrame(dict(zip(ZEROS.holds, columns, strict=True)))
 
 
 def pooled_zeros(excess: ZeroExcess, alpha: float) -> dict[str, Any]:
     """The same of all genes together; shares are of the zeros that are there."""
-    return {
-        "share": excess.share,
-        "null_share": excess.null_share,
-        "null_share_sd": excess.null_share_sd,
-        "pval": excess.pval_pooled,
-        "n_genes": excess.n_genes(alpha / 2),
-        "n_tested": len(excess.pval),
-        "found": excess.found(alpha),
-    }
+    shares = excess.share, excess.null_share, excess.null_share_sd, excess.pval_pooled
+    found = excess.n_genes(alpha / 2), len(excess.pval), excess.found(alpha)
+    return dict(zip(POOLED_ZEROS.holds, (*shares, *found), strict=True))

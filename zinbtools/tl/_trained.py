@@ -17,6 +17,8 @@ from .._anndata.access import SPLITS, Results, storable
 from .._anndata.covariates import store_covariates
 from .._anndata.fitted_counts import places_of
 from .._record.keys import Keys
+from .._record.parts import FAILURES, HISTORY, METRICS, PARAMS, TUNING, WEIGHTS, Metric
+from .._record.record import Record
 from .._words.warn import warn
 from ..get._fitted import weight_arrays
 from ..model.config import Likelihood
@@ -24,7 +26,7 @@ from ..model.data import CountData
 from ..model.restarts import merge, train_restarts
 from ..model.training import Training
 from ..model.vae import CountVAE
-from ._metrics import Metric, in_order, metrics_table
+from ._metrics import in_order, metrics_table
 from ._outputs import best_restart as best_of
 from ._outputs import describe, failures_table, fit_metrics, history_table
 from ._setup import Run, Seeds, Setup
@@ -99,7 +101,7 @@ class Trained:
         results = Results(
             obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS), keys.digest: digests},
             uns={
-                "params": storable(
+                PARAMS.name: storable(
                     {
                         **setup.settings.stored(),
                         "covariates": store_covariates(setup.covariates),
@@ -111,16 +113,17 @@ class Trained:
                         **params,
                     }
                 ),
-                "history": history_table(self.trainings),
-                "metrics": metrics_table(self.metrics),
-                "weights": {name: weight_arrays(t.model) for name, t in self.trainings.items()},
+                HISTORY.name: history_table(self.trainings),
+                METRICS.name: metrics_table(self.metrics),
+                WEIGHTS.name: {name: weight_arrays(t.model) for name, t in self.trainings.items()},
             },
         )
         failures = self.failures
         if len(failures):
-            results.uns["failures"] = failures
-        if "tuning" in (earlier := adata.uns.get(keys.uns, {})):  # it is about the data, not about that fit
-            results.uns["tuning"] = earlier["tuning"]
+            results.uns[FAILURES.name] = failures
+        tuning = Record.read(adata, keys.key_added).get(TUNING)
+        if tuning is not None:  # it is about the data, not about the fit before this one
+            results.uns[TUNING.name] = tuning
         genes = places_of(adata, setup.settings.genes)
         for name in self.models:
             model = self.load(name, self.data.device)

@@ -18,6 +18,7 @@ from .._anndata.access import SPLITS, check_anndata, refuse_to_overwrite, storab
 from .._check.arguments import checked, shown
 from .._check.rng import RNG
 from .._record.keys import Keys
+from .._record.parts import SUMMARY
 from ..jobs import DaskClient, workers
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
@@ -296,4 +297,4 @@ def _summary_table(winners: Sequence[Told], default: Mapping[Likelihood, Outcome
                 by_cell = outcome.log_likelihood - default[name].log_likelihood
                 gain, gain_se = by_cell.mean(), by_cell.std(ddof=1) / np.sqrt(len(by_cell))
             rows.append((name, told.number, default[name].loss, outcome.loss, gain, gain_se))
-    return pd.DataFrame(rows, columns=["model", "trial", "default_nll", "best_nll", "gain", "gain_se"])
+    return pd.DataFrame(rows, columns=SUMMARY.holds)

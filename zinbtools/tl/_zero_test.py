@@ -16,6 +16,7 @@ from .._anndata.counts import read_counts
 from .._anndata.covariates import read_covariates
 from .._check.arguments import checked
 from .._record.keys import Keys
+from .._record.parts import ZERO_TEST
 from ..stats import zero_inflation as zi
 from ..stats.count_models import FAMILIES, CountFits, Family
 from ..stats.discrepancies import GeneStatistics
@@ -120,7 +121,7 @@ def zero_test(
         "negligible_dropout": negligible_dropout,
     }
     target = writable(adata, copy)
-    target.uns[keys.zero_test] = {"params": storable(settings), "genes": table}
+    target.uns[keys.zero_test] = {"params": storable(settings), ZERO_TEST.name: table}
     return target if copy else None
 
 

@@ -12,6 +12,7 @@ from .._anndata.access import check_anndata, spread, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.keys import ZI_COLUMNS
+from .._record.parts import ZI_BOOTSTRAP
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..model.gene_predictive import gene_predictive
@@ -167,9 +168,9 @@ def zi_scores(
         )
     target = writable(adata, copy)
     _write_columns(target, fit, columns)
-    target.uns[fit.keys.uns].pop("zi_bootstrap", None)
+    target.uns[fit.keys.uns].pop(ZI_BOOTSTRAP.name, None)
     if twins is not None:
-        target.uns[fit.keys.uns]["zi_bootstrap"] = twins
+        target.uns[fit.keys.uns][ZI_BOOTSTRAP.name] = twins
     return target if copy else None
 
 
