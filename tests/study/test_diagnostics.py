@@ -9,6 +9,7 @@ from anndata import AnnData
 from fake_fit import fake_fit
 
 from zinbtools import get
+from zinbtools._record.parts import FAILURES
 from zinbtools._words.numbers import percent
 from zinbtools.study._diagnostics import Light, diagnostics
 
@@ -101,7 +102,8 @@ def test_predictions_without_a_null_are_not_judged(adata: AnnData) -> None:
 def test_restarts_that_failed(adata: AnnData, n_failed: int, n_restarts: int, level: str) -> None:
     results = adata.uns["zinbtools"]
     results["params"]["n_restarts"] = n_restarts
-    results["failures"] = pd.DataFrame({"model": ["nb"] * n_failed, "message": ["the loss"] * n_failed})
+    failed = [("nb", restart, 3, 7, "no single gene", "the loss") for restart in range(n_failed)]
+    results["failures"] = pd.DataFrame(failed, columns=FAILURES.holds)
     found = light(adata, "restarts")
     assert found.level == level
     assert f"{n_failed} of {2 * n_restarts} trainings" in found.finding

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from zinbtools import get, pl
+from zinbtools._record.parts import FAILURES
 from zinbtools.study import Incomplete, Study, _write, parts, report_html, write_study
 from zinbtools.study._manifest import FILES as KNOWN
 
@@ -183,7 +184,8 @@ def test_calls_are_counted_and_can_be_chosen(study: Study) -> None:
 def test_a_restart_that_failed_is_not_hidden(study: Study) -> None:
     message = "the loss of the ZINB model, restart 1, was not finite."
     assert message[1:] not in report_html(study, [], title="counts")
-    study.adata.uns["zinbtools"]["failures"] = pd.DataFrame({"model": ["zinb"], "message": [message]})
+    failure = pd.DataFrame([("zinb", 1, 3, 7, "no single gene", message)], columns=FAILURES.holds)
+    study.adata.uns["zinbtools"]["failures"] = failure
     assert "The loss of the ZINB model, restart 1, was not finite." in report_html(study, [], title="counts")
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .. import get
-from .._record.keys import Keys
+from .._record.parts import FAILURES, PARAMS, PPC_KS
+from .._record.record import Record
 from .._words.models import MODELS, model_name
 from .._words.numbers import percent
 from ..get._checks import check_words
@@ -55,23 +56,22 @@ def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
     key
         ``key_added`` of the fit to read.
     """
-    metrics = get.metrics_df(adata, best=True, key=key)
+    record, metrics = Record.read(adata, key), get.metrics_df(adata, best=True, key=key)
     lights = [_restarts(adata, key), _convergence(get.history_df(adata, key=key))]
     if (metrics["metric"] == "bad_pareto_k").any():
         lights.append(_pareto(metrics))
-    if {Keys(key).marginal_ll(model) for model in MODELS} <= set(adata.obs):
+    if {record.keys.marginal_ll(model) for model in MODELS} <= set(adata.obs):
         lights.append(_precision(adata, metrics, key))
-    if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
+    if PPC_KS in record:
         lights += _predictions(adata, key)
     return lights
 
 
 def _restarts(adata: AnnData, key: str | None) -> Light:
-    results = adata.uns[Keys(key).uns]
+    record = Record.read(adata, key)
     question = "Did every training run to its end?"
-    n = int(results["params"].get("n_restarts", 1))
-    failed = results.get("failures")
-    if failed is not None and len(failed):
+    n = int(record[PARAMS].get("n_restarts", 1))
+    if len(failed := record.get(FAILURES, ())):
         worst = int(failed["model"].value_counts().max())
         return Light(
             "bad" if 2 * worst >= n else "look",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import get
-from .._record.keys import Keys
+from .._record.parts import PPC_KS, SELECTION
+from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words, metric_name
 from ._summary import COLUMNS, table_cells
@@ -54,10 +55,10 @@ class ReportTable:
 def evidence(study: Study) -> list[ReportTable]:
     """Make every table of a study for which the results are there, the most important first."""
     adata, key = study.adata, study.key
-    tables = [_models(study.table)]
-    if "ks" in adata.uns[Keys(key).uns].get("ppc", {}):
+    record, tables = Record.read(adata, key), [_models(study.table)]
+    if PPC_KS in record:
         tables.append(_distances(adata, key))
-    if "model_selection" in adata.uns[Keys(key).uns]:
+    if SELECTION in record:
         tables.append(_restarts(get.model_selection_df(adata, key=key)))
     return [*tables, _metrics(get.metrics_df(adata, key=key))]
 

@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 
 from .. import get, pl
 from .._record.keys import Keys
+from .._record.parts import SELECTION
+from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words
 from ._conclusion import zeros_sentence
@@ -36,7 +38,7 @@ class Picture:
 
 def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     """Draw every plot for which the results are there, one at a time."""
-    if "model_selection" in adata.uns[Keys(key).uns]:
+    if SELECTION in Record.read(adata, key):
         yield _picture(
             "model_selection",
             "The difference, and every restart",

@@ -16,6 +16,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .._record.keys import Keys
+from .._record.parts import FAILURES, PARAMS
+from .._record.record import Record
 from ._diagnostics import Light, diagnostics
 from ._evidence import ReportTable, evidence, gene_table
 
@@ -127,12 +129,12 @@ def _splits(adata: AnnData, key: str | None) -> str:
 
 def _failures(adata: AnnData, key: str | None) -> list[str]:
     """Write one sentence for each restart whose training broke off."""
-    table = adata.uns[Keys(key).uns].get("failures")
+    table = Record.read(adata, key).get(FAILURES)
     return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
 
 
 def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:
-    params = adata.uns[Keys(key).uns]["params"]
+    params = Record.read(adata, key)[PARAMS]
     return [(name.replace("_", " "), _plain(params[name])) for name in sorted(set(params) - NOT_SHOWN)]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import get, pl
+from .._record.parts import TUNING
+from .._record.record import Record
 from .._words.sentence import sentence
 from ._csv import write_csv
 from ._figures import Picture, as_png, pictures
@@ -83,7 +85,7 @@ def write_tuning(adata: AnnData, folder: Path, *, command: str) -> None:
     Incomplete
         If something could not be drawn or written, when all the rest has been.
     """
-    adata.uns["zinbtools"]["tuning"]["params"]["command"] = command
+    Record.read(adata)[TUNING]["params"]["command"] = command
     with parts(folder) as part:
         with part("trials.csv") as path:
             write_csv(get.tuning_df(adata), path)
