@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,7 +96,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return low - span, high + 0.1 * span
 
 
-def _legend(models: list[str]) -> list[Line2D]:
+def _legend(models: Iterable[str]) -> list[Line2D]:
     kinds = [
         Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best"),
         Line2D([], [], color="k", ls="--", lw=0.8, alpha=0.5, label="training"),

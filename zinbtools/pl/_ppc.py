@@ -90,7 +90,7 @@ def ppc(
         for target, name in zip(axes, names, strict=True):
             rows = distances[distances["check"] == name].set_index("model")
             null = {str(m): (float(row["null_low"]), float(row["null_high"])) for m, row in rows.iterrows()}
-            labels = {
+            labels: dict[str, str] = {
                 model: f"{model_name(model)}{_ks(metrics, name, model)}{_interval(null, model)}"
                 for model in MODELS
                 if model in null

@@ -90,12 +90,12 @@ def tuned_settings(
     """Read the best settings that `tune` found for each model."""
     record = Record.read(adata, keys.key_added)
     best = record.get(BEST, {})
-    missing = [name for name in models if name not in best]
-    if missing:
-        raise KeyError(
-            f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {model_name(missing[0])} model; "
-            f"{record.hint('tune')}"
-        )
+    for name in models:
+        if name not in best:
+            raise KeyError(
+                f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {model_name(name)} model; "
+                f"{record.hint('tune')}"
+            )
     return {name: {setting: plain(value) for setting, value in best[name].items()} for name in models}
 
 
