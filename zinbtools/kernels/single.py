@@ -28,8 +28,9 @@ compiled = cached_njit(nogil=True, fastmath=FAST, error_model="numpy")
 inlined = cached_njit(fastmath=FAST, error_model="numpy", forceinline=True)
 
 _VECTOR = 16  # numbers of 32 bits
-_LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)
 _LN2 = f32(0.69314718)
+_LN2_HIGH = f32(0.693359375)  # 9 bits, so that its multiples are exact, and so are those of the rest
+_LN2_LOW = _LN2 - _LN2_HIGH
 _SQRT_HALF = i32(0x3F3504F3)  # the bits of sqrt(1/2)
 
 
@@ -44,7 +45,7 @@ def exp(x: np.float32) -> np.float32:
     """``e^x``; arguments beyond +-87 count as +-87."""
     x = min(max(x, f32(-87)), f32(87))
     n = np.floor(x * f32(1.44269504) + f32(0.5))
-    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    r = _reduced(x, n)
     # minimax polynomial of (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2
     p = f32(1.9875691e-4)
     p = p * r + f32(1.3981999e-3)
@@ -53,6 +54,12 @@ def exp(x: np.float32) -> np.float32:
     p = p * r + f32(1.6666666e-1)
     p = p * r + f32(0.5)
     return (p * r * r + r + f32(1)) * _power_of_2(i32(n))
+
+
+@cached_njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
+def _reduced(x: np.float32, n: np.float32) -> np.float32:
+    """``x - n log(2)``; with leave to reassociate, the compiler would add up the two parts of log(2)."""
+    return x - n * _LN2_HIGH - n * _LN2_LOW
 
 
 @inlined
