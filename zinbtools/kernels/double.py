@@ -57,9 +57,9 @@ _TO_WHOLE = f64(1.5 * 2**52)  # what is added to it is rounded, and stands in th
 
 @intrinsic
 def wide_vectors(typing_context: Any) -> Any:
-    """Called in a function, lets the compiler use the widest vectors there; by default it is shy of them.
+    """Let the compiler use vectors of 512 bits in the function that calls this; by default it uses 256.
 
-    A loop of exponentials and logarithms takes half the time with 512 bits as with 256.
+    A loop of exponentials and logarithms takes half the time then.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -102,7 +102,7 @@ def log(x: np.float64) -> np.float64:
 
 @inlined
 def mantissa(bits: np.int64) -> np.float64:
-    """From 1 to 2, of the bits of a positive normal number; ``bits >> 52`` is its exponent plus 1023."""
+    """Read the mantissa, 1 to 2, of a positive normal number; ``bits >> 52`` is its exponent plus 1023."""
     return i64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
 
 

@@ -1,12 +1,13 @@
 """Counts drawn from what the decoder says, and what is expected of them, summed over cells or draws.
 
-B cells, G genes: ``log_mean`` (B, G), ``theta`` (1, G) or (B, G), ``dropout_logit`` (B, G), or (0, 0) for
-the NB. Rows of ``sums``, (6, G), unless said: cells, positive counts, ones, total, total of squares, maximum.
+B cells, G genes. Rows of ``sums``, (6, G), unless said: cells, positive counts, ones, total, total of
+squares, maximum.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,9 +26,35 @@ _STEPS = 8  # of each walk, made for many entries at once: most end there
 _INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
 
 
+class Decoded(NamedTuple):
+    """What the decoder says of the counts of B cells.
+
+    Attributes
+    ----------
+    log_mean
+        Log of the NB means, (B, G), float32.
+    theta
+        Inverse dispersions, (1, G) or (B, G), float64.
+    dropout_logit
+        Logit of the dropout probabilities, (B, G), float32, or (0, 0) for the NB.
+    """
+
+    log_mean: np.ndarray
+    theta: np.ndarray
+    dropout_logit: np.ndarray
+
+
+class _Entries(NamedTuple):
+    """Entries of one cell whose count may be positive."""
+
+    gene: np.ndarray
+    ratio: np.ndarray
+    zero: np.ndarray
+
+
 @compiled
 def log_means(log_scale: np.ndarray, bias: np.ndarray, library: np.ndarray, normalised: bool) -> None:
-    """The decoder's scales, (B, G), still without their bias, become the logs of the NB means."""
+    """Turn the decoder's scales, (B, G), still without their bias, into the logs of the NB means."""
     wide_vectors()
     for b in range(len(log_scale)):
         row, total = log_scale[b], f32(1)
@@ -47,15 +74,14 @@ def log_means(log_scale: np.ndarray, bias: np.ndarray, library: np.ndarray, norm
             row[g] += shift
 
 
+def random_words(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw uniform random words of 16 bits."""
+    size = math.prod(shape)
+    return rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(shape)
+
+
 @compiled
-def add_counts(
-    log_mean: np.ndarray,
-    theta: np.ndarray,
-    dropout_logit: np.ndarray,
-    words: np.ndarray,
-    rng: np.random.Generator,
-    sums: np.ndarray,
-) -> None:
+def add_counts(decoded: Decoded, words: np.ndarray, rng: np.random.Generator, sums: np.ndarray) -> None:
     """Draw a count for each entry and add it to ``sums``.
 
     A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, of which ``words``,
@@ -64,11 +90,13 @@ def add_counts(
     ``1 - pi``, the count is a dropout; otherwise ``v / (1 - pi)`` is uniform again.
     """
     wide_vectors()
+    log_mean, theta, dropout_logit = decoded
     n_cells, n_genes = log_mean.shape
     means = np.empty(n_genes, dtype=np.float32)
     places, chosen = np.empty((2, n_genes), dtype=np.int32)
     mean_, theta_, word_, ratios, zeros, kept, bound = np.empty((7, n_genes), dtype=np.float32)
     above, walks, counts = np.empty(n_genes), np.empty((4, n_genes)), np.empty(n_genes, dtype=np.int64)
+    entries = _Entries(places, ratios, zeros)
     by_place = np.zeros((n_genes, 8))  # a gene's sums lie side by side here: they are needed together
     kept[:] = 1
     for b in range(n_cells):
@@ -102,7 +130,7 @@ def add_counts(
         for k in range(n_chosen):
             i = chosen[k]
             above[k] = (word_[i] + rng.random()) / (_WORDS * kept[i])
-        _first_steps(n_chosen, chosen, places, above, zeros, ratios, by_gene, walks, counts)
+        _first_steps(chosen[:n_chosen], entries, by_gene, above, walks, counts)
         for k in range(n_chosen):
             i = chosen[k]
             g = places[i]
@@ -124,22 +152,20 @@ def add_counts(
 
 @inlined
 def _first_steps(
-    n: int,
     chosen: np.ndarray,
-    places: np.ndarray,
+    entries: _Entries,
+    theta: np.ndarray,
     above: np.ndarray,
-    zeros: np.ndarray,
-    ratios: np.ndarray,
-    by_gene: np.ndarray,
     walks: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """The first ``_STEPS`` steps of `_walk` from P(0), of all chosen entries at once."""
+    """Make the first ``_STEPS`` steps of `_walk` from P(0), of all chosen entries at once."""
     wide_vectors()
-    probability, cumulative, share, theta = walks[0], walks[1], walks[2], walks[3]
+    n = chosen.size
+    probability, cumulative, share, theta_ = walks[0], walks[1], walks[2], walks[3]
     for k in range(n):
         i = chosen[k]
-        probability[k], share[k], theta[k] = zeros[i], ratios[i], by_gene[places[i]]
+        probability[k], share[k], theta_[k] = entries.zero[i], entries.ratio[i], theta[entries.gene[i]]
     for k in range(n):
         share[k] = share[k] / (1.0 + share[k])
     for k in range(n):
@@ -147,14 +173,14 @@ def _first_steps(
         total, count = p, np.int64(0)
         for step in range(_STEPS):
             count += total <= below
-            p *= share[k] * (theta[k] + step) * (1.0 / (step + 1))
+            p *= share[k] * (theta_[k] + step) * (1.0 / (step + 1))
             total += p
         counts[k], probability[k], cumulative[k] = count, p, total
 
 
 @compiled
 def _one_by_one(above: float, mean: float, theta: float, walk: np.ndarray, rng: np.random.Generator) -> int:
-    """A count that the first steps do not give."""
+    """Draw a count that the first steps do not give."""
     if above >= 1.0:
         return 0
     if mean > _LARGE_MEAN:
@@ -171,7 +197,7 @@ def _one_by_one(above: float, mean: float, theta: float, walk: np.ndarray, rng: 
 def _walk(
     below: float, probability: float, cumulative: float, share: float, theta: float, mean: float, count: int
 ) -> int:
-    """The smallest count with ``P(x <= count) > below``, walking up from a count with its figures."""
+    """Find the smallest count with ``P(x <= count) > below``, walking up from a count with its figures."""
     # the second condition ends the walk where rounding keeps the sum from ever reaching 1
     while cumulative <= below and (probability > 1e-18 or count < mean):
         inverse = _INVERSE[count] if count < len(_INVERSE) else 1.0 / (count + 1)
@@ -182,11 +208,10 @@ def _walk(
 
 
 @compiled
-def add_expected(
-    log_mean: np.ndarray, theta: np.ndarray, dropout_logit: np.ndarray, sums: np.ndarray
-) -> None:
+def add_expected(decoded: Decoded, sums: np.ndarray) -> None:
     """Add what each entry is expected to contribute to ``sums``; the maximum is left as it is."""
     wide_vectors()
+    log_mean, theta, dropout_logit = decoded
     n_cells, n_genes = log_mean.shape
     # of at most some hundred cells: single precision will do
     positive, ones, total, squares = np.zeros((4, n_genes), dtype=np.float32)
@@ -218,11 +243,10 @@ def add_expected(
 
 
 @compiled
-def add_expectations(
-    log_mean: np.ndarray, theta: np.ndarray, dropout_logit: np.ndarray, sums: np.ndarray
-) -> None:
+def add_expectations(decoded: Decoded, sums: np.ndarray) -> None:
     """Add NB mean, dropout probability, P(0) and P(dropout | 0) of each entry to ``sums``, (4, B, G)."""
     wide_vectors()
+    log_mean, theta, dropout_logit = decoded
     n_cells, n_genes = log_mean.shape
     for b in range(n_cells):
         by_gene = theta[b if len(theta) > 1 else 0]

@@ -6,6 +6,8 @@ are taken of products over genes. What the decoder says may come in the single p
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .double import (
@@ -20,6 +22,7 @@ from .double import (
     sortable,
     wide_vectors,
 )
+from .rows import Dispersion, Rows
 from .single import compiled, inlined
 from .stirling import DOUBLE
 
@@ -27,91 +30,94 @@ _LN2 = f64(np.log(2))
 _AT_ONCE = 512  # mantissas from 1 to 2: their product stays in range
 
 
-def scratch(n_genes: int, n_theta: int) -> tuple[np.ndarray, np.ndarray]:
-    """Working space for the functions below with G genes and T rows of inverse dispersions.
+class States(NamedTuple):
+    """States of cells, B in all, and what the decoder says of them.
 
-    (Loops over arrays that compiled code makes for itself get no vector instructions.)
+    Attributes
+    ----------
+    cells
+        Which cell of the data each is a state of, (B,).
+    outputs
+        Log of the means but for the library size, (B, G), and to the right of it for the ZINB logit of the
+        dropout, (B, 2 G); float32 or float64.
+    library
+        Log library sizes, (B,), float64.
     """
-    return np.empty((7, n_genes)), np.empty((2, n_theta, n_genes))
+
+    cells: np.ndarray
+    outputs: np.ndarray
+    library: np.ndarray
+
+
+class Space(NamedTuple):
+    """Working space: loops over arrays that compiled code makes for itself get no vector instructions."""
+
+    of_genes: np.ndarray
+    of_dispersions: np.ndarray
+
+
+class _Means(NamedTuple):
+    """NB means of a state, ``scale * factor``, and the logarithms of both."""
+
+    scale: np.ndarray
+    factor: np.float64
+    log_scale: np.ndarray
+    log_factor: np.float64
+
+
+def working_space(n_genes: int, n_theta: int) -> Space:
+    """Allocate working space for the functions below with G genes and T rows of inverse dispersions."""
+    return Space(np.empty((7, n_genes)), np.empty((2, n_theta, n_genes)))
 
 
 @compiled
-def fixed_terms(
-    starts: np.ndarray,
-    genes: np.ndarray,
-    counts: np.ndarray,
-    constant: np.ndarray,
-    cells: np.ndarray,
-    log_theta: np.ndarray,
-    theta_row: np.ndarray,
-    scratch: np.ndarray,
-    theta_scratch: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """What the log likelihood of each row owes to counts and inverse dispersions alone, nats.
-
-    The parameters are those of `log_likelihoods`.
-    """
+def fixed_terms(rows: Rows, cells: np.ndarray, dispersion: Dispersion, space: Space, out: np.ndarray) -> None:
+    """Compute what the log likelihood of cells owes to counts and inverse dispersions alone, nats, (B,)."""
     wide_vectors()
-    theta, at_counts = theta_scratch[0], theta_scratch[1]
+    log_theta, theta_row = dispersion
+    theta, at_counts = space.of_dispersions[0], space.of_dispersions[1]
     for t in range(len(log_theta)):
         _dispersion_terms(log_theta[t], theta[t], at_counts[t])
     for b in range(len(cells)):
         t, cell = theta_row[b], cells[b]
-        here = slice(starts[cell], starts[cell + 1])
-        out[b] = constant[cell] + _fixed_terms(genes[here], counts[here], theta[t], at_counts[t], scratch)
+        here = slice(rows.starts[cell], rows.starts[cell + 1])
+        genes, counts = rows.genes[here], rows.counts[here]
+        out[b] = rows.constant[cell] + _fixed_terms(genes, counts, theta[t], at_counts[t], space.of_genes)
 
 
 @compiled
 def log_likelihoods(
-    starts: np.ndarray,
-    genes: np.ndarray,
-    counts: np.ndarray,
-    cells: np.ndarray,
-    outputs: np.ndarray,
-    log_theta: np.ndarray,
-    theta_row: np.ndarray,
-    library: np.ndarray,
+    rows: Rows,
+    states: States,
+    dispersion: Dispersion,
     fixed: np.ndarray,
     normalised: bool,
-    scratch: np.ndarray,
-    theta_scratch: np.ndarray,
+    space: Space,
     out: np.ndarray,
 ) -> None:
-    """Log likelihood of each row, nats.
+    """Compute the log likelihood of each state, nats, (B,).
 
     Parameters
     ----------
-    starts, genes, counts
-        The data in compressed rows.
-    cells
-        Which cell of the data each row is, (B,).
-    outputs
-        Log of the means but for the library size, (B, G), and to the right of it for the ZINB logit of the
-        dropout, (B, 2 G); float32 or float64.
-    log_theta, theta_row
-        Log inverse dispersions, (T, G), likewise, and each row's among them, (B,).
-    library
-        Log library sizes, (B,), float64.
     fixed
         From `fixed_terms`, (B,).
     normalised
         Whether the scale is taken relative to its sum over genes.
-    scratch, theta_scratch
-        From `scratch`.
-    out
-        (B,).
     """
     wide_vectors()
-    theta, inverse = theta_scratch[0], theta_scratch[1]
+    cells, outputs, library = states
+    log_theta, theta_row = dispersion
+    theta, inverse = space.of_dispersions[0], space.of_dispersions[1]
     for t in range(len(log_theta)):
         _inverse_dispersions(log_theta[t], theta[t], inverse[t])
-    # inf and NaN may vanish in the functions of _elementary; here they do not
+    # inf and NaN may vanish in the functions of `double`; here they do not
     doubt = _doubt(log_theta.reshape(-1))
+    scratch = space.of_genes
     scale, log_zero, odds, kept, of_counts = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4:]
     for b in range(len(outputs)):
         t, cell = theta_row[b], cells[b]
-        here = slice(starts[cell], starts[cell + 1])
+        here = slice(rows.starts[cell], rows.starts[cell + 1])
+        genes, counts = rows.genes[here], rows.counts[here]
         log_scale, logit = outputs[b, : scale.size], outputs[b, scale.size :]
         value = fixed[b] + doubt + _doubt(outputs[b])
         shift = _scale(log_scale, normalised, scale)
@@ -119,17 +125,15 @@ def log_likelihoods(
         _at_zero(scale, factor, theta[t], inverse[t], log_zero)
         if logit.size:
             _inflate(logit, log_zero, odds, kept)
-            for g in genes[here]:
+            for g in genes:
                 kept[g] = 1
-            value += _log_ratio(kept, odds)
+            value += _log_of_products(kept, odds)
         else:
-            for g in genes[here]:
+            for g in genes:
                 log_zero[g] = 0
             value += _sum(log_zero)
-        log_factor = np.log(factor) - shift
-        out[b] = value + _at_counts(
-            *(genes[here], counts[here], log_scale, log_factor, scale, factor, theta[t]), of_counts
-        )
+        means = _Means(scale, factor, log_scale, np.log(factor) - shift)
+        out[b] = value + _at_counts(genes, counts, means, theta[t], of_counts)
 
 
 @inlined
@@ -232,8 +236,8 @@ def _inflate(logit: np.ndarray, log_zero: np.ndarray, odds: np.ndarray, kept: np
 
 
 @inlined
-def _log_ratio(kept: np.ndarray, odds: np.ndarray) -> np.float64:
-    """Sum of ``log(kept / (1 + odds))``: few logarithms, as exponents are added and mantissas multiplied."""
+def _log_of_products(kept: np.ndarray, odds: np.ndarray) -> np.float64:
+    """Sum ``log(kept / (1 + odds))`` with few logarithms: exponents are added, mantissas multiplied."""
     wide_vectors()
     total = f64(0)
     for start in range(0, kept.size, _AT_ONCE):
@@ -249,17 +253,11 @@ def _log_ratio(kept: np.ndarray, odds: np.ndarray) -> np.float64:
 
 @inlined
 def _at_counts(
-    genes: np.ndarray,
-    counts: np.ndarray,
-    log_scale: np.ndarray,
-    log_factor: np.float64,
-    scale: np.ndarray,
-    factor: np.float64,
-    theta: np.ndarray,
-    scratch: np.ndarray,
+    genes: np.ndarray, counts: np.ndarray, means: _Means, theta: np.ndarray, scratch: np.ndarray
 ) -> np.float64:
     """NB log probability of the positive counts, but for the fixed terms."""
     wide_vectors()
+    scale, factor, log_scale, log_factor = means
     x_, mu_, theta_ = scratch[0], scratch[1], scratch[2]
     value, n = f64(0), genes.size
     for i in range(n):

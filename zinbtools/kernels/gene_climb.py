@@ -7,18 +7,34 @@ from math import log
 import numpy as np
 
 from .double import compiled
-from .gene_likelihood import NB, ZINB, ZIP, Gene, evaluate
+from .gene_likelihood import NB, ZINB, Gene, evaluate
 
 _MOST_STEPS, _LONGEST_STEP = 150, 3.0
 _PATIENCE = 6  # steps after which a climb must be above what is known
+_HOPE = 3.0  # times what a step promises: where that is not enough, a climb is given up earlier
 _TOLERANCE = 1e-9  # nats that another step of Newton's promises
 _LITTLE = 1e-6  # nats: where a parameter runs to its bound and gains no more than this, it is put there
+_ROUNDING = 1e-13  # share of a log likelihood that rounding may take from it
+_RUNNING = 0.2  # how far from -1 a step is at most that runs to a bound
+
+# Added to minus the Hessian's diagonal, as a share of it. More where it is not positive definite or a step
+# went down, less after a step that went up.
+_FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
+_IF_INDEFINITE, _AFTER_DOWN, _AFTER_UP = 4.0, 8.0, 0.1
+_NO_DAMPING = 1e-6  # below it there is none
+_FLAT = 1e-8  # curvature that is added to all, so that there is something to take a share of
+
 _LOGIT_LIMIT = 25.0
+_LOG_ALPHA_LIMIT = 30.0
+_LEAST_EXCESS = 1e-9  # alpha times mean: no double tells such an NB from a Poisson distribution
 
 
 @compiled
 def factorise(matrix: np.ndarray) -> bool:
-    """Cholesky's lower factor in place; False where the matrix is not positive definite."""
+    """Write Cholesky's lower factor in place; return False where the matrix is not positive definite.
+
+    LAPACK's, as numba calls it, raises an error there, and takes longer for a handful of parameters.
+    """
     for j in range(len(matrix)):
         pivot = matrix[j, j]
         for k in range(j):
@@ -65,68 +81,87 @@ def maximise(
     The last parameter may be ``held`` where it is.
     """
     d, p = len(at), table.shape[1]
-    dispersed, inflated = family in (NB, ZINB), family >= ZIP
-    largest = 1.0
-    for m in (gene.mean, gene.zero_mean):
-        for i in range(len(m)):
-            largest = max(largest, m[i])
-    lowest = log(1e-9 / largest)  # an NB that no double tells from a Poisson distribution
+    lower, upper = _bounds(gene, family, d - p)
     gradient, trial = np.empty(d), np.empty(d)
-    new_gradient, new_hessian, damped = np.empty(d), np.empty((d, d)), np.empty((d, d))
-    value = evaluate(gene, table, family, at, gradient, hessian)
-    if held:
-        _hold(gradient, hessian)
+    new_gradient, new_hessian, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))
+    value = _evaluate(gene, table, family, at, gradient, hessian, held)
     damping = 0.0
     for n_steps in range(_MOST_STEPS):
-        while True:
-            for i in range(d):
-                for j in range(d):
-                    damped[i, j] = -hessian[i, j]
-                damped[i, i] += damping * (abs(hessian[i, i]) + 1e-8)
-            if factorise(damped):
-                break
-            damping = max(4.0 * damping, 1e-3)
-            if damping > 1e12:
-                return value, False
-        step = solve(damped, gradient)
+        damping = _factorise_damped(hessian, damping, factor)
+        if damping > _MOST_DAMPING:
+            return value, False
+        step = solve(factor, gradient)
         gain = np.dot(gradient, step)
-        hopeless = damping <= 1e-3 and value + 3.0 * gain < known and n_steps > 2
+        hopeless = damping <= _FIRST_DAMPING and value + _HOPE * gain < known and n_steps > 2
         if value < known and (hopeless or n_steps >= _PATIENCE):
             return value, True
-        if gain < _LITTLE and damping <= 1e-3:
+        if gain < _LITTLE and damping <= _FIRST_DAMPING:
             # near a bound the gradient of a logarithm falls as its number does, and steps have length 1
-            if dispersed and gradient[p] < 0.0 and abs(step[p] + 1.0) < 0.2:
-                step[p] = lowest - at[p]
-            if inflated and gradient[d - 1] < 0.0 and abs(step[d - 1] + 1.0) < 0.2:
-                step[d - 1] = -_LOGIT_LIMIT - at[d - 1]
+            for i in range(p, d):
+                if gradient[i] < 0.0 and abs(step[i] + 1.0) < _RUNNING:
+                    step[i] = lower[i - p] - at[i]
         longest = np.max(np.abs(step))
         if longest > _LONGEST_STEP and gain >= _LITTLE:
             step *= _LONGEST_STEP / longest
         trial[:] = at + step
-        if dispersed:
-            trial[p] = np.minimum(np.maximum(trial[p], lowest), 30.0)
-        if inflated:
-            trial[d - 1] = np.minimum(np.maximum(trial[d - 1], -_LOGIT_LIMIT), _LOGIT_LIMIT)
-        new_value = evaluate(gene, table, family, trial, new_gradient, new_hessian)
-        if held:
-            _hold(new_gradient, new_hessian)
-        if new_value >= value - 1e-13 * abs(value):
+        trial[p:] = np.minimum(np.maximum(trial[p:], lower), upper)
+        new_value = _evaluate(gene, table, family, trial, new_gradient, new_hessian, held)
+        if new_value >= value - _ROUNDING * abs(value):
             at[:], value = trial, new_value
             gradient[:], hessian[:] = new_gradient, new_hessian
             if gain < _TOLERANCE and damping <= 1.0:
                 return value, True
-            damping = 0.0 if damping < 1e-6 else 0.1 * damping
+            damping = 0.0 if damping < _NO_DAMPING else _AFTER_UP * damping
         else:
             if gain < _LITTLE:
                 return value, True
-            damping = max(8.0 * damping, 1e-3)
+            damping = max(_AFTER_DOWN * damping, _FIRST_DAMPING)
     return value, False
 
 
 @compiled
-def _hold(gradient: np.ndarray, hessian: np.ndarray) -> None:
-    """Make the last parameter one that nothing depends on."""
-    gradient[-1] = 0.0
-    hessian[-1, :] = 0.0
-    hessian[:, -1] = 0.0
-    hessian[-1, -1] = -1.0
+def _bounds(gene: Gene, family: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and largest values of the family's ``n`` parameters behind the coefficients."""
+    largest = 1.0
+    for m in (gene.mean, gene.zero_mean):
+        for i in range(len(m)):
+            largest = max(largest, m[i])
+    lower, upper = np.full(n, -_LOGIT_LIMIT), np.full(n, _LOGIT_LIMIT)
+    if family in (NB, ZINB):
+        lower[0], upper[0] = log(_LEAST_EXCESS / largest), _LOG_ALPHA_LIMIT
+    return lower, upper
+
+
+@compiled
+def _factorise_damped(hessian: np.ndarray, damping: float, factor: np.ndarray) -> float:
+    """Write Cholesky's factor of the damped ``-hessian``; return the damping, or one beyond its limit."""
+    while True:
+        for i in range(len(hessian)):
+            for j in range(len(hessian)):
+                factor[i, j] = -hessian[i, j]
+            factor[i, i] += damping * (abs(hessian[i, i]) + _FLAT)
+        if factorise(factor):
+            return damping
+        damping = max(_IF_INDEFINITE * damping, _FIRST_DAMPING)
+        if damping > _MOST_DAMPING:
+            return damping
+
+
+@compiled
+def _evaluate(
+    gene: Gene,
+    table: np.ndarray,
+    family: int,
+    at: np.ndarray,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    held: bool,
+) -> float:
+    """As `evaluate`, as if nothing depended on the last parameter where it is ``held``."""
+    value = evaluate(gene, table, family, at, gradient, hessian)
+    if held:
+        gradient[-1] = 0.0
+        hessian[-1, :] = 0.0
+        hessian[:, -1] = 0.0
+        hessian[-1, -1] = -1.0
+    return value

@@ -56,22 +56,32 @@ class Output(NamedTuple):
     null_log_likelihood: np.ndarray
 
 
+class Columns(NamedTuple):
+    """Counts of genes in compressed columns: where each gene starts, cells, counts."""
+
+    starts: np.ndarray
+    cells: np.ndarray
+    counts: np.ndarray
+
+
+class _Start(NamedTuple):
+    """Where a climb starts: coefficients, dispersion, dropout probability."""
+
+    b: np.ndarray
+    alpha: float
+    share: float
+
+
 @compiled
 def fit_block(
-    indptr: np.ndarray,
-    cells: np.ndarray,
-    counts: np.ndarray,
-    means: np.ndarray,
-    table: Table,
-    wanted: np.ndarray,
-    negligible: float,
-    output: Output,
+    columns: Columns, means: np.ndarray, table: Table, wanted: np.ndarray, negligible: float, output: Output
 ) -> None:
-    """Fit the wanted families to genes in compressed columns; ``means`` is (n_genes or 1, n_cells)."""
-    for g in range(len(indptr) - 1):
-        stored = slice(indptr[g], indptr[g + 1])
+    """Fit the wanted families to some genes; ``means`` is (n_genes or 1, n_cells)."""
+    for g in range(len(columns.starts) - 1):
+        stored = slice(columns.starts[g], columns.starts[g + 1])
         mean = means[g if len(means) > 1 else 0]
-        gene = gather(mean, table.rows, cells[stored], counts[stored].astype(np.float64), table.starts)
+        counts = columns.counts[stored].astype(np.float64)
+        gene = gather(mean, table.rows, columns.cells[stored], counts, table.starts)
         if len(gene.mean) > 0:
             _fit_gene(gene, table, wanted, negligible, g, output)
 
@@ -80,21 +90,20 @@ def fit_block(
 def _fit_gene(
     gene: Gene, table: Table, wanted: np.ndarray, negligible: float, g: int, output: Output
 ) -> None:
-    """All families of one gene: each starts where simpler ones ended, and is never below them."""
+    """Fit all families to one gene: each starts where simpler ones ended, and is never below them."""
     p = table.values.shape[1]
-    estimate = np.full((4, p + 2), np.nan)  # b, log alpha, logit pi
-    estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf
-    value = np.full(4, -np.inf)
+    value, estimate = output.log_likelihood[g], output.estimate[g]
+    value[:], estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf, -np.inf
     at = _first_guess(gene, table)
     for family in range(4):
         if not wanted[family]:
             continue
         if family == POISSON:
-            _try(gene, table, family, at, -1.0, 0.0, -np.inf, value, estimate, g, output)
+            _try(gene, table, family, _Start(at, -1.0, 0.0), -np.inf, g, output)
         elif family == NB:
             at[:p] = estimate[POISSON, :p]
             alpha = _moment(gene, table, at)
-            _try(gene, table, family, at, alpha, 0.0, -np.inf, value, estimate, g, output)
+            _try(gene, table, family, _Start(at, alpha, 0.0), -np.inf, g, output)
         else:
             below = POISSON if family == ZIP else NB
             at[:p] = estimate[below, :p]
@@ -107,7 +116,7 @@ def _fit_gene(
             else:  # the maximum without inflation is one of the mixture too: look for another far away
                 share = min(max(0.9 * len(gene.zero_mean) / n, 0.02), 0.95)
                 alpha *= 0.2
-            _try(gene, table, family, at, alpha, share, value[below], value, estimate, g, output)
+            _try(gene, table, family, _Start(at, alpha, share), value[below], g, output)
         for simpler in (POISSON, NB, ZIP):
             nested = simpler < family and (simpler == POISSON or family == ZINB)
             if nested and wanted[simpler] and value[simpler] >= value[family]:
@@ -116,10 +125,8 @@ def _fit_gene(
                 output.error[g, family, :] = np.nan
                 output.error[g, family, :p] = output.error[g, simpler, :p]
         output.zeros[g, family] = expected_zeros(gene, table.values, estimate[family], family)
-    output.log_likelihood[g] = value
-    output.estimate[g] = estimate
     if wanted[NB] and wanted[ZINB]:
-        _compare(gene, table.values, estimate, g, output)
+        _compare(gene, table.values, g, output)
         output.null_log_likelihood[g] = _negligible(gene, table, negligible, value, estimate)
 
 
@@ -127,7 +134,7 @@ def _fit_gene(
 def _negligible(
     gene: Gene, table: Table, negligible: float, value: np.ndarray, estimate: np.ndarray
 ) -> float:
-    """The highest log likelihood of a ZINB whose dropout probability is at most ``negligible``."""
+    """Find the highest log likelihood of a ZINB whose dropout probability is at most ``negligible``."""
     p = table.values.shape[1]
     logit = log(negligible / (1.0 - negligible)) if negligible > 0.0 else -np.inf
     if estimate[ZINB, p + 1] <= logit:
@@ -188,33 +195,22 @@ def _moment(gene: Gene, table: Table, b: np.ndarray) -> float:
 
 
 @compiled
-def _try(
-    gene: Gene,
-    table: Table,
-    family: int,
-    b: np.ndarray,
-    alpha: float,
-    share: float,
-    known: float,
-    value: np.ndarray,
-    estimate: np.ndarray,
-    g: int,
-    output: Output,
-) -> None:
+def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: int, output: Output) -> None:
     """Climb from one start and keep the end if it is the highest yet.
 
-    With a ``share`` of dropouts the means are raised by as much as it takes away.
+    With a share of dropouts the means are raised by as much as it takes away.
     """
+    value, estimate = output.log_likelihood[g], output.estimate[g]
     p = table.values.shape[1]
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
     d = p + (1 if dispersed else 0) + (1 if inflated else 0)
     at, hessian = np.empty(d), np.empty((d, d))
-    at[:p] = b
+    at[:p] = start.b
     if dispersed:
-        at[p] = log(max(alpha, 1e-4))
+        at[p] = log(max(start.alpha, 1e-4))
     if inflated:
-        at[:p] -= log(1.0 - share) * np.dot(table.inverse, np.ones(len(table.values)))
-        at[d - 1] = log(share / (1.0 - share))
+        at[:p] -= log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
+        at[d - 1] = log(start.share / (1.0 - start.share))
     height, converged = maximise(gene, table.values, family, at, hessian, known)
     if not height > value[family]:
         return
@@ -236,15 +232,15 @@ def _try(
 
 
 @compiled
-def _compare(gene: Gene, values: np.ndarray, estimate: np.ndarray, g: int, output: Output) -> None:
-    """Sums over cells of the ZINB's gain on the NB and its square, and the information on the dropout.
+def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
+    """Sum the ZINB's gain on the NB and its square over cells; compute the information on the dropout.
 
     The information on pi that is left at pi = 0 when b and alpha are estimated: from the scores of each cell
     under the NB, ``1 / NB(0) - 1`` where it is zero and -1 elsewhere for pi. Expectations are exact for what
     concerns pi, and averages over the cells for the dispersion.
     """
     p = values.shape[1]
-    nb, zinb = estimate[NB], estimate[ZINB]
+    nb, zinb = output.estimate[g, NB], output.estimate[g, ZINB]
     alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
     pi = 1.0 / (1.0 + np.exp(-zinb[p + 1]))
     # where alpha is as good as 0, its derivative still counts, but not that of its logarithm

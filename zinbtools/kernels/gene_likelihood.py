@@ -81,10 +81,17 @@ def gather(
             k += 1
             value[k], multiplicity[k] = ordered[i], 0.0
         multiplicity[k] += 1.0
-    scratch = np.empty((2, n - n_pos))
+    different, scratch = slice(0, k + 1), np.empty((2, n - n_pos))
     return Gene(
-        *(zero_mean, zero_start, positive, counts, start),
-        *(value[: k + 1], multiplicity[: k + 1], constant, scratch),
+        zero_mean,
+        zero_start,
+        positive,
+        counts,
+        start,
+        value[different],
+        multiplicity[different],
+        constant,
+        scratch,
     )
 
 
@@ -112,7 +119,7 @@ def rising(value: np.ndarray, alpha: float) -> np.ndarray:
 
 @compiled
 def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
-    """The same sums over ``FROM_SERIES <= j < x`` for one count, by Euler and Maclaurin's formula.
+    """Compute the same sums over ``FROM_SERIES <= j < x`` for one count, by Euler and Maclaurin's formula.
 
     The integral of ``log(1 + alpha t)`` from k to x, less half of what the ends differ by, plus a twelfth of
     what the derivatives differ by, minus a 720th of what the third ones do. In ``v = 1 + alpha t``.
@@ -127,7 +134,7 @@ def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
     value -= 0.5 * difference
     da, db = alpha / va, alpha / vb
     value += (db - da) / 12.0 - 2.0 * (db**3 - da**3) / 720.0
-    # d/da of sum alpha j / (1 + alpha j) = n - sum 1 / (1 + alpha j), likewise
+    # d/da of it is sum alpha j / (1 + alpha j) = n - sum 1 / (1 + alpha j): the formula for 1 / v and 1 / v^2
     ia, ib = 1.0 / va, 1.0 / vb
     inverse = ratio - 0.5 * (ib - ia) - (db * ib - da * ia) / 12.0 + (db**3 * ib - da**3 * ia) / 120.0
     square = n * ia * ib - 0.5 * (ib**2 - ia**2) - (db * ib**2 - da * ia**2) / 6.0
@@ -160,7 +167,7 @@ def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float,
 def _inflated_zeros(
     mean: np.ndarray, factor: float, alpha: float, logit: float, scratch: np.ndarray
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
-    """As `_zeros` for a mixture, with derivatives in the logit of the dropout (s): s, ss, es, as behind."""
+    """As `_zeros` for a mixture, and then the derivatives in the logit of the dropout (s): s, ss, es, as."""
     wide_vectors()
     e, ee, a, aa, ea, s, ss, es, as_ = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0

@@ -1,23 +1,60 @@
 """The elementwise passes of a training step, compiled: what lies between two matrix products is one loop.
 
 Arrays are float32; those that products read or write may be uint16 that holds the bits of bfloat16 instead.
-B cells, G genes, H units, P positive counts in compressed rows (``starts``, ``genes``, ``counts``).
+B cells, G genes, H units.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .double import wide_vectors
+from .rows import Rows
 from .single import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors
 
 
+class Norm(NamedTuple):
+    """Gain and shift of a batch normalisation, (H,), its running moments, (H,), and how fast they move."""
+
+    gain: np.ndarray
+    shift: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    eps: np.float32
+    momentum: np.float32
+
+
+class NormGradient(NamedTuple):
+    """The gradient by gain and shift, (H,)."""
+
+    by_gain: np.ndarray
+    by_shift: np.ndarray
+
+
+class Prior(NamedTuple):
+    """Mean and variance of each cell's Gaussian prior, (B,); the same in all dimensions."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+class Weights(NamedTuple):
+    """Parameters, their gradients, Adam's two moments, and the parameters in bfloat16, or nothing."""
+
+    values: np.ndarray
+    gradients: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    halves: np.ndarray
+
+
 @compiled
-def gather(
-    starts: np.ndarray, genes: np.ndarray, counts: np.ndarray, cells: np.ndarray, out: np.ndarray
-) -> None:
-    """``log(1 + x)`` of some rows of a sparse matrix, as a dense one, (B, G)."""
+def gather(rows: Rows, cells: np.ndarray, out: np.ndarray) -> None:
+    """Write ``log(1 + x)`` of some rows of a sparse matrix as a dense one, (B, G)."""
     wide_vectors()
+    starts, genes, counts, _ = rows
     values = np.zeros(whole_vectors(out.shape[1]), dtype=np.float32)
     for b in range(cells.size):
         start, n = starts[cells[b]], starts[cells[b] + 1] - starts[cells[b]]
@@ -33,22 +70,13 @@ def gather(
 
 @compiled
 def normalise(
-    x: np.ndarray,
-    gain: np.ndarray,
-    shift: np.ndarray,
-    eps: np.float32,
-    running_mean: np.ndarray,
-    running_variance: np.ndarray,
-    out: np.ndarray,
-    momentum: np.float32,
-    inverse_sd: np.ndarray,
-    threshold: int,
-    bits: np.ndarray,
+    x: np.ndarray, norm: Norm, threshold: int, bits: np.ndarray, inverse_sd: np.ndarray, out: np.ndarray
 ) -> None:
-    """Batch normalisation over the minibatch, ReLU and dropout; ``x``, (B, H), becomes what is normalised.
+    """Normalise over the minibatch, then ReLU and dropout; ``x``, (B, H), becomes what is normalised.
 
     A unit is silenced where its random ``bits``, (B H,), are below ``threshold``. Running moments move on.
     """
+    gain, shift, running_mean, running_variance, eps, momentum = norm
     n_cells, n_units = x.shape
     n = f32(n_cells)
     share = f32(1) / n
@@ -83,10 +111,10 @@ def normalise_backward(
     inverse_sd: np.ndarray,
     threshold: int,
     by_out: np.ndarray,
-    by_gain: np.ndarray,
-    by_shift: np.ndarray,
+    gradient: NormGradient,
 ) -> None:
-    """Gradient of `normalise`: ``by_out``, (B, H), becomes the gradient by its input."""
+    """Pass a gradient back through `normalise`: ``by_out``, (B, H), becomes the gradient by its input."""
+    by_gain, by_shift = gradient
     n_cells, n_units = normal.shape
     share = f32(1) / f32(n_cells)
     rescale = f32(65536) / f32(65536 - threshold)
@@ -104,16 +132,9 @@ def normalise_backward(
 
 
 @compiled
-def normalise_by(
-    x: np.ndarray,
-    gain: np.ndarray,
-    shift: np.ndarray,
-    eps: np.float32,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Batch normalisation by given moments, and ReLU."""
+def normalise_by(x: np.ndarray, norm: Norm, out: np.ndarray) -> None:
+    """Normalise by the running moments, then ReLU."""
+    gain, shift, mean, variance, eps, _ = norm
     for b in range(len(x)):
         for h in range(x.shape[1]):
             normal = (x[b, h] - mean[h]) / np.sqrt(variance[h] + eps)
@@ -122,13 +143,7 @@ def normalise_by(
 
 @compiled
 def draw(
-    moments: np.ndarray,
-    bias: np.ndarray,
-    noise: np.ndarray,
-    prior_mean: np.ndarray,
-    prior_variance: np.ndarray,
-    floor: np.float32,
-    out: np.ndarray,
+    moments: np.ndarray, bias: np.ndarray, noise: np.ndarray, prior: Prior, floor: np.float32, out: np.ndarray
 ) -> float:
     """Draw from Gaussians whose means and log variances are ``moments``, (B, 2 d), once ``bias`` is added.
 
@@ -138,15 +153,15 @@ def draw(
     for b in range(len(moments)):
         for k in range(bias.size):
             moments[b, k] += bias[k]
-    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    mean, log_variance, prior_mean, prior_variance = _flat_moments(moments, prior)
     draws, noise = out.reshape(-1), noise.reshape(-1)
     divergence = np.empty_like(mean)
     for i in range(mean.size):
         # exp has its limits, which must not hide what is beyond them
         variance = exp(log_variance[i]) + floor + f32(0) * log_variance[i]
-        ratio = variance / prior_spread[i]
-        distance = mean[i] - prior[i]
-        divergence[i] = f32(0.5) * (distance * distance / prior_spread[i] + ratio - f32(1) - log(ratio))
+        ratio = variance / prior_variance[i]
+        distance = mean[i] - prior_mean[i]
+        divergence[i] = f32(0.5) * (distance * distance / prior_variance[i] + ratio - f32(1) - log(ratio))
         draws[i] = mean[i] + np.sqrt(variance) * noise[i]
     return divergence.sum()
 
@@ -155,24 +170,26 @@ def draw(
 def draw_backward(
     moments: np.ndarray,
     noise: np.ndarray,
-    prior_mean: np.ndarray,
-    prior_variance: np.ndarray,
+    prior: Prior,
     floor: np.float32,
     by_out: np.ndarray,
     by_divergence: np.float32,
     by_bias: np.ndarray,
 ) -> None:
-    """Gradient of `draw`: ``moments`` become the gradients by them; also their sums over cells."""
+    """Pass a gradient back through `draw`: ``moments`` become the gradient by them.
+
+    Its sum over cells is the gradient by the bias.
+    """
     wide_vectors()
-    mean, log_variance, prior, prior_spread = _flat_moments(moments, prior_mean, prior_variance)
+    mean, log_variance, prior_mean, prior_variance = _flat_moments(moments, prior)
     by_draws, noise = by_out.reshape(-1), noise.reshape(-1)
     for i in range(mean.size):
         spread = exp(log_variance[i])
         variance = spread + floor
         by_variance = by_draws[i] * noise[i] / np.sqrt(variance)
-        by_variance += by_divergence * (f32(1) / prior_spread[i] - f32(1) / variance)
+        by_variance += by_divergence * (f32(1) / prior_variance[i] - f32(1) / variance)
         log_variance[i] = f32(0.5) * by_variance * spread
-        mean[i] = by_draws[i] + by_divergence * (mean[i] - prior[i]) / prior_spread[i]
+        mean[i] = by_draws[i] + by_divergence * (mean[i] - prior_mean[i]) / prior_variance[i]
     by_bias[:] = 0
     d = by_out.shape[1]
     for b in range(len(moments)):
@@ -183,37 +200,25 @@ def draw_backward(
 
 
 @inlined
-def _flat_moments(
-    moments: np.ndarray, prior_mean: np.ndarray, prior_variance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _flat_moments(moments: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Means, log variances, and each one's prior, (B d,): dimensions are too few for loops over them."""
     d = moments.shape[1] // 2
-    mean, log_variance, prior, prior_spread = np.empty((4, len(moments) * d), dtype=np.float32)
+    mean, log_variance, prior_mean, prior_variance = np.empty((4, len(moments) * d), dtype=np.float32)
     for b in range(len(moments)):
         for k in range(d):
             i = b * d + k
             mean[i], log_variance[i] = moments[b, k], moments[b, d + k]
-            prior[i], prior_spread[i] = prior_mean[b], prior_variance[b]
-    return mean, log_variance, prior, prior_spread
+            prior_mean[i], prior_variance[i] = prior.mean[b], prior.variance[b]
+    return mean, log_variance, prior_mean, prior_variance
 
 
 @compiled
 def adam(
-    parameters: np.ndarray,
-    gradients: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    halves: np.ndarray,
-    rate: np.float32,
-    correction: np.float32,
-    eps: np.float32,
-    decay: np.float32,
+    weights: Weights, rate: np.float32, correction: np.float32, eps: np.float32, decay: np.float32
 ) -> None:
-    """One step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` include the bias corrections.
-
-    ``halves`` receives the parameters as bfloat16, unless it is empty.
-    """
+    """Take one step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` correct its biases."""
     wide_vectors()
+    parameters, gradients, first, second, halves = weights
     for i in range(parameters.size):
         gradient = load(gradients, i) + decay * parameters[i]
         first[i] += f32(0.1) * (gradient - first[i])

@@ -7,9 +7,12 @@ gives up vector instructions where it would have to compare many of them for ove
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .double import wide_vectors
+from .rows import Dispersion, Rows
 from .single import (
     compiled,
     exp,
@@ -30,14 +33,77 @@ from .stirling import SINGLE
 _REMAINDER = tuple(f32(c) for c in SINGLE)
 _SLOPE = tuple(f32((k + 1) * c) for k, c in enumerate(SINGLE))
 
-_N_SCRATCH = 14
 _AT_ONCE = 2048  # entries to work on together: they stay in the cache
 
 
-def scratch(n_genes: int, n_theta: int) -> tuple[np.ndarray, np.ndarray]:
-    """Working space for `log_likelihood` with G genes and T rows of inverse dispersions."""
+class Minibatch(NamedTuple):
+    """What the network says of B cells.
+
+    Attributes
+    ----------
+    cells
+        A cell's row in the data, (B,).
+    outputs
+        The first G columns: log of the means but for the library size; the next G, of the ZINB: logit of the
+        dropout. They become the gradient by them. float32, or uint16 that holds the bits of bfloat16.
+    bias
+        What is to be added to each row of the outputs.
+    library
+        Log library sizes, (B,).
+    """
+
+    cells: np.ndarray
+    outputs: np.ndarray
+    bias: np.ndarray
+    library: np.ndarray
+
+
+class Gradient(NamedTuple):
+    """Where the gradient of ``weight`` times the log likelihood goes, beside the outputs."""
+
+    weight: np.float32
+    by_bias: np.ndarray
+    by_log_theta: np.ndarray
+    by_library: np.ndarray
+
+
+class Space(NamedTuple):
+    """Working space: rows for entries of cells and genes, and rows for genes."""
+
+    of_entries: np.ndarray
+    of_genes: np.ndarray
+
+
+class _Terms(NamedTuple):
+    """theta, and what it adds to a positive count's log probability and to its slope by log theta, (T, G)."""
+
+    theta: np.ndarray
+    at_counts: np.ndarray
+    slope_at_counts: np.ndarray
+
+
+class _Entries(NamedTuple):
+    """Numbers of each gene of the cells that are worked on together; `_AT_ONCE` of them, or one cell's."""
+
+    mu: np.ndarray
+    theta: np.ndarray
+    log_prob: np.ndarray
+    by_mean: np.ndarray
+    by_log_theta: np.ndarray
+    by_logit: np.ndarray
+    odds: np.ndarray
+    kept: np.ndarray
+
+
+_N_ENTRIES, _N_POSITIVE = len(_Entries._fields), 6
+
+
+def working_space(n_genes: int, n_theta: int) -> Space:
+    """Allocate working space for `log_likelihood` with G genes and T rows of inverse dispersions."""
     n_entries = whole_vectors(_cells_at_once(n_genes) * n_genes)
-    return np.ones((_N_SCRATCH, n_entries), dtype=f32), np.ones((3 * n_theta, n_genes), dtype=f32)
+    return Space(
+        np.ones((_N_ENTRIES + _N_POSITIVE, n_entries), dtype=f32), np.ones((3 * n_theta, n_genes), dtype=f32)
+    )
 
 
 @compiled
@@ -48,72 +114,49 @@ def _cells_at_once(n_genes: int) -> int:
 
 @compiled
 def log_likelihood(
-    starts: np.ndarray,
-    genes: np.ndarray,
-    counts: np.ndarray,
-    constant: np.ndarray,
-    outputs: np.ndarray,
-    bias: np.ndarray,
-    by_bias: np.ndarray,
-    log_theta: np.ndarray,
-    by_theta: np.ndarray,
+    rows: Rows,
+    minibatch: Minibatch,
+    dispersion: Dispersion,
+    gradient: Gradient,
+    space: Space,
     inflated: bool,
     normalised: bool,
-    scratch: np.ndarray,
-    gene_scratch: np.ndarray,
-    weight: np.float32,
-    by_library: np.ndarray,
-    cells: np.ndarray,
-    theta_row: np.ndarray,
-    library: np.ndarray,
 ) -> float:
-    """Log likelihood of the cells, and the gradient of ``weight`` times it.
+    """Compute the log likelihood of the cells, and the gradient of a multiple of it.
 
     Parameters
     ----------
-    starts, genes, counts, constant
-        The data in compressed rows; the share of the log likelihood that depends on them alone, (N,).
-    outputs, bias, by_bias
-        The first G columns: log of the means but for the library size; the next G, where ``inflated``: logit
-        of the dropout. To each row belongs the bias. ``outputs`` become the gradient by them.
-    log_theta, by_theta
-        Log inverse dispersions, (T, G), and the gradient by them.
     inflated
         Whether the distribution is the ZINB.
     normalised
         Whether the scale, the exponential of the first outputs, is taken relative to its sum over genes.
-    scratch, gene_scratch
-        From `scratch`.
-    weight
-        Of the log likelihood in what the gradient is of.
-    by_library
-        The gradient by the library sizes, (B,).
-    cells, theta_row
-        A cell's row in the data and in ``log_theta``, (B,).
-    library
-        Log library sizes, (B,).
     """
     wide_vectors()
+    cells, outputs, bias, library = minibatch
+    log_theta, theta_row = dispersion
+    weight, by_bias, by_theta, by_library = gradient
     n_cells = len(outputs)
     n_theta, n_genes = log_theta.shape
     for_scale, for_logit = slice(0, n_genes), slice(n_genes, 2 * n_genes)
-    mu, theta, log_prob, by_mean, by_log_theta = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    by_logit, odds, kept = scratch[5], scratch[6], scratch[7]
-    terms = gene_scratch[:n_theta], gene_scratch[n_theta : 2 * n_theta], gene_scratch[2 * n_theta :]
+    s = space.of_entries
+    entries = _Entries(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7])
+    mu, theta, log_prob, by_mean, by_log_theta, by_logit, odds, kept = entries
+    by_gene = space.of_genes
+    terms = _Terms(by_gene[:n_theta], by_gene[n_theta : 2 * n_theta], by_gene[2 * n_theta :])
     by_theta[:] = 0
     by_bias[:] = 0
     value = 0.0
     for t in range(n_theta):
-        _inverse_dispersion_terms(log_theta[t], terms[0][t], terms[1][t], terms[2][t])
+        _inverse_dispersion_terms(log_theta[t], terms.theta[t], terms.at_counts[t], terms.slope_at_counts[t])
     n_block = _cells_at_once(n_genes)
     for first in range(0, n_cells, n_block):
         block = cells[first : first + n_block]
-        rows = theta_row[first : first + n_block]
+        row_of = theta_row[first : first + n_block]
         for k in range(block.size):
             b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
-            theta[here] = terms[0][rows[k]]
-            # inf and NaN may vanish in the functions of _vector; here they do not
-            value += f32(0) * (library[b] + _sum(outputs[b]) + _sum(bias) + _sum(log_theta[rows[k]]))
+            theta[here] = terms.theta[row_of[k]]
+            # inf and NaN may vanish in the functions of `single`; here they do not
+            value += f32(0) * (library[b] + _sum(outputs[b]) + _sum(bias) + _sum(log_theta[row_of[k]]))
             _means(outputs[b][for_scale], bias[for_scale], library[b], normalised, mu[here])
             if inflated:
                 _odds(outputs[b][for_logit], bias[for_logit], odds[here])
@@ -121,14 +164,11 @@ def log_likelihood(
         _at_zero(mu[:n], theta[:n], log_prob, by_mean, by_log_theta)
         if inflated:
             _inflate(odds[:n], log_prob, by_mean, by_log_theta, by_logit, kept)
-        _at_counts(
-            starts, genes, counts, block, rows, mu, theta, odds, terms[1], terms[2], inflated,
-            log_prob, by_mean, by_log_theta, by_logit, scratch[8:],
-        )  # fmt: skip
+        _at_counts(rows, block, row_of, entries, terms, inflated, s[_N_ENTRIES:])
         for k in range(block.size):
             b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
-            value += constant[cells[b]] + _sum(log_prob[here])
-            _add(weight, by_log_theta[here], by_theta[rows[k]])
+            value += rows.constant[cells[b]] + _sum(log_prob[here])
+            _add(weight, by_log_theta[here], by_theta[row_of[k]])
             by_all_means = _sum(by_mean[here])
             by_library[b] = weight * by_all_means
             if normalised:
@@ -246,21 +286,12 @@ def _inflate(
 
 @inlined
 def _at_counts(
-    starts: np.ndarray,
-    genes: np.ndarray,
-    counts: np.ndarray,
+    rows: Rows,
     cells: np.ndarray,
     theta_row: np.ndarray,
-    mu: np.ndarray,
-    theta: np.ndarray,
-    odds: np.ndarray,
-    at_counts: np.ndarray,
-    slope_at_counts: np.ndarray,
+    entries: _Entries,
+    terms: _Terms,
     inflated: bool,
-    log_prob: np.ndarray,
-    by_mean: np.ndarray,
-    by_theta: np.ndarray,
-    by_logit: np.ndarray,
     scratch: np.ndarray,
 ) -> None:
     """Put the positive counts' values in the place of what `_at_zero` and `_inflate` gave.
@@ -268,10 +299,11 @@ def _at_counts(
     The form is that of `distributions.nb_log_ratios`.
     """
     wide_vectors()
-    n_genes = at_counts.shape[1]
-    x_, mu_, theta_, odds_, values, slopes = (
-        scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5],
-    )  # fmt: skip
+    starts, genes, counts, _ = rows
+    mu, theta, log_prob, by_mean, by_theta, by_logit, odds, _ = entries
+    n_genes = terms.at_counts.shape[1]
+    x_, mu_, theta_, odds_ = scratch[0], scratch[1], scratch[2], scratch[3]
+    values, slopes = scratch[4], scratch[5]
     n = 0
     for k in range(cells.size):
         for i in range(starts[cells[k]], starts[cells[k] + 1]):
@@ -281,7 +313,7 @@ def _at_counts(
     for i in range(n, whole_vectors(n)):
         x_[i], mu_[i], theta_[i] = f32(1), f32(1), f32(1)
     n = whole_vectors(n)
-    log_total = slopes  # which take its place below
+    log_total = slopes  # these take its place once it has been read
     for i in range(n):
         x, m, t = x_[i], mu_[i], theta_[i]
         inverse = f32(1) / (t + m)
@@ -310,9 +342,9 @@ def _at_counts(
         for i in range(starts[cells[k]], starts[cells[k] + 1]):
             g = genes[i]
             place = k * n_genes + g
-            log_prob[place] = values[n] + at_counts[t, g]
+            log_prob[place] = values[n] + terms.at_counts[t, g]
             by_mean[place] = mu_[n]
-            by_theta[place] = slopes[n] + slope_at_counts[t, g]
+            by_theta[place] = slopes[n] + terms.slope_at_counts[t, g]
             by_logit[place] = odds_[n]
             n += 1
 
@@ -326,7 +358,7 @@ def _log1p_minus(t: np.float32, log1p_t: np.float32) -> np.float32:
 
 @inlined
 def _polynomial(coefficients: tuple[np.float32, ...], x: np.float32) -> np.float32:
-    """As `_elementary.polynomial`, but free in the order of terms, which saves a tenth of a ZINB epoch."""
+    """As `double.polynomial`, but free in the order of terms, which saves a tenth of a ZINB epoch."""
     last = len(coefficients) - 1
     value = coefficients[last]
     for k in range(last - 1, -1, -1):

@@ -11,15 +11,16 @@ from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 from ..kernels import network as kernels
+from ..kernels.network import Prior, Weights
 from ..kernels.single import f32
 from .config import FitConfig
 from .data import CountData
-from .program import Parameters, Program, Rows, apart, as_array, side_by_side
+from .program import ArrayData, Parameters, Program, apart, as_array, side_by_side
 from .vae import CountVAE
 
 _WIDE = 256  # genes from which on products in bfloat16 pay
 _WIDE_WEIGHTS = {"first.linear.weight", "outputs.weight"}
-_BETAS = 0.9, 0.999  # Adam's, as in `kernels.adam`
+_BETAS = 0.9, 0.999  # Adam's, as in `network.adam`
 
 
 def has_bfloat16() -> bool:
@@ -32,8 +33,8 @@ class CompiledStack:
     """Replicates that take their steps one after the other. See `training.Stack`."""
 
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
-        rows = Rows(data)
-        self._replicates = [_Replicate(model, place, rows, seed) for place, seed in enumerate(seeds)]
+        arrays = ArrayData(data)
+        self._replicates = [_Replicate(model, place, arrays, seed) for place, seed in enumerate(seeds)]
 
     @torch.inference_mode()
     def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
@@ -63,18 +64,15 @@ class _Bank:
         self.values, self.operands, self.gradients = (
             _split(whole, values) for whole in (flat, operands, gradients)
         )
-        self._arrays = (
-            flat.numpy(),
-            as_array(gradients),
-            *np.zeros((2, len(flat)), dtype=f32),
-            as_array(operands if halved else torch.empty(0)),
-        )
+        first, second = np.zeros((2, len(flat)), dtype=f32)
+        halves = as_array(operands if halved else torch.empty(0))
+        self._weights = Weights(flat.numpy(), as_array(gradients), first, second, halves)
 
     def descend(self, n_steps: int, rate: float, config: FitConfig) -> None:
-        """The step number ``n_steps``, from 1, of Adam along the gradients."""
+        """Take the step number ``n_steps``, from 1, of Adam along the gradients."""
         first, second = (1 - beta**n_steps for beta in _BETAS)
         kernels.adam(
-            *self._arrays,
+            self._weights,
             f32(rate / first),
             f32(second**-0.5),
             f32(config.adam_eps),
@@ -90,13 +88,13 @@ def _split(whole: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class _Replicate:
     """One replicate: its parameters, its random stream, and a program for each size of minibatch."""
 
-    def __init__(self, model: CountVAE, place: int, rows: Rows, seed: int) -> None:
-        self._config, self._rows, self.zero_inflated = model.config, rows, model.dropout is not None
+    def __init__(self, model: CountVAE, place: int, data: ArrayData, seed: int) -> None:
+        self._config, self._data, self.zero_inflated = model.config, data, model.dropout is not None
         own = {name: value[place] for name, value in model.replicate_state().items()}
         names = dict(model.named_parameters())
         parameters = side_by_side({name: value for name, value in own.items() if name in names})
         running = side_by_side({name: value for name, value in own.items() if name not in names})
-        halved = rows.n_genes >= _WIDE and has_bfloat16()
+        halved = data.n_genes >= _WIDE and has_bfloat16()
         self._banks = (
             [
                 _Bank(
@@ -114,14 +112,14 @@ class _Replicate:
         )
         self.parameters = Parameters(operands, gradients, running)
         self.state = apart(ChainMap(values, running), own)
-        self._library_prior = model.library_mean.numpy(), model.library_variance.numpy()
+        self._library_prior = Prior(model.library_mean.numpy(), model.library_variance.numpy())
         self._noise, self._validation_noise = _noise(seed), _noise(seed ^ 1)
         self._validation_start = self._validation_noise.bit_generator.state
         self._n_steps = 0
         self._programs: dict[int, Program] = {}
 
     def step(self, cells: np.ndarray, rate: float) -> float:
-        """One step of descent; the mean ELBO before it."""
+        """Take one step of descent; return the mean ELBO before it."""
         program = self.program(len(cells))
         elbo = program.forward(cells, self._noise, training=True)
         if np.isfinite(elbo):
@@ -132,11 +130,11 @@ class _Replicate:
         return elbo
 
     def elbo(self, cells: Tensor) -> float:
-        """Mean ELBO by one draw per cell, the same in every call."""
+        """Compute the mean ELBO by one draw per cell, the same in every call."""
         noise = self._validation_noise
         noise.bit_generator.state = self._validation_start
         total = 0.0
-        for chunk in self._rows.chunks(cells, self._config.batch_size):
+        for chunk in self._data.chunks(cells, self._config.batch_size):
             total += len(chunk) * self.program(len(chunk)).forward(chunk, noise, training=False)
         return total / len(cells)
 
@@ -144,7 +142,7 @@ class _Replicate:
         if n_cells not in self._programs:
             self._programs[n_cells] = Program(
                 self._config,
-                self._rows,
+                self._data,
                 self.parameters,
                 self._library_prior,
                 n_cells,

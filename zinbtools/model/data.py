@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from ..kernels.rows import Rows
 from ..stats.discrepancies import GeneStatistics
 from .distributions import data_constant
 
@@ -76,10 +77,14 @@ class StoredRows:
     constant: Tensor
 
     @cached_property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """The same as the kernels of single precision read them."""
-        parts = (self.starts, self.genes, self.counts, self.constant.float())
-        return tuple(part.numpy() for part in parts)
+    def arrays(self) -> Rows:
+        """The same as kernels of double precision read them."""
+        return Rows(*(part.numpy() for part in (self.starts, self.genes, self.counts, self.constant)))
+
+    @cached_property
+    def single_arrays(self) -> Rows:
+        """The same as kernels of single precision read them."""
+        return self.arrays._replace(constant=self.constant.float().numpy())
 
 
 class CountData:
@@ -166,7 +171,7 @@ class CountData:
         return self._everything, cells
 
     def ahead(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The chunks of cells as they are; their rows are at hand while each is looked at."""
+        """Yield the chunks of cells in order; while one is looked at, its rows are in memory."""
         return iter(chunks)
 
     def shuffled(self, cells: Tensor, generator: torch.Generator) -> Tensor:

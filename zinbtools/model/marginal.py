@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .._check.rng import integers, seed_sequence
 from ..jobs.threads import MOST_THREADS, in_order
-from ..kernels.evaluation import fixed_terms, log_likelihoods, scratch
+from ..kernels.evaluation import States, fixed_terms, log_likelihoods, working_space
+from ..kernels.rows import Dispersion
 from ..stats.importance import LogMean, log_mean, log_mean_alone
 from .config import Proposal
 from .data import Batch, CountData
@@ -91,7 +92,7 @@ def marginal_log_likelihood(
     batches = cells.tensor_split(min(n_batches, len(cells)))
     seeds = integers(seed_sequence(seed), len(batches))
     parts = [
-        _of_replicate(model, r, data, batches, seeds, n_samples, proposal, n_threads)
+        _of_replicate(_alone(model, r), data, batches, seeds, n_samples, proposal, n_threads)
         for r in range(model.n_replicates)
     ]
     estimates, curves = zip(*parts, strict=True)
@@ -107,9 +108,17 @@ def marginal_log_likelihood(
     )
 
 
+def _alone(model: CountVAE, replicate: int) -> CountVAE:
+    """Copy one replicate out of several."""
+    if model.n_replicates == 1:
+        return model
+    model = copy.deepcopy(model)
+    model.take([replicate])
+    return model
+
+
 def _of_replicate(
     model: CountVAE,
-    replicate: int,
     data: CountData,
     batches: Sequence[Tensor],
     seeds: Sequence[int],
@@ -117,9 +126,6 @@ def _of_replicate(
     proposal: Proposal,
     n_threads: int,
 ) -> tuple[LogMean, dict[int, float]]:
-    if model.n_replicates > 1:
-        model = copy.deepcopy(model)
-        model.take([replicate])
     answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
 
@@ -230,20 +236,20 @@ class _Compiled:
     def __init__(self, model: CountVAE, data: CountData, cells: Tensor, batch: Batch) -> None:
         self._model, self._covariates = model, batch.covariates
         rows, places = data.rows(cells)
-        self._rows = tuple(part.numpy() for part in (rows.starts, rows.genes, rows.counts))
-        self._constant, self._places = rows.constant.numpy(), places.numpy()
+        self._rows, self._places = rows.arrays, places.numpy()
         self._at_once = max(1, min(_ROWS, _ENTRIES // data.n_genes))
         inflated = [] if model.dropout is None else [model.dropout]
-        self._outputs = _Outputs([model.scale, *inflated], self._at_once)
-        self._log_theta = None if model.dispersion is None else _Outputs([model.dispersion], self._at_once)
+        self._outputs = _SideBySide([model.scale, *inflated], self._at_once)
+        self._log_theta = None if model.dispersion is None else _SideBySide([model.dispersion], self._at_once)
         self._shared = None
         if model.log_theta is None:
-            self._space = scratch(data.n_genes, self._at_once)
+            self._space = working_space(data.n_genes, self._at_once)
         else:
             log_theta = model.log_theta[0].numpy(force=True)
             row = (batch.group if model.config.dispersion == "gene-batch" else 0 * batch.group).numpy()
-            self._space = scratch(data.n_genes, len(log_theta))
-            self._shared = log_theta, row, self._fixed_terms(self._places, log_theta, row)
+            self._space = working_space(data.n_genes, len(log_theta))
+            shared = Dispersion(log_theta, row)
+            self._shared = shared, self._fixed_terms(self._places, shared)
 
     def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
         """Of M states, (1, M, n_latent) and (1, M, 1), of the cells at the given places, (M,)."""
@@ -253,30 +259,28 @@ class _Compiled:
         for start in range(0, len(among), self._at_once):
             here = slice(start, start + self._at_once)
             cells, of_cells = every_cell[here], hidden[here]
-            log_theta, theta_row, fixed = self._dispersions(cells, of_cells)
-            log_likelihoods(
-                *(*self._rows, self._places[cells], self._outputs(of_cells), log_theta, theta_row),
-                *(log_library[here], fixed, normalised, *self._space, values[here]),
-            )
+            dispersion, fixed = self._dispersions(cells, of_cells)
+            states = States(self._places[cells], self._outputs(of_cells), log_library[here])
+            log_likelihoods(self._rows, states, dispersion, fixed, normalised, self._space, values[here])
         return torch.from_numpy(values)
 
-    def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Log inverse dispersions, each cell's row among them, and its fixed terms."""
+    def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[Dispersion, np.ndarray]:
+        """Return the inverse dispersions of some states, and the fixed terms of their log likelihoods."""
         if self._shared is not None:
-            log_theta, row, fixed = self._shared
-            return log_theta, row[cells], fixed[cells]
+            (log_theta, row), fixed = self._shared
+            return Dispersion(log_theta, row[cells]), fixed[cells]
         assert self._log_theta is not None
-        log_theta, row = self._log_theta(hidden), np.arange(len(cells))
-        return log_theta, row, self._fixed_terms(self._places[cells], log_theta, row)
+        dispersion = Dispersion(self._log_theta(hidden), np.arange(len(cells)))
+        return dispersion, self._fixed_terms(self._places[cells], dispersion)
 
-    def _fixed_terms(self, places: np.ndarray, log_theta: np.ndarray, theta_row: np.ndarray) -> np.ndarray:
+    def _fixed_terms(self, places: np.ndarray, dispersion: Dispersion) -> np.ndarray:
         values = np.empty(len(places))
-        fixed_terms(*self._rows, self._constant, places, log_theta, theta_row, *self._space, values)
+        fixed_terms(self._rows, places, dispersion, self._space, values)
         return values
 
 
-class _Outputs:
-    """Output layers side by side, in the same memory: new memory would have to be brought to the cache."""
+class _SideBySide:
+    """Output layers as one, which writes to the same memory: new memory would not be in the cache."""
 
     def __init__(self, layers: Sequence[Linear], n_rows: int) -> None:
         self._weight = torch.cat([layer.weight[0] for layer in layers], 1)

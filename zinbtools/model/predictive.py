@@ -23,10 +23,12 @@ from ..kernels.draws import (
     POSITIVE,
     SQUARES,
     TOTAL,
+    Decoded,
     add_counts,
     add_expectations,
     add_expected,
     log_means,
+    random_words,
 )
 from ..stats.discrepancies import GeneStatistics
 from .data import Batch, CountData
@@ -92,9 +94,9 @@ def expectations(
         sums = np.zeros((4, len(batch), data.n_genes), dtype=np.float32)
         log_theta = 0.0
         for _ in range(n_draws):
-            log_mean, theta, logit = _as_arrays(model, *model.draw(posterior, batch, streams), batch)
-            add_expectations(log_mean, theta, logit, sums)
-            log_theta += np.log(theta)
+            decoded = _decode(model, *model.draw(posterior, batch, streams), batch)
+            add_expectations(decoded, sums)
+            log_theta += np.log(decoded.theta)
         averages = (torch.as_tensor(of_draws / n_draws).to(batch.log1p) for of_draws in [*sums, log_theta])
         yield Expectation(block, batch.log1p == 0, posterior.z.mean[0], *averages)
 
@@ -145,21 +147,21 @@ class Replicates:
     def draw(self, number: int, *, expected: bool = False) -> Draw:
         """Sums over the replicated counts of one draw; on request also what they are expected to be."""
         sums, means = np.zeros((2, N_SUMS, self._n_genes))
-        for arrays, rng in self._parameters(number):
-            add_counts(*arrays, _words(rng, arrays[0].shape), rng, sums)
+        for decoded, rng in self._decoded(number):
+            add_counts(decoded, random_words(rng, decoded.log_mean.shape), rng, sums)
             if expected:
-                add_expected(*arrays, means)
+                add_expected(decoded, means)
         means[MAXIMUM] = np.nan
         return Draw(_statistics(sums), _statistics(means) if expected else None)
 
     @torch.no_grad()
-    def _parameters(self, number: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.random.Generator]]:
-        """Parameters of each block's counts as the kernels take them, and what to draw the counts with."""
+    def _decoded(self, number: int) -> Iterator[tuple[Decoded, np.random.Generator]]:
+        """Decode each block of cells, with what its counts are to be drawn with."""
         for place, (batch, latent) in enumerate(self._blocks):
             rng = _generator(self._seed, place, number)
             noise = _Noise(_generator(self._seed, place) if self._latent == "fixed" else rng)
             z, library = self._model.draw(latent, batch, noise)
-            yield _as_arrays(self._model, z, library, batch), rng
+            yield _decode(self._model, z, library, batch), rng
 
 
 class _Noise(Streams):
@@ -177,12 +179,6 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-def _words(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform random words of 16 bits."""
-    size = int(np.prod(shape))
-    return rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(shape)
-
-
 def _prior(model: CountVAE, batch: Batch) -> Posterior:
     """The prior of the latent states, in the place of their posterior."""
     shape = (1, len(batch), model.config.n_latent)
@@ -192,8 +188,8 @@ def _prior(model: CountVAE, batch: Batch) -> Posterior:
     return Posterior(z, Gaussian(*(moment.view(1, -1, 1) for moment in model.library_prior(batch))))
 
 
-def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tuple[np.ndarray, ...]:
-    """``log_mean``, ``theta`` and ``dropout_logit`` as the kernels take them."""
+def _decode(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> Decoded:
+    """Decode one state of each cell for the kernels."""
     hidden = model.decode_hidden(z, batch.covariates)
     log_mean = affine(hidden[0], model.scale.weight[0]).numpy(force=True)
     assert model.scale.bias is not None
@@ -207,7 +203,8 @@ def _as_arrays(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> tup
     if model.dropout is not None:
         assert model.dropout.bias is not None
         logit = affine(hidden[0], model.dropout.weight[0], model.dropout.bias[0, 0]).numpy(force=True)
-    return log_mean, model.log_inverse_dispersion(hidden, batch)[0].double().exp().numpy(force=True), logit
+    theta = model.log_inverse_dispersion(hidden, batch)[0].double().exp().numpy(force=True)
+    return Decoded(log_mean, theta, logit)
 
 
 def _statistics(sums: np.ndarray) -> GeneStatistics:

@@ -1,7 +1,7 @@
 """One training step of one replicate, written out: the mean ELBO of a minibatch and its gradient.
 
-Between the matrix products, which are torch's, stand the compiled passes of `kernels` and
-`likelihood_kernel`. The model is that of `vae.CountVAE`, whose names the parameters have here.
+Between the matrix products, which are torch's, stand the compiled passes of `kernels.network` and
+`kernels.training`. The model is that of `vae.CountVAE`, whose names the parameters have here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from ..kernels import network as kernels
+from ..kernels.network import Norm, NormGradient, Prior
+from ..kernels.rows import Dispersion, Rows
 from ..kernels.single import f32
-from ..kernels.training import log_likelihood, scratch
+from ..kernels.training import Gradient, Minibatch, log_likelihood, working_space
 from .config import FitConfig
 from .data import CountData
 from .layers import NORM_EPS
@@ -70,8 +72,8 @@ def _joint_name(name: str) -> str:
     return name
 
 
-class Rows:
-    """The data as the kernels read them."""
+class ArrayData:
+    """The data as arrays, which kernels read."""
 
     def __init__(self, data: CountData) -> None:
         self._data = data
@@ -80,13 +82,13 @@ class Rows:
         self.covariates = data.covariates
         self.n_genes = data.n_genes
 
-    def of(self, cells: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-        """Starts, genes, counts and constants of rows with these cells among them, and their places there."""
+    def rows(self, cells: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """Read rows with these cells among them; return the rows and where each cell is."""
         stored, places = self._data.rows(torch.from_numpy(cells))
-        return stored.arrays, places.numpy()
+        return stored.single_arrays, places.numpy()
 
     def chunks(self, cells: Tensor, size: int) -> Iterator[np.ndarray]:
-        """The cells in order, ``size`` at a time."""
+        """Yield the cells in order, ``size`` at a time."""
         return (chunk.numpy() for chunk in self._data.ahead(cells.split(size)))
 
 
@@ -99,20 +101,20 @@ class Program:
     def __init__(
         self,
         config: FitConfig,
-        rows: Rows,
+        data: ArrayData,
         parameters: Parameters,
-        library_prior: tuple[np.ndarray, np.ndarray],
+        library_prior: Prior,
         n_cells: int,
         *,
         zero_inflated: bool,
     ) -> None:
-        self._rows, self._share = rows, f32(1 / n_cells)
-        self._normal_prior = np.zeros(n_cells, dtype=f32), np.ones(n_cells, dtype=f32)
+        self._data, self._share = data, f32(1 / n_cells)
+        self._normal_prior = Prior(np.zeros(n_cells, dtype=f32), np.ones(n_cells, dtype=f32))
         self._library_prior = library_prior
         wide = parameters.operands["outputs.weight"].dtype
-        self._input = torch.empty(n_cells, rows.n_genes, dtype=wide)
+        self._input = torch.empty(n_cells, data.n_genes, dtype=wide)
         self._input_array = as_array(self._input)
-        self._covariates = torch.empty(n_cells, rows.covariates.shape[1])
+        self._covariates = torch.empty(n_cells, data.covariates.shape[1])
         self._first = _Block(config, parameters, "first", self._input, None, dropout_rate=config.dropout_rate)
         halves = list(
             zip(*(x.split(config.n_hidden, 1) for x in (self._first.out, self._first.by_out)), strict=True)
@@ -131,34 +133,32 @@ class Program:
             x, by_x = block.out, block.by_out
         self._top, self._by_top = x, by_x
         self._hidden, self._by_hidden = x.to(wide), by_x.to(wide)  # themselves, unless halved
-        self._outputs = _Outputs(parameters, self._hidden)
-        self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._outputs, rows.n_genes)
-        self._by_library = (
+        self._outputs = _OutputLayers(parameters, self._hidden)
+        self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._outputs, data.n_genes)
+        self._inflated, self._normalised = zero_inflated, config.library != "size_factor"
+        by_library = (
             np.empty(n_cells, dtype=f32) if self._library is None else self._library.by_draw.numpy()[:, 0]
         )
-        self._likelihood = (
-            *self._outputs.arrays,
-            *(self._dispersion.log_theta, self._dispersion.by_log_theta),
-            *(zero_inflated, config.library != "size_factor"),
-            *scratch(rows.n_genes, len(self._dispersion.log_theta)),
-            *(-self._share, self._by_library),
+        self._gradient = Gradient(
+            -self._share, self._outputs.by_bias, self._dispersion.by_log_theta, by_library
         )
+        self._space = working_space(data.n_genes, len(self._dispersion.log_theta))
 
     def forward(self, cells: np.ndarray, noise: np.random.Generator, *, training: bool) -> float:
-        """The mean ELBO by one draw per cell; after a pass in training mode, `backward` may follow."""
-        rows = self._rows
-        group = rows.group[cells]
-        stored, places = rows.of(cells)
-        kernels.gather(*stored[:3], places, self._input_array)
-        if rows.covariates.shape[1]:
-            self._covariates.copy_(rows.covariates[cells])
+        """Compute the mean ELBO by one draw per cell; in training mode, `backward` may follow."""
+        data = self._data
+        group = data.group[cells]
+        rows, places = data.rows(cells)
+        kernels.gather(rows, places, self._input_array)
+        if data.covariates.shape[1]:
+            self._covariates.copy_(data.covariates[cells])
         self._first.forward(noise, training=training)
         divergence = self._encoder.forward(noise, self._normal_prior, training=training)
         if self._library is None:
-            library = rows.log_library[cells]
+            library = data.log_library[cells]
         else:
-            mean, variance = self._library_prior
-            divergence += self._library.forward(noise, (mean[group], variance[group]), training=training)
+            prior = Prior(*(moment[group] for moment in self._library_prior))
+            divergence += self._library.forward(noise, prior, training=training)
             library = self._library.draw_array[:, 0]
         for block in self._decoder:
             block.forward(noise, training=training)
@@ -166,7 +166,15 @@ class Program:
             self._hidden.copy_(self._top)
         self._outputs.forward()
         self._dispersion.forward()
-        value = log_likelihood(*stored, *self._likelihood, places, self._dispersion.row(group), library)
+        value = log_likelihood(
+            rows,
+            Minibatch(places, self._outputs.array, self._outputs.bias, library),
+            Dispersion(self._dispersion.log_theta, self._dispersion.row(group)),
+            self._gradient,
+            self._space,
+            self._inflated,
+            self._normalised,
+        )
         return (value - divergence) / len(cells)
 
     def backward(self) -> None:
@@ -206,21 +214,24 @@ class _Encoder:
         self.draw, self.by_draw = torch.empty(2, n_cells, n_moments // 2)
         self.draw_array, self._by_draw_array = self.draw.numpy(), self.by_draw.numpy()
 
-    def forward(
-        self, noise: np.random.Generator, prior: tuple[np.ndarray, np.ndarray], *, training: bool
-    ) -> float:
-        """Fill ``draw``; returns the summed KL divergence from the prior of each cell's mean and variance."""
+    def forward(self, noise: np.random.Generator, prior: Prior, *, training: bool) -> float:
+        """Fill ``draw``; return the summed KL divergence from the prior of each cell's mean and variance."""
         for block in self._blocks:
             block.forward(noise, training=training)
         torch.mm(self._x, self._weight, out=self._out)
         self._noise, self._prior = noise.standard_normal(self.draw_array.shape, dtype=f32), prior
-        return kernels.draw(self._moments, self._bias, self._noise, *prior, _MIN_VARIANCE, self.draw_array)
+        return kernels.draw(self._moments, self._bias, self._noise, prior, _MIN_VARIANCE, self.draw_array)
 
     def backward(self, by_divergence: np.float32) -> None:
-        """From the gradient by the draw, ``by_draw``, and by each cell's divergence."""
+        """Pass the gradients by the draw, ``by_draw``, and by each cell's divergence back to the input."""
         kernels.draw_backward(
-            *(self._moments, self._noise, *self._prior, _MIN_VARIANCE),
-            *(self._by_draw_array, by_divergence, self._by_bias),
+            self._moments,
+            self._noise,
+            self._prior,
+            _MIN_VARIANCE,
+            self._by_draw_array,
+            by_divergence,
+            self._by_bias,
         )
         torch.mm(self._x_t, self._out, out=self._by_weight)
         torch.mm(self._out, self._weight_t, out=self._by_x)
@@ -263,19 +274,22 @@ class _Block:
         if weight.dtype == torch.float32:
             self._normal = self._product
         gain, shift = (parameters.operands[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias"))
-        by_norm = (parameters.gradients[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias"))
-        running = [parameters.running[f"{name}.norm.running_{leaf}"].numpy() for leaf in ("mean", "var")]
-        normal, out, inverse_sd = self._normal.numpy(), self.out.numpy(), np.empty(n_units, dtype=f32)
-        momentum = f32(config.norm_momentum)
-        threshold = round(dropout_rate * 2**16)
+        by_gain, by_shift = (
+            parameters.gradients[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias")
+        )
+        mean, variance = (
+            parameters.running[f"{name}.norm.running_{leaf}"].numpy() for leaf in ("mean", "var")
+        )
+        self._norm = Norm(gain, shift, mean, variance, _NORM_EPS, f32(config.norm_momentum))
+        self._by_norm = NormGradient(by_gain, by_shift)
+        self._normal_array, self._out_array = self._normal.numpy(), self.out.numpy()
+        self._by_out_array, self._inverse_sd = self.by_out.numpy(), np.empty(n_units, dtype=f32)
+        self._threshold = round(dropout_rate * 2**16)
         # 16 random bits per unit, four units to a word; without dropout none
-        self._n_words = -(-n_cells * n_units // 4) if threshold else 0
-        self._evaluate = (normal, gain, shift, _NORM_EPS, *running, out)
-        self._train = (normal, gain, shift, _NORM_EPS, *running, out, momentum, inverse_sd, threshold)
-        self._backward = (normal, out, gain, inverse_sd, threshold, self.by_out.numpy(), *by_norm)
+        self._n_words = -(-n_cells * n_units // 4) if self._threshold else 0
 
     def forward(self, noise: np.random.Generator, *, training: bool) -> None:
-        """The output; ``noise`` silences units in training mode."""
+        """Compute the output; ``noise`` silences units in training mode."""
         (x, weight), *covariates = self._terms
         torch.mm(x, weight, out=self._product)
         for x, weight in covariates:
@@ -284,13 +298,23 @@ class _Block:
             self._normal.copy_(self._product)
         if training:
             bits = noise.bit_generator.random_raw(self._n_words).view(np.uint16)
-            kernels.normalise(*self._train, bits)
+            kernels.normalise(
+                self._normal_array, self._norm, self._threshold, bits, self._inverse_sd, self._out_array
+            )
         else:
-            kernels.normalise_by(*self._evaluate)
+            kernels.normalise_by(self._normal_array, self._norm, self._out_array)
 
     def backward(self) -> None:
-        """From the gradient by the output to that by the weights and by the input."""
-        kernels.normalise_backward(*self._backward)
+        """Pass the gradient by the output back to the weights and to the input."""
+        kernels.normalise_backward(
+            self._normal_array,
+            self._out_array,
+            self._norm.gain,
+            self._inverse_sd,
+            self._threshold,
+            self._by_out_array,
+            self._by_norm,
+        )
         by_product = self.by_out if self._normal is self._product else self._product.copy_(self.by_out)
         for x, by_weight in self._by_terms:
             torch.mm(x, by_product, out=by_weight)
@@ -298,25 +322,25 @@ class _Block:
             torch.mm(by_product, self._x_weight, out=self._by_x)
 
 
-class _Outputs:
+class _OutputLayers:
     """Linear maps to numbers per gene, side by side; their biases are left to the likelihood."""
 
     def __init__(self, parameters: Parameters, hidden: Tensor) -> None:
         self._weight, self._by_weight = (
             where["outputs.weight"] for where in (parameters.operands, parameters.gradients)
         )
-        bias, by_bias = (
+        self.bias, self.by_bias = (
             where["outputs.bias"].numpy()[0] for where in (parameters.operands, parameters.gradients)
         )
         self.values = torch.empty(len(hidden), self._weight.shape[1], dtype=self._weight.dtype)
-        self.arrays = as_array(self.values), bias, by_bias
+        self.array = as_array(self.values)
         self._hidden, self._hidden_t, self._weight_t = hidden, hidden.t(), self._weight.t()
 
     def forward(self) -> None:
         torch.mm(self._hidden, self._weight, out=self.values)
 
     def backward(self, by_hidden: Tensor) -> None:
-        """From the gradient by the values, which has taken their place."""
+        """Pass the gradient by the values, which has taken their place, back to weights and input."""
         torch.mm(self._hidden_t, self.values, out=self._by_weight)
         torch.mm(self.values, self._weight_t, out=by_hidden)
 
@@ -324,20 +348,20 @@ class _Outputs:
 class _GeneDispersion:
     """Log inverse dispersions that are parameters, (T, G): one row for all cells, or one per batch."""
 
-    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
+    def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
         self.log_theta = parameters.operands["log_theta"].numpy()
         self.by_log_theta = parameters.gradients["log_theta"].numpy()
         self._row = np.zeros(len(outputs.values), dtype=np.int64)
 
     def row(self, group: np.ndarray) -> np.ndarray:
-        """Which row is a cell's."""
+        """Return which row is a cell's."""
         return self._row
 
     def forward(self) -> None:
-        """Nothing to be done: they are parameters."""
+        """Do nothing: they are parameters."""
 
     def backward(self) -> None:
-        """Likewise."""
+        """Do nothing: the likelihood gives the gradient by them."""
 
 
 class _BatchDispersion(_GeneDispersion):
@@ -350,7 +374,7 @@ class _BatchDispersion(_GeneDispersion):
 class _NoDispersion(_GeneDispersion):
     """A constant row; the gradient goes nowhere."""
 
-    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
+    def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
         self.log_theta = parameters.running["log_theta"].numpy()
         self.by_log_theta = np.empty_like(self.log_theta)
         self._row = np.zeros(len(outputs.values), dtype=np.int64)
@@ -359,22 +383,21 @@ class _NoDispersion(_GeneDispersion):
 class _CellDispersion(_GeneDispersion):
     """Log inverse dispersions that the network gives as its last outputs, (B, G): one row per cell."""
 
-    def __init__(self, parameters: Parameters, outputs: _Outputs, n_genes: int) -> None:
+    def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
         n_cells = len(outputs.values)
         self._values = outputs.values[:, -n_genes:]
-        _, bias, by_bias = outputs.arrays
-        self._bias, self._by_bias = bias[-n_genes:], by_bias[-n_genes:]
+        self._bias, self._by_bias = outputs.bias[-n_genes:], outputs.by_bias[-n_genes:]
         self._single = torch.empty(2, n_cells, n_genes)
         self.log_theta, self.by_log_theta = self._single.numpy()
         self._row = np.arange(n_cells)
 
     def forward(self) -> None:
-        """The network's output with its bias."""
+        """Add the bias to the network's output."""
         self._single[0] = self._values
         self.log_theta += self._bias
 
     def backward(self) -> None:
-        """The gradient goes to where the output was."""
+        """Put the gradient where the output was."""
         self.by_log_theta.sum(0, out=self._by_bias)
         self._values.copy_(self._single[1])
 

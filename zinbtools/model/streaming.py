@@ -68,8 +68,15 @@ class StreamedCountData(CountData):
             rows = source.read(block)
             sums[:, start:stop] = row_sums(rows)
             lengths[start:stop] = np.diff(rows.indptr)
+        library, constant = sums
         self._describe_cells(
-            *(source.shape, *sums, device), group=group, covariates=covariates, size_factor=size_factor
+            source.shape,
+            library,
+            constant,
+            device,
+            group=group,
+            covariates=covariates,
+            size_factor=size_factor,
         )
         self._source, self._lengths = source, lengths
         largest = np.add.reduceat(lengths, source.bounds[:-1]).max()

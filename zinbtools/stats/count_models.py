@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..kernels.gene_fit import Output, Table, fit_block
+from ..kernels.gene_fit import Columns, Output, Table, fit_block
 
 Floats = NDArray[np.float64]
 Family = Literal["poisson", "nb", "zip", "zinb"]
@@ -163,9 +163,7 @@ def fit_counts(
         block = slice(start, min(start + _AT_ONCE, n_genes))
         of_block = means[order][None] if means.ndim == 1 else means[:, block][order].T
         fit_block(
-            matrix.indptr[block.start : block.stop + 1],
-            matrix.indices,
-            matrix.data,
+            Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data),
             np.ascontiguousarray(of_block, dtype=np.float64),
             table,
             wanted,

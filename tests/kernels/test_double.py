@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from zinbtools.kernels import double as _elementary
+from zinbtools.kernels import double
 
 NEAR = np.random.default_rng(0).normal(0, 1e-3, 1000)
 
@@ -20,19 +20,19 @@ NEAR = np.random.default_rng(0).normal(0, 1e-3, 1000)
     ],
 )
 def test_good_to_the_last_digits(name: str, arguments: list[float]) -> None:
-    function = getattr(_elementary, name)
+    function = getattr(double, name)
     with mpmath.workdps(50):
         exact = [float(getattr(mpmath, name)(mpmath.mpf(float(argument)))) for argument in arguments]
     np.testing.assert_allclose([function(float(argument)) for argument in arguments], exact, rtol=2e-15)
 
 
 def test_powers_without_bound_are_cut() -> None:
-    assert _elementary.exp(1e4) == _elementary.exp(708.0)
-    assert _elementary.exp(-np.inf) == _elementary.exp(-708.0)
+    assert double.exp(1e4) == double.exp(708.0)
+    assert double.exp(-np.inf) == double.exp(-708.0)
 
 
 def test_integers_sort_as_their_numbers_do() -> None:
     numbers = np.array([-np.inf, -3.5, -1e-300, 0.0, 1e-300, 2.0, np.inf])
-    keys = [_elementary.sortable(number) for number in numbers]
+    keys = [double.sortable(number) for number in numbers]
     assert keys == sorted(keys)
-    assert [_elementary.from_sortable(np.int64(key)) for key in keys] == numbers.tolist()
+    assert [double.from_sortable(np.int64(key)) for key in keys] == numbers.tolist()

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from zinbtools.kernels.evaluation import fixed_terms, log_likelihoods, scratch
+from zinbtools.kernels.evaluation import States, fixed_terms, log_likelihoods, working_space
+from zinbtools.kernels.rows import Dispersion
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.likelihood import log_likelihood
@@ -15,14 +16,12 @@ from zinbtools.model.likelihood import log_likelihood
 
 def compiled_values(data, cells, log_scale, logit, log_theta, theta_row, library, normalised):
     out, fixed = np.empty((2, len(cells)))
-    starts, genes, counts, constant = (
-        part.numpy() for part in (data.starts, data.genes, data.counts, data.constant)
-    )
-    space = scratch(data.n_genes, len(log_theta))
-    fixed_terms(starts, genes, counts, constant, cells, log_theta, theta_row, *space, fixed)
+    rows, places = data.rows(torch.from_numpy(cells))
+    dispersion, space = Dispersion(log_theta, theta_row), working_space(data.n_genes, len(log_theta))
+    fixed_terms(rows.arrays, places.numpy(), dispersion, space, fixed)
     outputs = np.concatenate([log_scale, logit], axis=1) if len(logit) else log_scale
-    of_rows = cells, outputs, log_theta, theta_row, library, fixed, normalised
-    log_likelihoods(starts, genes, counts, *of_rows, *space, out)
+    states = States(places.numpy(), outputs, library)
+    log_likelihoods(rows.arrays, states, dispersion, fixed, normalised, space, out)
     return out
 
 
