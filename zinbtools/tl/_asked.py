@@ -93,7 +93,8 @@ def tuned_settings(
     for name in models:
         if name not in best:
             raise KeyError(
-                f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the {model_name(name)} model; "
+                f"config='tuned', but adata.uns[{keys.uns!r}] holds no tuning of the "
+                f"{model_name(name)} model; "
                 f"{record.hint('tune')}"
             )
     return {name: {setting: plain(value) for setting, value in best[name].items()} for name in models}
