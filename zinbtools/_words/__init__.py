@@ -1,1 +1,1 @@
-"""What a user reads: sentences, numbers in words, warnings."""
+"""What a user reads: answers, names of models, numbers in words, warnings."""

@@ -14,7 +14,7 @@ from anndata import AnnData
 
 from .._anndata.access import check_anndata, checked_column, refuse_to_overwrite, storable, writable
 from .._check.arguments import check_arguments, checked
-from .._check.rng import RNG, as_integer
+from .._check.rng import RNG, as_integer, integer
 from .._record.keys import Keys
 from .._record.parts import METRICS as ALL_METRICS
 from .._record.parts import SELECTION, WEIGHTS, Metric
@@ -34,7 +34,7 @@ from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import update_metrics
 from ._outputs import affordable
-from ._ppc import ppc
+from ._ppc import Predicted, choose, predictive_checks
 from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
 from ._selection_tables import (
     by_restart_table,
@@ -210,21 +210,14 @@ def model_selection(
             "seed": seed,
         }
     )
+    predicted = _predicted(main, metrics, asked_for.preset.checked_cells)
     results = main.fit.results(adata, keys, digests, layers)
     target = writable(adata, copy)
     results.write(target, keys)
     write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
-    if checks := [name.removeprefix("ks_") for name in metrics if name != "nll"]:
-        ppc(
-            target,
-            n_samples=n_samples,
-            checks=checks,
-            split=asked_for.preset.checked_cells,
-            device=device,
-            rng=seed,
-            key=key_added,
-        )
+    if predicted is not None:
+        predicted.write(target, keys, sample.genes)
     result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
     result["sentence"] = sentence(result)
     target.uns[keys.uns][SELECTION.name] = result
@@ -277,6 +270,23 @@ def _result(
         result["groups"] = pd.DataFrame(_within_groups(main, labels))
     result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
     return result
+
+
+def _predicted(main: Comparison, metrics: Sequence[str], split: str) -> Predicted | None:
+    """Run the predictive checks that are among the metrics."""
+    checks = [name.removeprefix("ks_") for name in metrics if name != "nll"]
+    if not checks:
+        return None
+    method, cells = main.method, main.fit.cells(split)
+    return predictive_checks(
+        main.fit,
+        main.data,
+        cells,
+        choose(checks),
+        n_samples=method.n_samples,
+        split=split,
+        seed=integer(method.seed),
+    )
 
 
 def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:

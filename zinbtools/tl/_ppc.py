@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,16 @@ from .._anndata.access import check_anndata, gene_names, writable
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record import parts
+from .._record.keys import Keys
 from .._record.parts import Metric
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import available_threads, in_order, single_threaded
+from ..model.data import CountData
 from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
 from ..stats.calibration import ResidualSums, rank_position
 from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance
 from ._metrics import update_metrics
+from ._trained import Trained
 
 PIT = "pit"
 _NULL_BAND = 2.5, 97.5  # per cent
@@ -110,53 +114,100 @@ def ppc(
     (300, 6)
     """
     check_anndata(adata, copy)
-    chosen, residuals_wanted = _chosen(checks)
+    chosen = choose(checks)
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
     cells = fit.cells(adata, split)
-    data, everyone = fit.data(adata, where), torch.as_tensor(cells, device=where)
-    observed = _evaluate(chosen, data.statistics(cells))
-    seed, n_threads = integer(rng), available_threads(where)
-    rows: list[Metric] = []
-    distances: list[dict[str, Any]] = []
-    best: dict[str, _Discrepancies] = {}
-    residuals: dict[str, ResidualSums] = {}
-    for name in fit.models:
-        for restart in fit.restarts(name):
-            is_best = restart == fit.best_restart(name)
-            model = fit.load(name, where, restart)
-            if chosen:
-                draws = Replicates(model, data, everyone, seed=seed, latent=latent)
-                found = _Discrepancies(chosen, observed, each_draw=is_best)
-                found.add(draws, range(n_samples), n_threads)
-                rows += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in found.distances()]
-            if is_best and chosen:
-                best[name] = found
-                others = range(n_samples, n_samples + n_null)
-                distances += found.against_null(name, draws, others, n_threads)
-            if is_best and residuals_wanted:
-                blocks = quantile_residuals(model, data, everyone, seed=seed)
-                residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
-    genes = gene_names(adata)[fit.genes(adata)].to_numpy()
-    results: dict[str, Any] = dict(zip(parts.PPC.holds, (n_samples, n_null, split, latent), strict=True))
-    if chosen:
-        results[parts.PPC_GENES.name] = _genes_table(genes, chosen, observed, best)
-        results[parts.PPC_KS.name] = pd.DataFrame(distances, columns=parts.PPC_KS.holds)
-        results[parts.PPC_CHECKS.name] = pd.DataFrame(
-            [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in chosen],
-            columns=parts.PPC_CHECKS.holds,
-        )
-    if residuals:
-        results[parts.PPC_RESIDUALS.name] = _residuals_table(genes, residuals)
-        results[parts.PPC_HISTOGRAMS.name] = {name: sums.histogram for name, sums in residuals.items()}
+    found = predictive_checks(
+        fit,
+        fit.data(adata, where),
+        cells,
+        chosen,
+        n_samples=n_samples,
+        n_null=n_null,
+        split=split,
+        latent=latent,
+        seed=integer(rng),
+    )
     target = writable(adata, copy)
-    if rows:
-        update_metrics(target, fit.keys, rows)
-    target.uns[fit.keys.uns][parts.PPC.name] = results
+    found.write(target, fit.keys, gene_names(adata)[fit.genes(adata)])
     return target if copy else None
 
 
-def _chosen(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], bool]:
+class Chosen(NamedTuple):
+    """Checks to be run, and whether residuals are wanted too."""
+
+    checks: list[Check]
+    residuals: bool
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the draws of all restarts say, by model what those of the best one do."""
+
+    checks: Sequence[Check]
+    settings: tuple[Any, ...]
+    observed: Floats
+    metrics: list[Metric]
+    distances: list[dict[str, Any]]
+    best: dict[str, _Discrepancies]
+    residuals: dict[str, ResidualSums]
+
+    def write(self, target: AnnData, keys: Keys, genes: pd.Index) -> None:
+        """Write what `ppc` does."""
+        results: dict[str, Any] = dict(zip(parts.PPC.holds, self.settings, strict=True))
+        if self.checks:
+            results[parts.PPC_GENES.name] = _genes_table(genes, self.checks, self.observed, self.best)
+            results[parts.PPC_KS.name] = pd.DataFrame(self.distances, columns=parts.PPC_KS.holds)
+            results[parts.PPC_CHECKS.name] = pd.DataFrame(
+                [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in self.checks],
+                columns=parts.PPC_CHECKS.holds,
+            )
+            update_metrics(target, keys, self.metrics)
+        if self.residuals:
+            results[parts.PPC_RESIDUALS.name] = _residuals_table(genes, self.residuals)
+            histograms = {name: sums.histogram for name, sums in self.residuals.items()}
+            results[parts.PPC_HISTOGRAMS.name] = histograms
+        target.uns[keys.uns][parts.PPC.name] = results
+
+
+def predictive_checks(
+    fit: Fitted | Trained,
+    data: CountData,
+    cells: np.ndarray,
+    chosen: Chosen,
+    *,
+    n_samples: int,
+    n_null: int = 100,
+    split: str,
+    latent: Latent = "posterior",
+    seed: int,
+) -> Predicted:
+    """Run predictive checks of some cells, by index, for every restart."""
+    everyone, n_threads = torch.as_tensor(cells, device=data.device), available_threads(data.device)
+    observed = _evaluate(chosen.checks, data.statistics(cells))
+    found = Predicted(chosen.checks, (n_samples, n_null, split, latent), observed, [], [], {}, {})
+    for name in fit.models:
+        for restart in fit.restarts(name):
+            is_best = restart == fit.best_restart(name)
+            model = fit.load(name, data.device, restart)
+            if chosen.checks:
+                draws = Replicates(model, data, everyone, seed=seed, latent=latent)
+                sums = _Discrepancies(chosen.checks, observed, each_draw=is_best)
+                sums.add(draws, range(n_samples), n_threads)
+                for check, distance in sums.distances():
+                    found.metrics.append(Metric(name, restart, split, f"ks_{check.name}", distance))
+            if is_best and chosen.checks:
+                found.best[name] = sums
+                others = range(n_samples, n_samples + n_null)
+                found.distances.extend(sums.against_null(name, draws, others, n_threads))
+            if is_best and chosen.residuals:
+                blocks = quantile_residuals(model, data, everyone, seed=seed)
+                found.residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
+    return found
+
+
+def choose(checks: str | Check | Sequence[str | Check]) -> Chosen:
     """Look up the checks, and say whether residuals are wanted too."""
     wanted = [checks] if isinstance(checks, str | Check) else list(checks)
     known = [*CHECKS, PIT]
@@ -168,7 +219,7 @@ def _chosen(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], b
     names = [check.name for check in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"checks must have different names, found {', '.join(map(repr, names))}.")
-    return chosen, PIT in wanted
+    return Chosen(chosen, PIT in wanted)
 
 
 def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> Floats:
@@ -288,7 +339,7 @@ def _distances(first: Floats, second: Floats) -> list[float]:
 
 
 def _genes_table(
-    genes: np.ndarray, checks: Sequence[Check], observed: Floats, best: dict[str, _Discrepancies]
+    genes: pd.Index, checks: Sequence[Check], observed: Floats, best: dict[str, _Discrepancies]
 ) -> pd.DataFrame:
     columns = {
         "gene": np.tile(genes, len(checks)),
@@ -300,7 +351,7 @@ def _genes_table(
     return pd.DataFrame(columns)
 
 
-def _residuals_table(genes: np.ndarray, residuals: dict[str, ResidualSums]) -> pd.DataFrame:
+def _residuals_table(genes: pd.Index, residuals: dict[str, ResidualSums]) -> pd.DataFrame:
     """Return columns gene, then statistic, p value, location and spread of each model."""
     columns = {"gene": genes}
     for name, sums in residuals.items():
