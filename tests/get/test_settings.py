@@ -15,7 +15,8 @@ from anndata import AnnData
 import zinbtools as zt
 from zinbtools._anndata.access import storable
 from zinbtools._record.keys import Keys
-from zinbtools.get._settings import FORMAT, FitSettings, fit_settings
+from zinbtools._record.record import Record
+from zinbtools.get._settings import FORMAT, FitSettings
 from zinbtools.model.config import PROTOCOLS, FitConfig
 from zinbtools.tl._asked import asked
 
@@ -65,11 +66,16 @@ OTHER: dict[str, Any] = {
 
 def restored(settings: FitSettings, path: Path | None = None) -> FitSettings:
     """Settings that were stored, and written to a file where one is given."""
-    params = storable(settings.stored())
+    params = storable({**settings.stored(), "best_restart": dict.fromkeys(settings.models, 0)})
+    adata = AnnData(np.ones((1, 1), np.float32), uns={"zinbtools": {"params": params, "weights": {}}})
     if path is not None:
-        AnnData(np.ones((1, 1), np.float32), uns={"zinbtools": {"params": params}}).write_h5ad(path)
-        params = anndata.read_h5ad(path).uns["zinbtools"]["params"]
-    return FitSettings.restored(params, settings.models, "params")
+        adata.write_h5ad(path)
+        adata = anndata.read_h5ad(path)
+    return read(adata)
+
+
+def read(adata: AnnData) -> FitSettings:
+    return FitSettings.restored(Record.read(adata))
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ def test_a_damaged_record_is_named(fitted: AnnData, name: str) -> None:
     with pytest.raises(
         ValueError, match=rf"adata.uns\['zinbtools'\]\['params'\] lacks '{name}'; .* fit again"
     ):
-        fit_settings(fitted, None)
+        read(fitted)
 
 
 def test_a_later_format_is_refused(fitted: AnnData) -> None:
@@ -129,10 +135,10 @@ def test_a_later_format_is_refused(fitted: AnnData) -> None:
 def test_the_first_format_is_read(fitted: AnnData) -> None:
     """That of 0.1.0 told neither its number nor the split, and all genes beside a mask."""
     params = fitted.uns["zinbtools"]["params"]
-    before = fit_settings(fitted, None)
+    before = read(fitted)
     for name in ("format", "split", "layers", "layer_memory", "epochs_by_size", "check_counts"):
         params.pop(name)
     params["protocol"] = "scvi-tools"
     params["var_names"] = np.array([*params["var_names"], "not fitted"], dtype=object)
     params["fitted_genes"] = np.arange(len(params["var_names"])) < len(before.genes)
-    assert fit_settings(fitted, None) == replace(before, split=(0.8, 0.1, 0.1), epochs_by_size=False)
+    assert read(fitted) == replace(before, split=(0.8, 0.1, 0.1), epochs_by_size=False)
