@@ -141,4 +141,4 @@ class Record:
 
 def plain(value: Any) -> Any:
     """Return a number as Python has it, where a file gives numpy's scalars back."""
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if isinstance(value, np.generic) else value

@@ -149,7 +149,7 @@ _BEFORE: dict[str, Any] = {  # what format 1 does not tell
 }
 
 
-def _fitted_names(params: Mapping[str, Any], record: Record) -> np.ndarray:
+def _fitted_names(params: Mapping[str, Any], record: Record) -> list[str]:
     """Names of the genes that were fitted, in the fit's order; format 1 has the others beside them."""
     _refuse_lacking(["var_names"], params, record)
     names = np.atleast_1d(np.asarray(params["var_names"], dtype=object))  # zarr gives a dtype of its own
@@ -157,7 +157,7 @@ def _fitted_names(params: Mapping[str, Any], record: Record) -> np.ndarray:
     if mask.shape != names.shape:
         what = f" holds {len(names)} var_names, but fitted_genes of shape {mask.shape}"
         raise record.damaged(PARAMS, what)
-    return names[mask].astype(str)
+    return [str(name) for name in names[mask]]
 
 
 def _config(params: Mapping[str, Any], of_model: Mapping[str, Any], record: Record) -> FitConfig:
