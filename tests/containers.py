@@ -13,7 +13,7 @@ from anndata import AnnData, read_h5ad
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
-from zinbtools._anndata import stored as _stored
+from zinbtools._anndata import lazy
 from zinbtools.model import streaming
 
 Container = Callable[[AnnData, Path], AnnData]
@@ -138,6 +138,6 @@ OUTSIDE: dict[str, Container] = {
 
 def read_in_blocks(monkeypatch: pytest.MonkeyPatch, *, window: int = 2**27) -> None:
     """Small blocks of small data, which would be read at once otherwise; ``window`` bytes at a time."""
-    monkeypatch.setattr(_stored, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(_stored, "_BLOCK_BYTES", 2**11)
+    monkeypatch.setattr(lazy, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(lazy, "_BLOCK_BYTES", 2**11)
     monkeypatch.setattr(streaming, "WINDOW_BYTES", window)

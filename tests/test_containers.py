@@ -15,7 +15,7 @@ from compare import assert_same, assert_same_results
 from containers import IN_MEMORY, OUTSIDE, read_in_blocks
 
 import zinbtools as zt
-from zinbtools._anndata.stored import StoredCounts
+from zinbtools._anndata.lazy import LazyCounts
 from zinbtools.tl import _columns
 
 SETTINGS = {"layer": None, "batch_key": "sample", "mask_var": "even", "max_epochs": 2, "progress": False}
@@ -79,8 +79,8 @@ def assert_close(found: AnnData, expected: AnnData, table: Callable[[AnnData], p
 def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The blocks that are read, in turn."""
     asked: list[int] = []
-    read = StoredCounts.read
-    monkeypatch.setattr(StoredCounts, "read", lambda self, block: asked.append(block) or read(self, block))
+    read = LazyCounts.read
+    monkeypatch.setattr(LazyCounts, "read", lambda self, block: asked.append(block) or read(self, block))
     return asked
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from .._record.keys import Keys
 from .._words.warn import warn
-from .stored import as_rows
+from .rows import as_rows
 
 SPLITS = ("train", "validation", "test")
 FEWEST_TEST_CELLS = 2  # an error of a mean needs as many

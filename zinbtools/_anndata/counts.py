@@ -1,4 +1,4 @@
-"""Raw counts from an AnnData: read, looked at, and refused in words that lead on."""
+"""Read raw counts from an AnnData, or refuse its numbers and say where counts may be."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .._record.keys import is_written
 from .._words.warn import warn
 from .access import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
 from .findings import Findings
-from .stored import StoredCounts, bounds_of, is_outside
+from .lazy import LazyCounts, bounds_of
 
 LARGEST_COUNT = 2**31 - 1  # the models have it as float32, less than one part in ten million off
 LARGEST_EXACT = 2**24  # float32 holds every whole number up to here
 _TWINS = 0.01  # share of cells with the counts of another cell that is worth a word
 
-Matrix: TypeAlias = sparse.csr_array | StoredCounts
+Matrix: TypeAlias = sparse.csr_array | LazyCounts
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Counts:
     digests: np.ndarray
 
     def blocks(self) -> Iterator[sparse.csr_array]:
-        """The counts of all cells in order, in blocks that fit into memory."""
-        return iter(self.matrix if isinstance(self.matrix, StoredCounts) else (self.matrix,))
+        """Give the counts of all cells in order, in blocks that fit into memory."""
+        return iter(self.matrix if isinstance(self.matrix, LazyCounts) else (self.matrix,))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Place:
         return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
 
     def raw_counts(self) -> str:
-        """Where raw counts may be, those first whose names say so."""
+        """Suggest where raw counts may be, those first whose names say so."""
         others = [name for name in layer_names(self.adata) if name != self.layer and not is_written(name)]
         others.sort(key=lambda name: not any(word in name.lower() for word in ("count", "raw", "umi")))
         places = ["layer=None (X)"] if self.layer is not None and self.adata.X is not None else []
@@ -72,7 +72,7 @@ class Place:
         return f"give raw counts: perhaps {' or '.join(places)}" if places else "give raw counts"
 
     def without_empty(self, what: str) -> str:
-        """The code that drops cells, or genes, without a count here."""
+        """Write the code that drops cells, or genes, without a count here."""
         if self.layer is None and self.mask_var is None:
             return f"as sc.pp.filter_{what}(adata, min_counts=1) does"
         mask = f"adata.var[{self.mask_var!r}]" if isinstance(self.mask_var, str) else "mask_var"
@@ -92,7 +92,7 @@ def read_counts(
     check: bool = True,
     empty_genes: bool = False,
 ) -> Counts:
-    """Raw counts of the genes in ``mask_var``, checked.
+    """Read the raw counts of the genes in ``mask_var`` and check them.
 
     Parameters
     ----------
@@ -157,22 +157,22 @@ def exact_type(counts: np.ndarray) -> type[np.float32 | np.float64]:
 
 
 def look(adata: AnnData, layer: str | None, genes: np.ndarray) -> tuple[Matrix, Findings]:
-    """The numbers of some genes, by index, and what is to be found in them."""
+    """Read the numbers of some genes, by index, and examine them; nothing is refused."""
     stored = stored_matrix(adata, layer)
-    bounds = bounds_of(stored) if is_outside(stored) else None
+    bounds = bounds_of(stored)
     found = Findings(genes)
     if bounds is None:
         return found.add(read_matrix(adata, layer)).astype(np.float32, copy=False), found
-    matrix = StoredCounts(stored, bounds, genes)
+    matrix = LazyCounts(stored, bounds, genes)
     for rows in matrix.all_rows():
         found.add(rows)
     return matrix, found
 
 
 def rounded(matrix: Matrix) -> tuple[Matrix, Findings]:
-    """Whole numbers, and what is to be found in them."""
+    """Round numbers, and examine the whole ones."""
     found = Findings(np.arange(matrix.shape[1]))
-    if isinstance(matrix, StoredCounts):
+    if isinstance(matrix, LazyCounts):
         matrix = replace(matrix, rounded=True)
         for rows in matrix:
             found.add(rows)
@@ -183,7 +183,7 @@ def rounded(matrix: Matrix) -> tuple[Matrix, Findings]:
 
 
 def refuse_numbers(found: Findings, place: Place) -> None:
-    """ValueError for what counts cannot be."""
+    """Refuse numbers that no count can be."""
     if found.n_bad:
         raise ValueError(
             f"{place} holds {found.n_bad} numbers that are NaN or infinite; if they came with "
@@ -199,7 +199,7 @@ def refuse_numbers(found: Findings, place: Place) -> None:
 
 
 def refuse_unless_whole(found: Findings, place: Place) -> None:
-    """ValueError that says what numbers that are not whole may be."""
+    """Refuse numbers that are not whole, and say what they may be."""
     if found.are_whole:
         return
     rounding = (
@@ -218,7 +218,7 @@ def refuse_unless_whole(found: Findings, place: Place) -> None:
 
 
 def refuse_empty(found: Findings, place: Place, genes: np.ndarray, *, empty_genes: bool) -> None:
-    """ValueError for cells, and on request genes, without a count."""
+    """Refuse cells, and on request genes, without a count."""
     within = "" if place.mask_var is None else " within mask_var"
     kinds = [("cells", place.adata.obs_names, found.of_cells)]
     kinds += [] if empty_genes else [("genes", gene_names(place.adata)[genes], found.of_genes)]
@@ -233,7 +233,7 @@ def refuse_empty(found: Findings, place: Place, genes: np.ndarray, *, empty_gene
 
 
 def _warn(found: Findings, place: Place) -> None:
-    """Say what makes one doubt that numbers are counts of different cells."""
+    """Warn of what makes one doubt that numbers are counts of different cells."""
     doubts, n_twins = found.doubts(), found.n_twins()
     if doubts:
         warn(

@@ -1,4 +1,4 @@
-"""Columns of ``obs`` that the models are told: batches, categories, continuous covariates, size factors."""
+"""Read what the models are told of cells from ``obs``: batch, categories, continuous covariates, size factor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .access import checked_column
 
 @dataclass(frozen=True)
 class Covariates:
-    """How columns of ``obs`` become what the models are told of each cell.
+    """Columns of ``obs`` that the models are told, with their categories and scales.
 
     Attributes
     ----------
@@ -42,18 +42,18 @@ class Covariates:
 
     @property
     def n_columns(self) -> int:
-        """Columns of `matrix`."""
+        """Count the columns of `matrix`."""
         categories = [self.batches, *self.categorical.values()]
         return sum(len(names) for names in categories if len(names) > 1) + len(self.continuous)
 
     def group(self, obs: pd.DataFrame) -> np.ndarray:
-        """Index of each cell's batch, (n_obs,)."""
+        """Return the index of each cell's batch, (n_obs,)."""
         if self.batch_key is None:
             return np.zeros(len(obs), dtype=np.int64)
         return _codes(obs, self.batch_key, self.batches)
 
     def matrix(self, obs: pd.DataFrame) -> np.ndarray:
-        """One-hot categories (none for a single one) and standardised continuous columns."""
+        """Encode categories one-hot (none for a single one) and standardise continuous columns."""
         columns: list[np.ndarray] = [np.zeros((len(obs), 0), dtype=np.float32)]
         categorical = {self.batch_key: self.batches} if self.batch_key is not None else {}
         for key, categories in (categorical | self.categorical).items():
@@ -64,7 +64,7 @@ class Covariates:
         return np.concatenate(columns, axis=1)
 
     def size_factor(self, obs: pd.DataFrame) -> np.ndarray | None:
-        """Positive numbers, (n_obs,), if there are any."""
+        """Return the size factor of each cell, (n_obs,), if there is such a column."""
         return None if self.size_factor_key is None else obs[self.size_factor_key].to_numpy(np.float64)
 
 
@@ -119,7 +119,7 @@ def read_covariates(
 
 
 def read_categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
-    """Read a column of ``obs`` as text; refuse missing values, and values that are the same as text."""
+    """Read a column of ``obs`` as text; refuse missing values, and different ones that are the same text."""
     column = checked_column(obs, key, argument, "obs")
     if column.isna().any():
         raise ValueError(
@@ -150,7 +150,7 @@ def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, trained: np.nda
 
 
 def store_covariates(covariates: Covariates) -> dict[str, Any]:
-    """As a dictionary that files can hold; column names may have any character, so they are values."""
+    """Write covariates as a dictionary for files; column names may have any character, so they are values."""
     return {
         "batch_key": covariates.batch_key,
         "batches": covariates.batches,
@@ -163,7 +163,7 @@ def store_covariates(covariates: Covariates) -> dict[str, Any]:
 
 
 def restore_covariates(stored: Mapping[str, Any]) -> Covariates:
-    """The inverse of `store_covariates`, whatever a file has made of lists and strings."""
+    """Undo `store_covariates`, whatever a file has made of lists and strings."""
 
     def strings(values: Any) -> list[str]:
         return [str(value) for value in np.atleast_1d(values)]

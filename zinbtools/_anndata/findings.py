@@ -1,4 +1,4 @@
-"""What is learned of a matrix as its rows go by: whether they are counts, and by what to know them again."""
+"""Examine a matrix block by block: whether its numbers are counts, and by what to know them again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .digests import cell_digests
-from .stored import columns, tidy
+from .rows import columns, tidy
 
 _ENTRIES = 2**20  # looked at together, so that what is derived of them stays small
 _RECOVERED = 1e-3, 1e-6  # how far counts recovered from float32 logs are off, and per count
@@ -16,7 +16,7 @@ _GENES_OF_TWINS = 10  # with fewer, cells may have the same counts by chance
 
 
 class Findings:
-    """What is learned of a matrix as its rows go by.
+    """What was found in the rows of a matrix so far.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Findings:
         return np.concatenate(self._digests)
 
     def add(self, rows: sparse.csr_array) -> sparse.csr_array:
-        """Look at rows of all genes; they come back tidy, with the fitted genes only, in the fit's order."""
+        """Examine rows of all genes; return them tidy, with the fitted genes only, in the fit's order."""
         if rows.data.size:
             finite = np.isfinite(rows.data)
             self.n_bad += int(finite.size - np.count_nonzero(finite))
@@ -59,8 +59,8 @@ class Findings:
         with np.errstate(invalid="ignore", over="ignore"):
             self._totals.append(np.asarray(rows.sum(axis=1)).ravel())
         rows = tidy(columns(rows, self._genes))
-        for part in _parts(rows):
-            self._add(part)
+        for some in _split(rows):
+            self._add(some)
         return rows
 
     def _add(self, rows: sparse.csr_array) -> None:
@@ -86,7 +86,7 @@ class Findings:
             self._n_ties += _ties(rows)
 
     def doubts(self) -> list[str]:
-        """What whole numbers have that counts do not; for the thresholds see the comments."""
+        """Tell what these whole numbers have that counts do not; the comments explain the thresholds."""
         n_cells, n_counts = len(self.of_cells), int(self.of_cells.sum())
         noise, totals, found = 2.5 * np.sqrt(n_counts), np.concatenate(self._totals), []
         # At most .48 in counts of nine protocols, reads and molecules; 1 where they were doubled.
@@ -101,13 +101,13 @@ class Findings:
         return found
 
     def n_twins(self) -> int:
-        """Cells whose counts another cell has too, beyond the first of each kind."""
+        """Count cells whose counts another cell has too, beyond the first of each kind."""
         digests = self.digests[self.of_cells >= _GENES_OF_TWINS]
         return len(digests) - len(np.unique(digests))
 
 
-def _parts(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
-    """Consecutive rows, not many entries at a time."""
+def _split(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
+    """Split rows so that no part has many entries."""
     if rows.nnz <= _ENTRIES:
         yield rows
         return
@@ -119,7 +119,7 @@ def _parts(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
 
 
 def _ties(rows: sparse.csr_array) -> int:
-    """Numbers that are the smallest of their row, which is above 1, less the first and those one larger.
+    """Count the smallest numbers of rows, where above 1, less the first of each row and those one larger.
 
     Small counts are common, and those next to them too: 1, 1, 1, 2, 2, 3. Multiplied by 3 they leave gaps.
     """

@@ -1,4 +1,4 @@
-"""The counts of a fit: where its genes are by now, and whether their counts are still what was fitted."""
+"""Find the genes of a fit in an AnnData, and refuse counts other than those that were fitted."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def fitted_counts(adata: AnnData, keys: Keys, asked: Asked) -> Counts:
 
 
 def _digests_of_fit(adata: AnnData, keys: Keys) -> np.ndarray:
-    """Of the counts that were fitted, NaN for other cells, (n_obs,)."""
+    """Read the digests of the counts that were fitted, NaN for other cells, (n_obs,)."""
     if keys.digest not in adata.obs:
         return np.full(adata.n_obs, np.nan)
     return pd.to_numeric(adata.obs[keys.digest], errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
 def _refuse_others(found: Findings, known: np.ndarray, place: Place) -> None:
-    """ValueError if cells that were fitted have other numbers by now."""
+    """Refuse numbers of fitted cells that are not those that were fitted."""
     fitted = ~np.isnan(known)
     n_changed = np.count_nonzero(found.digests[fitted] != known[fitted])
     if not n_changed:

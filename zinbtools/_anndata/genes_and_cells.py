@@ -1,4 +1,4 @@
-"""Which genes and cells enter the comparison, by the rules of the 2019 study."""
+"""Select genes and cells by the rules of the 2019 study."""
 
 from __future__ import annotations
 

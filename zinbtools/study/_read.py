@@ -9,7 +9,7 @@ from typing import Any
 import anndata
 from anndata import AnnData
 
-from .._anndata.stored import refuse_broken
+from .._anndata.rows import refuse_broken
 from .._files.hdf5 import check_hdf5
 from .._files.memory import within_memory
 from .._words.sentence import sentence

@@ -1,4 +1,4 @@
-"""Counts that are too many for memory: rows of a file or of a dask array, read block by block."""
+"""Counts too many for memory: read rows of a file or of a dask array, block by block."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from anndata.abc import CSRDataset
 from anndata.io import sparse_dataset
 from scipy import sparse
 
+from .rows import as_rows, columns, tidy
+
 MEMORY_BYTES = 2**27  # counts that take no more are read at once
 _BLOCK_BYTES = 2**22
 _BYTES_PER_COUNT = 8  # the count and its gene
@@ -21,10 +23,10 @@ _DENSITY = 0.1  # of dense matrices and dask arrays, which do not tell
 
 
 @dataclass(frozen=True)
-class StoredCounts:
-    """Counts of N cells x G genes outside of memory, of which blocks of consecutive cells can be read.
+class LazyCounts:
+    """Counts of N cells x G genes outside of memory, to be read in blocks of consecutive cells.
 
-    A pickle of it opens the file anew.
+    A pickle holds the name of the file, and reads from there again.
 
     Attributes
     ----------
@@ -48,19 +50,19 @@ class StoredCounts:
         return self.matrix.shape[0], len(self.genes)
 
     def __len__(self) -> int:
-        """Number of blocks."""
+        """Count the blocks."""
         return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[sparse.csr_array]:
-        """Every block in turn."""
+        """Read every block in turn."""
         return map(self.read, range(len(self)))
 
     def all_rows(self) -> Iterator[sparse.csr_array]:
-        """What is stored, of all genes and as it is, block by block."""
+        """Read all genes, as they are stored, block by block."""
         return map(self._rows, range(len(self)))
 
     def read(self, block: int) -> sparse.csr_array:
-        """Counts of the selected genes without zeros, float32, (n_cells, G)."""
+        """Read counts of the selected genes without zeros, float32, (n_cells, G)."""
         rows = self._rows(block)
         rows = tidy(columns(rows, self.genes))
         if self.rounded:
@@ -69,10 +71,10 @@ class StoredCounts:
         return rows.astype(np.float32, copy=False)
 
     def _rows(self, block: int) -> sparse.csr_array:
-        return as_rows(_read(self.matrix, *self.bounds[block : block + 2].tolist()))
+        return as_rows(_slice(self.matrix, *self.bounds[block : block + 2].tolist()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredCounts, (_portable(self.matrix), self.bounds, self.genes, self.rounded)
+        return LazyCounts, (_portable(self.matrix), self.bounds, self.genes, self.rounded)
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,12 @@ class _InFile:
         return _open, (self.file, self.name)
 
 
-def is_outside(matrix: Any) -> bool:
-    """Whether rows of a matrix can be read while the rest stays where it is."""
-    return isinstance(matrix, CSRDataset | h5py.Dataset) or _is_of("zarr", matrix) or _is_of("dask", matrix)
-
-
 def bounds_of(matrix: Any) -> np.ndarray | None:
-    """Blocks in which to read a matrix that `is_outside`; None if it is small enough to be read at once."""
+    """Divide a matrix into blocks to read; None if it is in memory, or small enough to be read at once."""
+    if not (
+        isinstance(matrix, CSRDataset | h5py.Dataset) or _is_of("zarr", matrix) or _is_of("dask", matrix)
+    ):
+        return None
     n_cells, n_genes = matrix.shape
     if isinstance(matrix, CSRDataset):
         n_counts = matrix.group["data"].shape[0]
@@ -111,50 +112,11 @@ def bounds_of(matrix: Any) -> np.ndarray | None:
     return np.array(bounds)
 
 
-def as_rows(matrix: Any) -> sparse.csr_array:
-    """A matrix in memory as compressed rows; float16, which scipy has no sparse matrices of, as float32."""
-    if sparse.issparse(matrix):
-        refuse_broken(matrix)
-    else:
-        matrix = np.asarray(matrix)
-    native = matrix.dtype.newbyteorder("=")  # nor has scipy sparse matrices of another order of bytes
-    rows = sparse.csr_array(matrix.astype(np.float32 if native == np.float16 else native, copy=False))
-    for name in ("data", "indices", "indptr"):  # torch warns of arrays that are not writable
-        setattr(rows, name, np.require(getattr(rows, name), requirements="W"))
-    return rows
-
-
-def columns(rows: sparse.csr_array, genes: np.ndarray) -> sparse.csr_array:
-    """Some columns by index, in this order; the rows themselves where it is all of them in order."""
-    if len(genes) == rows.shape[1] and (np.diff(genes) == 1).all():
-        return rows
-    return rows[:, genes]
-
-
-def refuse_broken(matrix: Any) -> None:
-    """ValueError for a sparse matrix whose indices point beyond it: scipy would read and write there."""
-    if hasattr(matrix, "check_format"):
-        try:
-            matrix.check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(f"a sparse matrix is broken ({error}); write the file anew.") from error
-
-
-def tidy(rows: sparse.csr_array) -> sparse.csr_array:
-    """Without zeros and duplicates, genes in order; a copy if anything has to be done."""
-    if rows.has_canonical_format and rows.data.all():
-        return rows
-    rows = rows.copy()  # these arrays may be somebody's
-    rows.sum_duplicates()
-    rows.eliminate_zeros()
-    return rows
-
-
 def _is_of(package: str, matrix: Any) -> bool:
     return type(matrix).__module__.partition(".")[0] == package
 
 
-def _read(matrix: Any, start: int, stop: int) -> Any:
+def _slice(matrix: Any, start: int, stop: int) -> Any:
     if not _is_of("dask", matrix):
         return matrix[start:stop]
     import dask
