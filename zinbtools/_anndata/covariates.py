@@ -1,4 +1,4 @@
-"""Read what the models are told of cells from ``obs``: batch, categories, continuous covariates, size factor."""
+"""Read what the models are told of each cell: batch, categories, continuous covariates, size factor."""
 
 from __future__ import annotations
 

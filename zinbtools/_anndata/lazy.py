@@ -90,9 +90,7 @@ class _InFile:
 
 def bounds_of(matrix: Any) -> np.ndarray | None:
     """Divide a matrix into blocks to read; None if it is in memory, or small enough to be read at once."""
-    if not (
-        isinstance(matrix, CSRDataset | h5py.Dataset) or _is_of("zarr", matrix) or _is_of("dask", matrix)
-    ):
+    if not (isinstance(matrix, CSRDataset | h5py.Dataset) or _package(matrix) in ("dask", "zarr")):
         return None
     n_cells, n_genes = matrix.shape
     if isinstance(matrix, CSRDataset):
@@ -102,7 +100,7 @@ def bounds_of(matrix: Any) -> np.ndarray | None:
     if n_counts * _BYTES_PER_COUNT <= MEMORY_BYTES:
         return None
     size = max(1, _BLOCK_BYTES * n_cells // (n_counts * _BYTES_PER_COUNT))
-    if not _is_of("dask", matrix):
+    if _package(matrix) != "dask":
         return np.append(np.arange(0, n_cells, size), n_cells)
     bounds = [0]
     ends = np.cumsum(matrix.chunks[0]).tolist()  # part of a chunk costs as much as all of it
@@ -112,12 +110,12 @@ def bounds_of(matrix: Any) -> np.ndarray | None:
     return np.array(bounds)
 
 
-def _is_of(package: str, matrix: Any) -> bool:
-    return type(matrix).__module__.partition(".")[0] == package
+def _package(matrix: Any) -> str:
+    return type(matrix).__module__.partition(".")[0]
 
 
 def _slice(matrix: Any, start: int, stop: int) -> Any:
-    if not _is_of("dask", matrix):
+    if _package(matrix) != "dask":
         return matrix[start:stop]
     import dask
 

@@ -1,4 +1,4 @@
-"""Arguments, held against what the signature says of them before any work is done.
+"""Check arguments against the signature before any work is done.
 
 A parameter's annotation says its kind, and the words that it may be (``Literal``); the tables below say how
 large a number of its name may be. So each is told once, the same name is checked alike in every room, and the
@@ -76,7 +76,7 @@ class ArgumentError(ValueError, TypeError):
 
 
 def rule(annotation: Any, name: str, function: str = "") -> Rule:
-    """The rule for a parameter of this annotation and name.
+    """Return the rule for a parameter of this annotation and name.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def rule(annotation: Any, name: str, function: str = "") -> Rule:
 
 
 def _union(parts: Sequence[Any], name: str, function: str) -> Rule:
-    """What either part accepts; None is named last."""
+    """Accept what any part accepts; None is named last."""
     if _ARRAYS and set(parts) >= _ARRAYS:
         parts = [ArrayLike, *(part for part in parts if part not in _ARRAYS)]
     each = dict.fromkeys(rule(part, name, function) for part in parts)
@@ -125,7 +125,7 @@ def _with_article(word: str) -> str:
 
 
 def check(name: str, value: Any, of: Rule) -> None:
-    """ArgumentError of one sentence for a value that the rule does not accept."""
+    """Raise an ArgumentError of one sentence for a value that the rule does not accept."""
     if of.accepts(value):
         return
     if "an AnnData" in str(of):
@@ -134,7 +134,7 @@ def check(name: str, value: Any, of: Rule) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: on one line, and not longer than a line."""
+    """Write a value for an error: on one line, and not longer than a line."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a stranger's `__repr__` may raise anything
@@ -143,7 +143,7 @@ def shown(value: Any) -> str:
 
 
 def _way(value: Any) -> str:
-    """How an AnnData is made of what was given, where that is known."""
+    """Say how an AnnData is made of what was given, where that is known."""
     if isinstance(value, str | os.PathLike):
         return "; read the file first, as anndata.read_h5ad does"
     if isinstance(getattr(value, "mod", None), Mapping):  # a MuData
@@ -154,7 +154,7 @@ def _way(value: Any) -> str:
 
 @cache
 def _known(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Rule]]:
-    """A function's signature, and the rule of each parameter."""
+    """Return a function's signature, and the rule of each parameter."""
     import anndata
     import pandas as pd
 
@@ -165,7 +165,7 @@ def _known(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, R
 
 
 def rules_of(function: Callable[..., Any]) -> dict[str, Rule]:
-    """The rule of each parameter of a public function, by name."""
+    """Return the rule of each parameter of a public function, by name."""
     return _known(inspect.unwrap(function))[1]
 
 

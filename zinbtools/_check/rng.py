@@ -1,4 +1,4 @@
-"""Seeds: whatever a user gives becomes a numpy SeedSequence, and each purpose gets a child of its own."""
+"""Turn any kind of seed into a numpy SeedSequence, of which each purpose gets a child of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RNG = int | np.integer | np.random.Generator | np.random.RandomState | np.random
 
 
 def seed_sequence(rng: RNG) -> np.random.SeedSequence:
-    """SeedSequence from any seed.
+    """Make a SeedSequence from any seed.
 
     A Generator or RandomState advances, a SeedSequence is left as it is, None differs from call to call.
     """
@@ -22,20 +22,20 @@ def seed_sequence(rng: RNG) -> np.random.SeedSequence:
 
 
 def generator(rng: RNG) -> np.random.Generator:
-    """Random numbers from any seed; those of a Generator are its own."""
+    """Make a Generator from any seed; a Generator is given back itself."""
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(seed_sequence(rng))
 
 
 def integers(sequence: np.random.SeedSequence, n: int) -> list[int]:
-    """``n`` seeds of 63 bits."""
+    """Draw ``n`` seeds of 63 bits."""
     return [int(word >> np.uint64(1)) for word in sequence.generate_state(n, np.uint64)]
 
 
 def integer(rng: RNG) -> int:
-    """One seed of 63 bits."""
+    """Draw one seed of 63 bits."""
     return integers(seed_sequence(rng), 1)[0]
 
 
 def as_integer(rng: RNG) -> int:
-    """One seed of 63 bits, which is the number itself where a number of so many bits was given."""
+    """Draw one seed of 63 bits; a number of so many bits is its own seed."""
     return int(rng) if isinstance(rng, int | np.integer) and rng < 2**63 else integer(rng)

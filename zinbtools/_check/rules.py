@@ -15,11 +15,11 @@ class Rule:
     """What a value must be; ``str`` says it, as in "alpha must be ..."."""
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value is what it must be; nothing is raised, whatever the value."""
+        """Tell whether a value is what it must be; never raise, whatever the value."""
         raise NotImplementedError
 
-    def read(self, text: str) -> Any:
-        """The value that a word of the command line stands for; ValueError if it stands for none."""
+    def parse(self, text: str) -> Any:
+        """Return the value that a word of the command line stands for; ValueError if it stands for none."""
         return text
 
 
@@ -76,7 +76,7 @@ class Choice(Rule):
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str | Integral) and not isinstance(value, bool) and value in self.values
 
-    def read(self, text: str) -> Any:
+    def parse(self, text: str) -> Any:
         return {str(value): value for value in self.values}.get(text, text)
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class Whole(Rule):
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)
         return is_whole and self.least <= int(value) < self.beyond
 
-    def read(self, text: str) -> int:
+    def parse(self, text: str) -> int:
         if not text.isdecimal():
             raise ValueError(f"{text!r} is no whole number of 0 or more.")
         return int(text)
@@ -117,7 +117,7 @@ class Number(Rule):
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         return is_number and self.low <= float(value) <= self.high and float(value) not in self.excluded
 
-    def read(self, text: str) -> float:
+    def parse(self, text: str) -> float:
         return float(text)
 
     def __str__(self) -> str:
@@ -246,10 +246,10 @@ class Either(Rule):
     def accepts(self, value: Any) -> bool:
         return any(rule.accepts(value) for rule in self.rules)
 
-    def read(self, text: str) -> Any:
+    def parse(self, text: str) -> Any:
         for rule in self.rules:
             try:
-                value = rule.read(text)
+                value = rule.parse(text)
             except ValueError:
                 continue
             if rule.accepts(value):

@@ -1,4 +1,4 @@
-"""What an HDF5 file from a stranger may not do: take data from elsewhere, run in circles, need a plugin."""
+"""Refuse HDF5 files that take data from elsewhere, run in circles or need a plugin."""
 
 from __future__ import annotations
 

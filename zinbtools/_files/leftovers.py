@@ -1,4 +1,4 @@
-"""Temporary files and folders that are locked while their process lives, so that those of the dead can go.
+"""Make temporary files and folders that are locked while their process lives, and remove those of dead ones.
 
 The system drops a lock when its process ends, however it ends. A process number would not do: it may be used
 again, and another container or computer on the same disk has numbers of its own. Some disks keep locks to one
@@ -42,7 +42,7 @@ def _host() -> str:
 
 
 def _start() -> str:
-    """Eight digits that change with every start of the system, or those of the host where it keeps none."""
+    """Return eight digits that change with every start of the system; of the host where it keeps none."""
     try:
         text = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8")
     except OSError:
@@ -51,7 +51,7 @@ def _start() -> str:
 
 
 def _mark() -> str:
-    """Where and by which process a thing was made, and digits that no other has."""
+    """Name where and by which process a thing was made, with digits that no other has."""
     return f"{_host()}-{_start()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -62,7 +62,7 @@ def _made_here(mark: str) -> bool:
 
 @contextmanager
 def own_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder that is gone after the block; if the process dies in it, `sweep` removes it.
+    """Make a folder that is gone after the block; if the process dies in it, `sweep` removes it.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, place: Callable[[Path, Path], object] = os.replace) -> Iterator[BinaryIO]:
-    """A file that takes its place when the block ends well, so that nobody ever sees a part of it.
+    """Write a file that takes its place when the block ends well, so that nobody ever sees half of it.
 
     Until then it lies beside ``path`` as a hidden ``.part``, which ``place`` puts where ``path`` says.
 
@@ -221,7 +221,7 @@ def _claim(path: Path) -> int:
 
 @contextmanager
 def _abandoned(path: Path, mark: str) -> Iterator[bool]:
-    """Whether a file with this mark has lost its process; in the block nobody else comes to that answer."""
+    """Tell whether a file with this mark has lost its process; meanwhile nobody else gets the same answer."""
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     except OSError:  # it has gone, or is not ours
@@ -246,7 +246,7 @@ def _is_own(handle: int) -> bool:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether this open file is the one that is there."""
+    """Tell whether this open file is the one at the path."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Memory that a file of a stranger may ask for."""
+"""Limit the memory that a file from a stranger may ask for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARE = 0.75  # of the memory that is available
 
 @contextmanager
 def within_memory() -> Iterator[None]:
-    """In the block an allocation that this machine has no room for is a MemoryError, on Linux.
+    """Raise MemoryError at an allocation that this machine has no room for, on Linux.
 
     Otherwise the system promises memory that it does not have, and ends a process when it is used: a few
     bytes can unpack to any size, and a decoder at the end of a cut file may go on until nothing is left.

@@ -1,4 +1,4 @@
-"""Signals that end a run, so that it cleans up first: SIGTERM and SIGHUP as SIGINT (Ctrl-C) does."""
+"""Clean up before a signal ends a run: SIGTERM and SIGHUP as SIGINT (Ctrl-C) does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed gets as far as it can, and a run never ends because of it."""
+"""Print without ever failing, whatever the terminal or the reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = {"±": "+-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...
 
 
 def _in_plain(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding has not."""
+    """Replace characters that an encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
     return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
@@ -23,7 +23,7 @@ codecs.register_error("zinbtools.plain", _in_plain)
 
 
 class Steady:
-    """A text stream that takes everything, whatever the one below makes of it.
+    """A text stream that never fails, whatever happens to the one below.
 
     Characters that its encoding has not are put in plain ones. When its reader has gone (``| head -1``) or
     its disk is full, the rest is dropped.

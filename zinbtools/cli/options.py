@@ -33,7 +33,7 @@ table.txt. Data sets that are neither given nor can be fetched are named and lef
 
 
 def parser() -> argparse.ArgumentParser:
-    """Everything that the command line accepts."""
+    """Build the parser of everything that the command line accepts."""
     top = argparse.ArgumentParser(
         prog="zinbtools", description="Should these single-cell counts be zero-inflated?"
     )
@@ -236,14 +236,14 @@ def _add_run_options(run: argparse._ArgumentGroup) -> None:
 
 
 def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
-    """What reads a word of the command line as the value of an argument, by the rule of that argument."""
+    """Make a reader of words of the command line from the rule of an argument."""
 
     def read(text: str) -> Any:
         from .._check.arguments import rule  # which needs numpy: --help is quicker without
 
         known = rule(annotation, name, function)
         try:
-            value = known.read(in_utf8(text))
+            value = known.parse(in_utf8(text))
         except ValueError:
             value = None
         if value is None or not known.accepts(value):
@@ -254,7 +254,7 @@ def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
 
 
 def in_utf8(text: str) -> str:
-    r"""What was typed, even where LC_ALL=C tells Python that it is ASCII: names in files are in UTF-8.
+    r"""Decode what was typed as UTF-8, even where LC_ALL=C tells Python that it is ASCII.
 
     Examples
     --------

@@ -25,7 +25,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
 class Died(NamedTuple):
-    """What stands in for the result of a job that killed its worker."""
+    """Stands in for the result of a job that killed its worker."""
 
     message: str
 
@@ -111,7 +111,7 @@ class Checkpoints(Generic[Result]):
         return self._path(key).exists()
 
     def load(self, key: str) -> Result | Died:
-        """The result of a finished job."""
+        """Read the result of a finished job."""
         path = self._path(key)
         try:
             with path.open("rb") as opened, _npz(np.load(opened, allow_pickle=False)) as file:
@@ -155,7 +155,7 @@ class Checkpoints(Generic[Result]):
 
 
 def fingerprint(arrays: Iterable[Any]) -> str:
-    """A digest of arrays, the same wherever and whenever they have the same types, shapes and values.
+    """Compute a digest of arrays, the same wherever and whenever they have the same types, shapes and values.
 
     Examples
     --------
@@ -213,14 +213,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether runs write this at the moment, or left it when they were killed; also a folder of only such."""
+    """Tell whether runs write this now, or left it when killed; also a folder of only such files."""
     if path.name.startswith(".zinbtools") or (path.name.startswith(".") and path.name.endswith(".part")):
         return True
     return path.is_dir() and not path.is_symlink() and all(map(_is_passing, path.iterdir()))
 
 
 def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """What JSON can hold, with the arrays put aside."""
+    """Turn a result into what JSON can hold, with the arrays put aside."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):

@@ -102,7 +102,7 @@ def run(
 def workers(
     function: Callable[[Job], Result], *, n_jobs: int = 1, executor: Executor | DaskClient | None = None
 ) -> Iterator[Workers[Job, Result]]:
-    """Workers that stay for several rounds of jobs; parameters as for `run`.
+    """Start workers for several rounds of jobs; parameters as for `run`.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def workers(
 
 
 def _must_be_alone(n_jobs: int) -> bool:
-    """Whether no process can be started here, which is told in a warning."""
+    """Tell whether no process can be started here, and warn of it."""
     why = why_not_here()
     if why is not None:
         warn(f"n_jobs={n_jobs} is taken as 1: {why}.")
@@ -130,10 +130,10 @@ def _must_be_alone(n_jobs: int) -> bool:
 
 
 class Workers(Generic[Job, Result]):
-    """What `workers` gives: rounds of jobs for one function."""
+    """Run rounds of jobs for one function; `workers` makes them."""
 
-    def __init__(self, function: Callable[[Job], Result], place: _Place | None) -> None:
-        self._function, self._place = function, place
+    def __init__(self, function: Callable[[Job], Result], backend: _Backend | None) -> None:
+        self._function, self._backend = function, backend
 
     def run(
         self,
@@ -143,19 +143,19 @@ class Workers(Generic[Job, Result]):
         checkpoints: Checkpoints[Result] | None = None,
         deaths: Literal["raise", "yield"] = "raise",
     ) -> Iterator[tuple[int, Any]]:
-        """One round; parameters and results as those of `run`."""
+        """Run one round; parameters and results are those of `run`."""
         if (keys is None) != (checkpoints is None):
             raise TypeError("keys and checkpoints go together: give both or neither.")
         named = zip(jobs, repeat("") if keys is None else keys, strict=keys is not None)
         shelf = _Shelf(checkpoints)
-        if self._place is None:
+        if self._backend is None:
             for place, (job, key) in enumerate(named):
                 yield place, shelf.load(key) if key in shelf else shelf.keep(key, self._function(job))
         else:
-            yield from self._run_elsewhere(self._place, named, shelf, deaths)
+            yield from self._run_elsewhere(self._backend, named, shelf, deaths)
 
     def _run_elsewhere(
-        self, where: _Place, named: Iterable[tuple[Job, str]], shelf: _Shelf, deaths: str
+        self, backend: _Backend, named: Iterable[tuple[Job, str]], shelf: _Shelf, deaths: str
     ) -> Iterator[tuple[int, Any]]:
         found: list[tuple[int, str]] = []
         asked: dict[Future[Parcel[Any]], _Asked] = {}
@@ -165,7 +165,7 @@ class Workers(Generic[Job, Result]):
                     found.append((place, key))
                 else:
                     parcel = Parcel(job)
-                    asked[where.submit(parcel)] = _Asked(place, key, parcel)
+                    asked[backend.submit(parcel)] = _Asked(place, key, parcel)
             yield from ((place, shelf.load(key)) for place, key in found)
             while asked:
                 done, _ = wait(asked, return_when=FIRST_COMPLETED)
@@ -174,10 +174,10 @@ class Workers(Generic[Job, Result]):
                     known = asked.pop(future)
                     try:
                         result = future.result().content
-                    except where.deaths as error:
-                        if where.ready_again(error, known.n_deaths):
+                    except backend.deaths as error:
+                        if backend.ready_again(error, known.n_deaths):
                             again = known._replace(n_deaths=known.n_deaths + 1)
-                            asked[where.submit(known.parcel)] = again
+                            asked[backend.submit(known.parcel)] = again
                             continue
                         if isinstance(error, NeverStarted):
                             raise RuntimeError(_NEVER_STARTED) from error
@@ -214,7 +214,7 @@ def _failed(future: Future[Any]) -> bool:
 
 
 class _Shelf:
-    """Checkpoints, or nothing that acts as such."""
+    """Keep results in checkpoints, if there are any."""
 
     def __init__(self, checkpoints: Checkpoints[Any] | None) -> None:
         self._checkpoints = checkpoints
@@ -231,12 +231,12 @@ class _Shelf:
         return result
 
 
-class _Place(Protocol):
-    """Where jobs are done."""
+class _Backend(Protocol):
+    """What does jobs elsewhere: an executor, a cluster, processes."""
 
     @property
     def deaths(self) -> tuple[type[BaseException], ...]:
-        """What a future raises whose worker died."""
+        """Errors of a future whose worker died."""
         ...
 
     def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]: ...

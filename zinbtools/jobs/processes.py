@@ -1,4 +1,4 @@
-"""Worker processes that share nothing with each other, not even their death."""
+"""Worker processes of which one can die without the others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _load(path: Path) -> Any:
 def call(
     function: Parcel[Callable[[Job], Result]] | _Stored, job: Parcel[Job], expected: Mapping[str, str]
 ) -> Parcel[Result]:
-    """What a worker does, if its software is what is expected."""
+    """Do a job in a worker, if its software is what is expected."""
     refuse_other_software(expected)
     with _torch_at_rest():  # inference mode would leave its mark on tensors
         compute, argument = function.content, job.content
@@ -80,7 +80,7 @@ def call(
 
 
 def _torch_at_rest() -> AbstractContextManager[None]:
-    """`single_threaded` where torch, which takes seconds to load, is loaded: perhaps by the job itself."""
+    """Give `single_threaded` if torch is loaded, perhaps by the job itself; loading it takes seconds."""
     if "torch" not in sys.modules:
         return nullcontext()
     from .threads import single_threaded
@@ -103,7 +103,7 @@ class _Worker:
             self._pid = self._pool.submit(os.getpid)  # the process starts with its first job
 
     def compute(self, function: _Stored, job: Parcel[Any]) -> Parcel[Any]:
-        """The result of a job; `NeverStarted` or another `BrokenExecutor` if the process died."""
+        """Return the result of a job; `NeverStarted` or another `BrokenExecutor` if the process died."""
         try:
             future: Future[Parcel[Any]] = self._pool.submit(call, function, job, software())
             self._wait(future)
@@ -114,7 +114,7 @@ class _Worker:
             raise
 
     def _wait(self, future: Future[Any]) -> None:
-        """Until a job is done; with a warning if the process is stopped meanwhile."""
+        """Wait until a job is done; warn if the process is stopped meanwhile."""
         told = False
         while not wait([future], timeout=_PATIENCE).done:
             if not told and self._is_stopped():
@@ -125,7 +125,7 @@ class _Worker:
                 )
 
     def _is_stopped(self) -> bool:
-        """By a signal or a debugger, as Linux says; False elsewhere."""
+        """Ask Linux whether a signal or a debugger has stopped it; False elsewhere."""
         if not self._pid.done() or self._pid.exception() is not None:
             return False
         try:
@@ -211,7 +211,7 @@ class Processes:
 
 
 def why_not_here() -> str | None:
-    """Why this process cannot start others, in words; None if it can."""
+    """Say why this process cannot start others; None if it can."""
     if current_process().daemon:
         return (
             "this process is a daemon, as workers of multiprocessing.Pool and Celery are; it may start none"
@@ -227,7 +227,7 @@ def why_not_here() -> str | None:
 
 @contextmanager
 def spawned(n_workers: int, function: Callable[..., Any]) -> Iterator[Processes]:
-    """Processes that end with the block: at once if it is left by an exception."""
+    """Start processes that end with the block: at once if it is left by an exception."""
     watched, lifeline = get_context("spawn").Pipe(duplex=False)
     with watched, lifeline, own_folder(Path(gettempdir()), "zinbtools-") as folder:
         path = folder / "function.pickle"
@@ -259,7 +259,7 @@ def _end_with(watched: Connection) -> None:
 
 @contextmanager
 def one_thread_for_children() -> Iterator[None]:
-    """Processes started meanwhile find one thread in their environment, before they import anything."""
+    """Give processes that are started in the block one thread, from before they import anything."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:

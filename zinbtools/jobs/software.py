@@ -1,4 +1,4 @@
-"""What computes here: the versions that results depend on."""
+"""Name the versions of software that results depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 
 @cache
 def software() -> dict[str, str]:
-    """Name and version of what may change a number; some milliseconds at the first call.
+    """Return name and version of what may change a number; some milliseconds at the first call.
 
     Two copies of zinbtools of one version and different sources are told apart. Builds of torch for CPUs and
     GPUs are not: it says nothing of where a job computes.
@@ -29,7 +29,7 @@ def software() -> dict[str, str]:
 
 @cache
 def source_digest() -> str:
-    """A digest of the package's own modules, 12 hexadecimal digits."""
+    """Compute a digest of the package's own modules, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, source in sorted(_modules(files(__package__), "")):
         digest.update(f"{name} {len(source)}\n".encode())
@@ -38,7 +38,7 @@ def source_digest() -> str:
 
 
 def _modules(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
-    """The modules of a package, also one in an archive, each with its source."""
+    """Find the modules of a package, also one in an archive, each with its source."""
     for entry in folder.iterdir():
         name = f"{above}/{entry.name}"
         if entry.is_dir():
@@ -48,7 +48,7 @@ def _modules(folder: Traversable, above: str) -> Iterator[tuple[str, bytes]]:
 
 
 def refuse_other_software(expected: Mapping[str, str]) -> None:
-    """RuntimeError in a worker whose software is not that of the process that asks it.
+    """Raise RuntimeError in a worker whose software is not that of the process that asks it.
 
     Examples
     --------

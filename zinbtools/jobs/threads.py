@@ -1,4 +1,4 @@
-"""Settings of torch that a user never has to think of."""
+"""Set the threads of torch, so that a user never has to."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def single_threaded() -> Iterator[None]:
 
 
 def available_threads(device: torch.device) -> int:
-    """As many as torch may use (`torch.set_num_threads`), or might if `single_threaded` did not hold.
+    """Count the threads that torch may use (`torch.set_num_threads`), or might without `single_threaded`.
 
     Up to `MOST_THREADS`; one for a GPU.
     """
@@ -47,7 +47,7 @@ def available_threads(device: torch.device) -> int:
 
 
 def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], n_threads: int) -> Iterator[Result]:
-    """What ``map`` gives, computed by threads that run torch on one thread each, a few jobs ahead.
+    """Compute what ``map`` gives in threads that run torch on one thread each, a few jobs ahead.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Torch as it is when it is imported, for as long as something is computed, whatever the session has set."""
+"""Put torch into the state that it has when imported, while something is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Single precision, on the CPU unless told otherwise, with gradients; afterwards all is as it was.
+    """Set single precision, the CPU unless told otherwise, and gradients; afterwards all is as it was.
 
     What torch keeps for each thread (default device, inference mode, gradients, autocast) is set for this
     one. What it keeps for the process (default type, precision of matrix products) is set for all threads
@@ -31,7 +31,7 @@ def torch_defaults() -> Iterator[None]:
 
 
 class _Setting(NamedTuple):
-    """One of the process: how to set it, what the session has, and what it is to be."""
+    """A setting of the process: how to write it, its value in the session, and the one wanted."""
 
     write: Callable[[Any], Any]
     found: Any
@@ -39,7 +39,7 @@ class _Setting(NamedTuple):
 
 
 def _other_settings() -> list[_Setting]:
-    """Those that are not what torch starts with."""
+    """List the settings that are not what torch starts with."""
     settings = [_Setting(torch.set_default_dtype, torch.get_default_dtype(), torch.float32)]
     backends: Any = torch.backends
     if hasattr(backends, "fp32_precision"):
@@ -59,7 +59,7 @@ _changed: list[_Setting] = []
 
 @contextmanager
 def _of_the_process() -> Iterator[None]:
-    """The first to enter sets what the session has otherwise, the last to leave gives it back."""
+    """Change the process's settings when the first call enters, and back when the last one leaves."""
     global _inside
     with _lock:
         if not _inside:

@@ -1,4 +1,4 @@
-"""Counts without zero inflation, as sparse as real ones: three families around the same expected counts.
+"""Simulate counts without zero inflation, as sparse as real ones, of three families.
 
 Each cell has a type, a batch and a library size; each gene has a mean. Expected counts are
 

@@ -1,4 +1,4 @@
-"""What all simulators share: counts go in, some are lost by a rule, and the truth is kept beside them."""
+"""Lose counts by a rule, and keep the truth beside them: what all simulators share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules by which counts are lost: small frozen records that say how probable each loss is.
+"""Rules of loss: small frozen records that say how probable it is that a count is lost.
 
 A rule is asked about counts that are there, entry by entry; a zero has nothing to lose. Whoever needs
 another rule writes an :class:`Inflation` of their own, with the one method ``probability``.
@@ -243,7 +243,7 @@ def check_numbers(of: Inflation, *names: str) -> None:
 
 
 def _probabilities(p: ArrayLike | str, frame: pd.DataFrame, where: str) -> Floats:
-    """An array, or a column of numbers by its name, checked against the frame that it goes with."""
+    """Read an array, or a column of numbers by its name, and check it against its frame."""
     values = np.asarray(checked_column(frame, p, "p", where) if isinstance(p, str) else p, dtype=np.float64)
     if values.shape != (len(frame),):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Twins of a user's own data: the same cells and genes, drawn anew from a model without zero inflation."""
+"""Simulate twins of a user's data: the same cells and genes, drawn anew without zero inflation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of which only some genes are inflated, and real counts with entries taken out."""
+"""Simulate counts of which only some genes are inflated, or take entries out of real counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of ZISynth: two cell types, each a Poisson-lognormal distribution over the same genes.
+"""Read parameters of ZISynth: two cell types, each a Poisson-lognormal distribution of the same genes.
 
 They go by the array names of the 2019 study: ``mu_0``, ``sigma_0`` for the rarer type and ``mu_2``,
 ``sigma_2`` for the other one.

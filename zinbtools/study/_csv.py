@@ -1,4 +1,4 @@
-"""Tables as CSV whose text no spreadsheet takes for a formula."""
+"""Write tables as CSV whose text no spreadsheet takes for a formula."""
 
 from __future__ import annotations
 

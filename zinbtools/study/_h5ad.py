@@ -1,4 +1,4 @@
-"""Writing h5ad so that a full disk is an error that can be told."""
+"""Write h5ad so that a full disk is an ordinary error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_h5ad(adata: AnnData, path: Path) -> None:
 
 
 class _Patient(io.RawIOBase):
-    """A file for HDF5 that takes and forgets what comes after a failure."""
+    """A file that tells HDF5 of no failure, and forgets what is written after one."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw

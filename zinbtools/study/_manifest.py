@@ -1,4 +1,4 @@
-"""Which files of a folder are ours: what a command may write, and what one has written."""
+"""List the files that a command may write into a folder, and those that one has written."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class Manifest:
 
     @classmethod
     def of(cls, folder: Path, *, verb: str, title: str) -> Manifest:
-        """All that lies in a folder."""
+        """List all that lies in a folder."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): digest(path) for path in paths}
         return cls(verb, title, date.today().isoformat(), version("zinbtools"), files)
 
     @classmethod
     def read(cls, folder: Path, verb: str) -> Manifest | None:
-        """That of an earlier run, or None.
+        """Read that of an earlier run, or None.
 
         Raises
         ------
@@ -100,13 +100,13 @@ class Manifest:
             file.write(json.dumps(asdict(self), indent=1).encode())
 
     def wrote(self, folder: Path, name: str) -> bool:
-        """Whether this file of the folder is as it was written."""
+        """Tell whether this file of the folder is as it was written."""
         path = folder / name
         return not path.is_symlink() and path.is_file() and self.files.get(name) == digest(path)
 
 
 def manifest_name(verb: str) -> str:
-    """The name of the file that holds the manifest.
+    """Return the name of the file that holds the manifest.
 
     Examples
     --------
@@ -117,11 +117,11 @@ def manifest_name(verb: str) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, at one to two GB a second."""
+    """Compute the SHA-256 of a file, at one to two GB a second."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name stays inside of the folder: a manifest may come from anyone."""
+    """Tell whether a name stays inside of the folder: a manifest may come from anyone."""
     return not {"", ".", ".."} & set(name.split("/")) and not set(name) & {"\\", ":", "\0"}

@@ -1,4 +1,4 @@
-"""Results take their places in the user's folder: all of them or none, and nothing else is touched."""
+"""Put results into the user's folder: all of them or none, and touch nothing else."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 def _try_to_write(target: Path, names: Iterable[str]) -> None:
-    """OSError if a file in one of the folders could not be made or not be removed."""
+    """Refuse folders in which a file could not be made or not be removed."""
     for folder in {target, *((target / name).parent for name in names)}:
         if not folder.is_dir():
             continue
@@ -114,7 +114,7 @@ def _try_to_write(target: Path, names: Iterable[str]) -> None:
 
 
 def _refuse_others(target: Path, names: Iterable[str], earlier: Manifest | None) -> None:
-    """OSError if something in the place of our files is not ours to replace."""
+    """Refuse to replace what is in the place of our files and is not ours."""
     found = {name: reason for name in names if (reason := _obstacle(target, name, earlier))}
     if found:
         listed = ", ".join(f"{name} ({reason})" for name, reason in found.items())
@@ -122,7 +122,7 @@ def _refuse_others(target: Path, names: Iterable[str], earlier: Manifest | None)
 
 
 def _obstacle(target: Path, name: str, earlier: Manifest | None) -> str | None:
-    """Why a file may not be put in this place."""
+    """Say why a file may not be put in this place; None if it may."""
     path = target / name
     if os.path.lexists(path.parent) and not path.parent.is_dir():
         return f"{path.parent.name} is no folder"
@@ -231,7 +231,7 @@ def _move(source: Path, goal: Path) -> None:
 
 
 def _kept(staging: Path, target: Path, verb: str) -> Path:
-    """Where results stay that could not be put in place."""
+    """Move results that could not be put in place to where they stay, and say where."""
     kept = target / f"{verb}-not-in-place-{secrets.token_hex(4)}"
     try:
         if any(path.is_file() for path in (staging / "old").rglob("*")):

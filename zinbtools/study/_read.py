@@ -1,4 +1,4 @@
-"""Reading counts from files that a stranger may have made."""
+"""Read counts from files that a stranger may have made."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _read_zarr(path: Path) -> AnnData:
 
 
 def _refuse_broken_matrices(adata: AnnData) -> None:
-    """ValueError for sparse matrices that no one may index, wherever they are."""
+    """Refuse sparse matrices that no one may index, wherever they are."""
     places: list[Any] = [adata.layers, adata.obsm, adata.varm, adata.obsp, adata.varp]
     matrices = [adata.X, *(matrix for place in places for matrix in place.values())]
     if adata.raw is not None:

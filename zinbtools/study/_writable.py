@@ -1,4 +1,4 @@
-"""What h5ad cannot hold is found before the work: mended where that loses nothing, refused where not."""
+"""Find what h5ad cannot hold before the work: mend it where that loses nothing, refuse it where not."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class _Mending:
         return mended
 
     def _names(self, place: str, frame: pd.DataFrame) -> tuple[list[str], str | None]:
-        """Names of the columns and of the index: text that h5ad does not need for other things."""
+        """Choose names of columns and index: text that h5ad does not need for other things."""
         names: list[str] = []
         taken = [*map(str, frame.columns)]
         for found in frame.columns:
@@ -137,7 +137,7 @@ class _Mending:
         return names, name
 
     def values(self, place: str, values: Any) -> Any:
-        """A column, an index or an array of one dimension."""
+        """Mend a column, an index or an array of one dimension."""
         held = np.asarray(values) if isinstance(values.dtype, np.dtype) else pd.Series(values).array
         error = _failure(held)
         if error is None:
@@ -149,7 +149,7 @@ class _Mending:
         return plain
 
     def mapping(self, place: str, mapping: Mapping[Any, Any]) -> dict[str, Any]:
-        """``uns`` or a dictionary in it."""
+        """Mend ``uns`` or a dictionary in it."""
         if place.count("[") > _DEEPEST:
             raise ValueError(
                 f"adata.{place[:200]}… is {_DEEPEST} dictionaries deep, too deep for h5ad; flatten it."
@@ -177,7 +177,7 @@ class _Mending:
         return mended
 
     def item(self, place: str, value: Any) -> Any:
-        """Something in ``uns``."""
+        """Mend something in ``uns``."""
         if isinstance(value, Mapping):
             return self.mapping(place, value)
         if isinstance(value, pd.DataFrame):
@@ -196,7 +196,7 @@ class _Mending:
 
 
 def _failure(value: Any) -> Exception | None:
-    """What is raised when a value is written to h5ad, here into memory; matrices of numbers are trusted."""
+    """Write a value to h5ad in memory and return what is raised; matrices of numbers are trusted."""
     if _is_matrix(value):
         return None
     with h5py.File("memory", "w", driver="core", backing_store=False) as file, warnings.catch_warnings():
@@ -213,7 +213,7 @@ def _is_matrix(value: Any) -> bool:
 
 
 def _plain(values: Any) -> Any:
-    """The same values as numpy or pandas hold them without extensions that h5ad may lack."""
+    """Convert values to what numpy or pandas hold without extensions that h5ad may lack."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.rename_categories(_plain(values.categories.array))
     kind = pd.api.types.infer_dtype(values, skipna=True)
@@ -247,7 +247,7 @@ def _refusal(place: str, value: Any, error: Exception) -> str:
 
 
 def _broken_text(value: Any) -> str | None:
-    """The first text with a NUL or half of a surrogate pair."""
+    """Find the first text with a NUL or half of a surrogate pair."""
     texts = [value] if isinstance(value, str) else np.ravel(np.asarray(value, dtype=object))
     for text in texts:
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= c <= "\udfff" for c in text)):
@@ -256,7 +256,7 @@ def _broken_text(value: Any) -> str | None:
 
 
 def _possible(name: Any, taken: list[str]) -> str:
-    """A name of a column as text, and another one where h5ad would read it as the index or as a place."""
+    """Turn a column's name into text, and into another one where h5ad would read an index or a place."""
     text = str(name)
     if "/" in text and _failure({"a/b": 0}) is not None:  # which older releases of anndata allow
         return _free(text.replace("/", "_"), taken)

@@ -1,4 +1,4 @@
-"""What a zarr store from a stranger may not do: run what it holds, or take data from elsewhere."""
+"""Refuse zarr stores that run what they hold or take data from elsewhere."""
 
 from __future__ import annotations
 
