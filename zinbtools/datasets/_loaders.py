@@ -81,11 +81,8 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If a file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If a file is not the known one, or ``n_top_genes`` is below 1.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -113,11 +110,8 @@ def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If a file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If a file is not the known one, or ``n_top_genes`` is below 1.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -152,11 +146,8 @@ def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If a file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If a file is not the known one, or ``n_top_genes`` is below 1.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -186,11 +177,8 @@ def retina(*, n_top_genes: int | None = 1200) -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If the file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If the file is not the known one, or ``n_top_genes`` is below 1.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -215,11 +203,8 @@ def klein_ercc() -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If the file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If the file is not what it should be.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -244,11 +229,8 @@ def zheng_ercc() -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If the file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If the file is not what it should be.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------
@@ -278,11 +260,8 @@ def svensson_ercc(which: Literal[1, 2]) -> AnnData:
 
     Raises
     ------
-    ConnectionError
-        If the file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If ``which`` is neither, or the file is not what it should be.
+    ConnectionError, ValueError
+        As :func:`cortex`.
 
     Examples
     --------

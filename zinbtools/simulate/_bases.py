@@ -123,29 +123,14 @@ def poisson_lognormal(
 
     Parameters
     ----------
-    n_obs, n_vars
-        Number of cells and genes.
-    means
-        Mean count of each gene, shape (n_vars,). By default 0.005 to 100, most of them small, which makes
-        about nine counts in ten zero.
     log_sd
         s, standard deviation of the log rate in a cell type, one number or one per gene.
     n_factors
         Number of factors that genes share.
     factor_share
         Share of the variance of the log rate that the factors make, from 0 to 1.
-    n_types
-        Number of cell types, as frequent as 1, 1/2, 1/3, ...
-    type_sd
-        Standard deviation of the log fold changes of the 30 % of genes that differ between types.
-    library_sd
-        Standard deviation of the log library size.
-    n_batches
-        Number of batches of like size.
-    batch_sd
-        Standard deviation of the log batch effects, one for each gene and batch.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+    n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, rng
+        As for :func:`gamma_poisson`.
 
     Returns
     -------
@@ -201,26 +186,11 @@ def beta_poisson(
 
     Parameters
     ----------
-    n_obs, n_vars
-        Number of cells and genes.
-    means
-        Mean count of each gene, shape (n_vars,). By default 0.005 to 100, most of them small, which makes
-        about nine counts in ten zero.
     bimodal_share
         Share of genes with two modes, k_on and k_off from 0.1 to 0.5, from 0 to 1. The others have k_on
         from 1 to 5 and k_off from 10 to 30, close to an NB with inverse dispersion k_on.
-    n_types
-        Number of cell types, as frequent as 1, 1/2, 1/3, ...
-    type_sd
-        Standard deviation of the log fold changes of the 30 % of genes that differ between types.
-    library_sd
-        Standard deviation of the log library size.
-    n_batches
-        Number of batches of like size.
-    batch_sd
-        Standard deviation of the log batch effects, one for each gene and batch.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
+    n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, rng
+        As for :func:`gamma_poisson`.
 
     Returns
     -------

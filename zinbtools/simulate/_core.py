@@ -86,7 +86,7 @@ def inflate(adata: AnnData, inflation: Inflation, random: np.random.Generator, s
 
 
 def csr(counts: ArrayLike) -> sparse.csr_matrix:
-    """Convert counts to what all simulators give: CSR in the `dtype_of` them."""
+    """Turn counts into what all simulators give."""
     return sparse.csr_matrix(np.asarray(counts, dtype=np.float32))
 
 

@@ -10,16 +10,10 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from ..stats.pln import pln_moments, pln_zero_fraction
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 Floats = NDArray[np.float64]
 TYPES = ("0", "2")
@@ -30,7 +24,7 @@ _TOLERANCE = 1e-6
 
 
 def builtin_parameters() -> dict[str, Floats]:
-    """Load the shipped parameters, made by :func:`fit_builtin_parameters` on Zeisel et al. 2015.
+    """Load the shipped parameters, which ``tests/zisynth_fit.py`` fitted to Zeisel et al. 2015.
 
     Returns
     -------
@@ -89,73 +83,6 @@ def read_parameters(params: Mapping[str, ArrayLike] | str | PathLike[str]) -> di
     for name, array in arrays.items():
         _check_array(name, array, (n_genes,) if name.startswith("mu") else (n_genes, n_genes))
     return {name: array if array.ndim == 1 else (array + array.T) / 2 for name, array in arrays.items()}
-
-
-def fit_builtin_parameters(adata: AnnData) -> dict[str, Floats]:
-    """Fit the shipped parameters, by the method of moments, to :func:`builtin_cells`.
-
-    The shipped file is ``np.savez_compressed("zisynth.npz", **fit_builtin_parameters(adata))``.
-
-    Parameters
-    ----------
-    adata
-        Counts of Zeisel et al. 2015 in ``X``, with ``obs["cell_type"]`` and ``var["named"]``.
-
-    Returns
-    -------
-    The four arrays of ZISynth, by their names.
-    """
-    fits = {cell_type: pln_moments(counts) for cell_type, counts in builtin_cells(adata).items()}
-    return {f"{array}_{t}": getattr(fit, array) for t, fit in fits.items() for array in ("mu", "sigma")}
-
-
-def builtin_cells(adata: AnnData) -> dict[str, Floats]:
-    """Choose the cells and genes that the shipped parameters describe.
-
-    Type 0 are the oligodendrocytes, type 2 the CA1 pyramidal cells. Candidates are the named genes that
-    a Poisson-lognormal describes in both types, with
-
-    - a mean count between 2 and 60;
-    - a variance of the log rate of at most 1, that of the study's genes: beyond it a handful of cells
-      makes the variance;
-    - a share of zeros within 0.02 of a Poisson-lognormal's with the same mean and variance, because
-      only genes without zero inflation can have a twin without. (This drops Xist, which half the cells
-      lack for their sex.)
-
-    Of these, 50 are taken evenly in order of the ratio of their means.
-
-    Parameters
-    ----------
-    adata
-        As for :func:`fit_builtin_parameters`.
-
-    Returns
-    -------
-    Counts of shape (n_cells of the type, 50), by type.
-    """
-    cell_types = adata.obs["cell_type"].astype(str).to_numpy()
-    counts: Any = adata.X
-    cells: dict[str, Floats] = {
-        cell_type: counts[cell_types == name].toarray().astype(np.float64)
-        for cell_type, name in zip(TYPES, ("oligodendrocytes", "pyramidal CA1"), strict=True)
-    }
-    genes = np.flatnonzero(adata.var["named"])
-    for of_type in cells.values():
-        genes = genes[_is_poisson_lognormal(of_type[:, genes])]
-    ratio = cells["0"][:, genes].mean(axis=0) / cells["2"][:, genes].mean(axis=0)
-    chosen = genes[np.argsort(ratio, kind="stable")][np.linspace(0, genes.size - 1, 50).round().astype(int)]
-    return {cell_type: of_type[:, chosen] for cell_type, of_type in cells.items()}
-
-
-def _is_poisson_lognormal(counts: Floats) -> NDArray[np.bool_]:
-    """Say whether each gene meets the conditions of the built-in set in these cells."""
-    mean = counts.mean(axis=0)
-    usable = (mean > 2) & (mean < 60)
-    mean = np.where(usable, mean, 1)
-    # The diagonal of `pln_moments`, without the covariances of thousands of genes.
-    variance = np.log(np.maximum((counts * (counts - 1)).mean(axis=0) / mean**2, 1))
-    zeros = pln_zero_fraction(np.log(mean) - variance / 2, variance)
-    return usable & (variance <= 1) & (np.abs((counts == 0).mean(axis=0) - zeros) < 0.02)
 
 
 def _check_array(name: str, array: Floats, shape: tuple[int, ...]) -> None:

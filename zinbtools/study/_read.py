@@ -12,8 +12,8 @@ from anndata import AnnData
 from .._anndata.rows import refuse_broken
 from .._files.hdf5 import check_hdf5
 from .._files.memory import within_memory
+from .._files.zarr import check_zarr, without_pickle
 from .._words.sentence import sentence
-from ._zarr import check_zarr, without_pickle
 
 
 def read(path: Path) -> AnnData:
