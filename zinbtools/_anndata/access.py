@@ -37,7 +37,7 @@ def check_shape(adata: AnnData) -> None:
 
 
 def gene_names(adata: AnnData) -> pd.Index:
-    """The genes' names as text, whatever ``var_names`` holds; ValueError if two of them are the same."""
+    """Return the genes' names as text, whatever ``var_names`` holds; refuse two that are the same."""
     names = pd.Index(
         [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in adata.var_names],
         dtype=object,
@@ -51,7 +51,7 @@ def gene_names(adata: AnnData) -> pd.Index:
 
 
 def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
-    """``X`` or a layer in memory as compressed rows, whatever it is stored in; the AnnData is left alone."""
+    """Read ``X`` or a layer into memory as compressed rows, whatever it is stored in."""
     matrix = stored_matrix(adata, layer)
     if hasattr(matrix, "to_memory"):  # a sparse matrix in a file
         matrix = matrix.to_memory()
@@ -61,7 +61,7 @@ def read_matrix(adata: AnnData, layer: str | None) -> sparse.csr_array:
 
 
 def stored_matrix(adata: AnnData, layer: str | None) -> Any:
-    """``X`` or a layer as it is, if it can hold counts."""
+    """Find ``X`` or a layer, and refuse what cannot hold counts; nothing is read yet."""
     if layer is not None and layer not in adata.layers:
         raise KeyError(f"layer {layer!r} is not in adata.layers; there are {listing(layer_names(adata))}.")
     matrix: Any = adata.X if layer is None else adata.layers[layer]
@@ -80,7 +80,7 @@ def stored_matrix(adata: AnnData, layer: str | None) -> Any:
 
 
 def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
-    """Which genes to fit, boolean, (n_vars,)."""
+    """Read which genes to fit, boolean, (n_vars,)."""
     if mask_var is None:
         return np.ones(adata.n_vars, dtype=bool)
     if isinstance(mask_var, str):
@@ -99,7 +99,7 @@ def read_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray:
 def read_split(
     adata: AnnData, split: Sequence[float] | str, seed: np.random.SeedSequence, stop_on: str = "validation"
 ) -> np.ndarray:
-    """``train``, ``validation`` or ``test`` for each cell, (n_obs,).
+    """Read or draw ``train``, ``validation`` or ``test`` for each cell, (n_obs,).
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def read_split(
 
 @dataclass
 class Results:
-    """All that a fit writes, collected first, so that nothing is written if something goes wrong."""
+    """Collects all that a fit writes, so that nothing is written if something goes wrong."""
 
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, np.ndarray] = field(default_factory=dict)
@@ -156,7 +156,7 @@ class Results:
 
 
 def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
-    """ValueError if results would take the place of what no earlier fit under the same key has written."""
+    """Refuse to write results where something is that no earlier fit under the same key has written."""
     there = adata.uns.get(keys.uns, {})
     if not isinstance(there, Mapping) or (there and not set(there) & {"weights", "history", "tuning"}):
         raise ValueError(
@@ -175,7 +175,7 @@ def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
 
 
 def writable(adata: AnnData, copy: bool) -> AnnData:
-    """The object to write into: a copy on request; a view is turned into an AnnData of its own."""
+    """Return the object to write into: a copy on request; a view becomes an AnnData of its own."""
     target = adata.copy() if copy else adata
     if target.is_view:
         warn("adata is a view and is turned into an AnnData of its own.")
@@ -184,14 +184,14 @@ def writable(adata: AnnData, copy: bool) -> AnnData:
 
 
 def spread(values: np.ndarray, genes: np.ndarray, n_vars: int) -> np.ndarray:
-    """Values of the fitted genes, (..., n_fitted), at their places, (..., n_vars), NaN elsewhere."""
+    """Put values of the fitted genes, (..., n_fitted), at their places, (..., n_vars), NaN elsewhere."""
     full = np.full((*values.shape[:-1], n_vars), np.nan, dtype=values.dtype)
     full[..., genes] = values
     return full
 
 
 def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as h5ad and zarr can hold them: without ``None`` and empty ones, lists as string arrays."""
+    """Turn settings into what h5ad and zarr hold: no ``None``, nothing empty, lists as string arrays."""
     kept: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -205,15 +205,17 @@ def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
+    """Return a column of ``obs`` or ``var``; KeyError with the argument's name if there is none."""
     if key not in frame:
         raise KeyError(f"{argument}: {key!r} is not in adata.{where}; there are {listing(frame.columns)}.")
     return frame[key]
 
 
 def layer_names(adata: AnnData) -> list[str]:
-    """From anndata 0.13 on the layers hold ``X`` too, as None."""
+    """List the layers; from anndata 0.13 on they hold ``X`` too, as None."""
     return [name for name in adata.layers if name is not None]
 
 
 def listing(names: Iterable[Any]) -> str:
+    """Write names for a sentence."""
     return ", ".join(repr(str(name)) for name in names) or "none"

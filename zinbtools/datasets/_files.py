@@ -1,4 +1,4 @@
-"""The files of a data set: fetched into a cache, or found among those that a user has."""
+"""Fetch the files of a data set into a cache, or find them among those that a user has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File formats that more than one data set, or only old software, uses: 10x, loom, CSV in blocks, pickles."""
+"""Read formats that more than one data set, or only old software, uses: 10x, loom, CSV in blocks, pickles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One verb per data set, and one for files that are already at hand."""
+"""Load data sets: one verb for each, and one for files that are already at hand."""
 
 from __future__ import annotations
 

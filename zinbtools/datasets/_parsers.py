@@ -1,4 +1,4 @@
-"""Each data set from its own files to an AnnData: all its genes, the cells that the study had."""
+"""Parse the files of each data set into an AnnData: all its genes, the cells that the study had."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each data set is, where it comes from, and how what was said of it differs from what it holds."""
+"""List what each data set is, where it comes from, and how what was said of it differs from what it holds."""
 
 from __future__ import annotations
 
