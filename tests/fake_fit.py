@@ -18,9 +18,9 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 from zinbtools import tl
-from zinbtools._anndata.access import storable
 from zinbtools._anndata.counts import look
 from zinbtools._anndata.covariates import Covariates, store_covariates
+from zinbtools._anndata.results import storable
 from zinbtools._record import parts
 from zinbtools._record.keys import ZI_COLUMNS, Keys
 from zinbtools._record.parts import Metric, Part

@@ -17,8 +17,9 @@ from compare import assert_same_anndata, assert_same_results
 from scipy import sparse
 
 import zinbtools as zt
-from zinbtools._anndata.access import SPLITS, Results, read_split, spread, storable
 from zinbtools._anndata.counts import read_counts
+from zinbtools._anndata.reading import SPLITS, read_split
+from zinbtools._anndata.results import Results, spread, storable
 from zinbtools._record.keys import Keys
 from zinbtools.model.compiled import _Replicate
 from zinbtools.tl import _fit

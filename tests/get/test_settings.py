@@ -13,7 +13,7 @@ import pytest
 from anndata import AnnData
 
 import zinbtools as zt
-from zinbtools._anndata.access import storable
+from zinbtools._anndata.results import storable
 from zinbtools._record.keys import Keys
 from zinbtools._record.record import Record
 from zinbtools.get._settings import FORMAT, FitSettings

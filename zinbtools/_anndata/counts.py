@@ -12,9 +12,9 @@ from scipy import sparse
 
 from .._record.keys import is_written
 from .._words.warn import warn
-from .access import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
 from .findings import Findings
 from .lazy import LazyCounts, bounds_of
+from .reading import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
 
 LARGEST_COUNT = 2**31 - 1  # the models have it as float32, less than one part in ten million off
 LARGEST_EXACT = 2**24  # float32 holds every whole number up to here

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._words.warn import warn
-from .access import checked_column
+from .reading import checked_column
 
 
 @dataclass(frozen=True)

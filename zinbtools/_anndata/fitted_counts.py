@@ -10,9 +10,9 @@ import pandas as pd
 from anndata import AnnData
 
 from .._record.keys import Keys
-from .access import gene_names
 from .counts import Counts, Place, look, refuse_empty, refuse_numbers, refuse_unless_whole, rounded
 from .findings import Findings
+from .reading import gene_names
 
 
 def places_of(adata: AnnData, names: Sequence[str]) -> np.ndarray:

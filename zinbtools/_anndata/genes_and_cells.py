@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._check.arguments import checked
-from .access import read_matrix
+from .reading import read_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData

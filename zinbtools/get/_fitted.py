@@ -12,10 +12,10 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata.access import SPLITS, checked_column, listing
 from .._anndata.counts import Counts
 from .._anndata.covariates import Covariates, restore_covariates
 from .._anndata.fitted_counts import fitted_counts, places_of
+from .._anndata.reading import SPLITS, checked_column, listing
 from .._record.keys import Keys
 from .._record.parts import PARAMS, WEIGHTS
 from .._record.record import Record

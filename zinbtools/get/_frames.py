@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._anndata.access import gene_names, read_matrix
 from .._anndata.fitted_counts import fitted_counts
+from .._anndata.reading import gene_names, read_matrix
 from .._check.arguments import checked
 from .._record.keys import ZI_COLUMNS, Keys
 from .._record.parts import HISTORY, METRICS, ZERO_TEST

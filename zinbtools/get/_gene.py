@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._anndata.access import checked_column, gene_names
 from .._anndata.fitted_counts import fitted_counts
+from .._anndata.reading import checked_column, gene_names
 from .._check.arguments import checked
 from .._record.record import Record
 from ..stats.count_models import fit_counts

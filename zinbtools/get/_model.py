@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata.access import gene_names
+from .._anndata.reading import gene_names
 from .._check.arguments import checked
 from ..jobs.threads import single_threaded
 from ..model.predictive import Expectation, expectations

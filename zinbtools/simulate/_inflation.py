@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from .._anndata.access import checked_column
+from .._anndata.reading import checked_column
 from .._check.arguments import check, rule
 
 Floats = NDArray[np.float64]

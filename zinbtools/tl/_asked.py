@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 
-from .._anndata.access import gene_names, read_mask
+from .._anndata.reading import gene_names, read_mask
 from .._record.keys import Keys
 from .._record.parts import BEST
 from .._record.record import Record, plain

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, refuse_to_overwrite, writable
+from .._anndata.reading import check_anndata
+from .._anndata.results import refuse_to_overwrite, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG
 from .._record.keys import Keys
@@ -221,6 +222,6 @@ def fit_nb_zinb(
     setup = prepare(sample, settings, seeds.split, run.device)
     wanted = affordable(adata, settings)
     results = train(setup, seeds, run).results(adata, keys, digests, wanted)
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     results.write(target, keys)
     return target if copy else None

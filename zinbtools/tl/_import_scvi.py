@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, read_split, refuse_to_overwrite, writable
 from .._anndata.counts import read_counts
+from .._anndata.reading import check_anndata, read_split
+from .._anndata.results import refuse_to_overwrite, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
@@ -138,7 +139,7 @@ def import_scvi(
         trained_by="scvi-tools",
         scvi_version=sources[0].registry_.get("scvi_version"),
     )
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     results.write(target, keys)
     return target if copy else None
 

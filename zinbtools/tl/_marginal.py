@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, writable
+from .._anndata.reading import check_anndata
+from .._anndata.results import target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.keys import Keys
@@ -147,7 +148,7 @@ def marginal_ll(
         n_jobs=n_jobs,
         executor=executor,
     )
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     write_estimates(
         target, fit.keys, fit, estimates, cells, split if isinstance(split, str) else "subset", debias
     )

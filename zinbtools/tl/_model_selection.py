@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, checked_column, refuse_to_overwrite, storable, writable
+from .._anndata.reading import check_anndata, checked_column
+from .._anndata.results import refuse_to_overwrite, storable, target_of
 from .._check.arguments import check_arguments, checked
 from .._check.rng import RNG, as_integer, integer
 from .._record.keys import Keys
@@ -212,7 +213,7 @@ def model_selection(
     )
     predicted = _predicted(main, metrics, asked_for.preset.checked_cells)
     results = main.fit.results(adata, keys, digests, layers)
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     results.write(target, keys)
     write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))

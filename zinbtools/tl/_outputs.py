@@ -11,7 +11,7 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata.access import Results, spread
+from .._anndata.results import Results, spread
 from .._record.keys import Keys
 from .._record.parts import FAILURES, HISTORY, Metric
 from .._words.warn import warn

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, gene_names, writable
+from .._anndata.reading import check_anndata, gene_names
+from .._anndata.results import target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record import parts
@@ -129,7 +130,7 @@ def ppc(
         latent=latent,
         seed=integer(rng),
     )
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     found.write(target, fit.keys, gene_names(adata)[fit.genes(adata)])
     return target if copy else None
 

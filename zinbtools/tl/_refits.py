@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import FEWEST_TEST_CELLS, checked_column
+from .._anndata.reading import FEWEST_TEST_CELLS, checked_column
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
 from ..get._fitted import Fitted

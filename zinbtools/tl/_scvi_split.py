@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import read_matrix
 from .._anndata.counts import Counts
+from .._anndata.reading import read_matrix
 
 
 def own_split(adata: AnnData, counts: Counts, source: Any, layer: str | None) -> np.ndarray:

@@ -14,11 +14,11 @@ from anndata import AnnData
 from scipy import sparse
 from torch import Tensor
 
-from .._anndata.access import SPLITS, gene_names, read_split
 from .._anndata.counts import Matrix, read_counts
 from .._anndata.covariates import Covariates, read_covariates, warn_of_untrained
 from .._anndata.fitted_counts import places_of
-from .._anndata.stored import StoredCounts
+from .._anndata.lazy import LazyCounts
+from .._anndata.reading import SPLITS, gene_names, read_split
 from .._check.rng import RNG, integers, seed_sequence
 from ..get._fitted import count_data, resolve_device
 from ..get._settings import FitSettings
@@ -128,12 +128,12 @@ def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarr
 
 
 def _rows(matrix: Matrix, cells: np.ndarray) -> sparse.csr_array:
-    if not isinstance(matrix, StoredCounts):
+    if not isinstance(matrix, LazyCounts):
         return matrix[cells]
     return sparse.csr_array(sparse.vstack(list(_rows_of_blocks(matrix, cells)), format="csr"))
 
 
-def _rows_of_blocks(matrix: StoredCounts, cells: np.ndarray) -> Iterator[sparse.csr_array]:
+def _rows_of_blocks(matrix: LazyCounts, cells: np.ndarray) -> Iterator[sparse.csr_array]:
     for start, block in zip(matrix.bounds, matrix, strict=False):
         inside = cells[(start <= cells) & (cells < start + block.shape[0])]
         yield block[inside - start]

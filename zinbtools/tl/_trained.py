@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from .._anndata.access import SPLITS, Results, storable
 from .._anndata.covariates import store_covariates
 from .._anndata.fitted_counts import places_of
+from .._anndata.reading import SPLITS
+from .._anndata.results import Results, storable
 from .._record.keys import Keys
 from .._record.parts import FAILURES, HISTORY, METRICS, PARAMS, TUNING, WEIGHTS, Metric
 from .._record.record import Record

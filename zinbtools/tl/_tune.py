@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import SPLITS, check_anndata, refuse_to_overwrite, storable, writable
+from .._anndata.reading import SPLITS, check_anndata
+from .._anndata.results import refuse_to_overwrite, storable, target_of
 from .._check.arguments import checked, shown
 from .._check.rng import RNG
 from .._record.keys import Keys
@@ -208,7 +209,7 @@ def tune(
             }
         ),
     }
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     target.obs[keys.tuning_split] = pd.Categorical(setup.labels, categories=SPLITS)
     target.uns[keys.uns] = {**target.uns.get(keys.uns, {}), "tuning": found}
     return target if copy else None

@@ -11,9 +11,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata.access import check_anndata, checked_column, gene_names, storable, writable
 from .._anndata.counts import read_counts
 from .._anndata.covariates import read_covariates
+from .._anndata.reading import check_anndata, checked_column, gene_names
+from .._anndata.results import storable, target_of
 from .._check.arguments import checked
 from .._record.keys import Keys
 from .._record.parts import ZERO_TEST
@@ -120,7 +121,7 @@ def zero_test(
         "alpha": alpha,
         "negligible_dropout": negligible_dropout,
     }
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     target.uns[keys.zero_test] = {"params": storable(settings), ZERO_TEST.name: table}
     return target if copy else None
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, checked_column, storable, writable
+from .._anndata.reading import check_anndata, checked_column
+from .._anndata.results import storable, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, seed_sequence
 from .._words.sentence import sentence
@@ -121,7 +122,7 @@ def zi_replication(
         )
     settings = replace(fit.settings.of_models(["nb"]), split=fit.settings.preset.shares)
     rows, genes = _tested(sample, settings, wanted, run, rule, random)
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     target.uns[fit.keys.uns]["zi_replication"] = {
         "parts": pd.DataFrame(rows),
         "genes": genes,

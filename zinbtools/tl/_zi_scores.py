@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from .._anndata.access import check_anndata, spread, writable
+from .._anndata.reading import check_anndata
+from .._anndata.results import spread, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.keys import ZI_COLUMNS
@@ -166,7 +167,7 @@ def zi_scores(
             run=Run.on(device),
             rng=rng,
         )
-    target = writable(adata, copy)
+    target = target_of(adata, copy)
     _write_columns(target, fit, columns)
     target.uns[fit.keys.uns].pop(ZI_BOOTSTRAP.name, None)
     if twins is not None:

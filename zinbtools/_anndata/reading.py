@@ -1,9 +1,8 @@
-"""The only door between AnnData and the numbers: matrices and columns in, results out."""
+"""Read matrices, columns, names and splits from an AnnData."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._record.keys import Keys
-from .._words.warn import warn
 from .rows import as_rows
 
 SPLITS = ("train", "validation", "test")
@@ -131,77 +128,6 @@ def read_split(
                 f"split {split!r} leaves {found} {name} cells of {adata.n_obs}; at least {least} are needed."
             )
     return labels.astype(object)
-
-
-@dataclass
-class Results:
-    """Collects all that a fit writes, so that nothing is written if something goes wrong."""
-
-    obsm: dict[str, np.ndarray] = field(default_factory=dict)
-    layers: dict[str, np.ndarray] = field(default_factory=dict)
-    obs: dict[str, Any] = field(default_factory=dict)
-    var: dict[str, np.ndarray] = field(default_factory=dict)
-    uns: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, adata: AnnData, keys: Keys) -> None:
-        """Put the results in their places, and take away what is left there of an earlier fit."""
-        for place, names in keys.all_names().items():
-            for name in names:
-                if name in getattr(adata, place):
-                    del getattr(adata, place)[name]
-        for place in ("obsm", "layers", "obs", "var"):
-            for name, values in getattr(self, place).items():
-                getattr(adata, place)[name] = values
-        adata.uns[keys.uns] = self.uns
-
-
-def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
-    """Refuse to write results where something is that no earlier fit under the same key has written."""
-    there = adata.uns.get(keys.uns, {})
-    if not isinstance(there, Mapping) or (there and not set(there) & {"weights", "history", "tuning"}):
-        raise ValueError(
-            f"adata.uns[{keys.uns!r}] holds something that is no fit of zinbtools and would be lost; "
-            "choose another key_added, or move it."
-        )
-    if keys.split in adata.obs:  # a fit has been here, though its uns may be gone
-        return
-    for place in ("obsm", "layers", "var"):
-        for name in keys.all_names()[place]:
-            if name in getattr(adata, place):
-                raise ValueError(
-                    f"adata.{place}[{name!r}] was not written by a fit under this key_added and would be "
-                    "lost; choose another key_added, or delete it."
-                )
-
-
-def writable(adata: AnnData, copy: bool) -> AnnData:
-    """Return the object to write into: a copy on request; a view becomes an AnnData of its own."""
-    target = adata.copy() if copy else adata
-    if target.is_view:
-        warn("adata is a view and is turned into an AnnData of its own.")
-        target._init_as_actual(target.copy())
-    return target
-
-
-def spread(values: np.ndarray, genes: np.ndarray, n_vars: int) -> np.ndarray:
-    """Put values of the fitted genes, (..., n_fitted), at their places, (..., n_vars), NaN elsewhere."""
-    full = np.full((*values.shape[:-1], n_vars), np.nan, dtype=values.dtype)
-    full[..., genes] = values
-    return full
-
-
-def storable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn settings into what h5ad and zarr hold: no ``None``, nothing empty, lists as string arrays."""
-    kept: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            value = storable(value)
-        elif isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-            value = np.array(value, dtype=object)
-        if value is None or (hasattr(value, "__len__") and len(value) == 0):
-            continue
-        kept[name] = value
-    return kept
 
 
 def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:
