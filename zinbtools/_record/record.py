@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from .._words.models import MODELS
 from .keys import Keys
-from .parts import PARAMS, WEIGHTS, Part, Verb
+from .parts import FIT, PARAMS, WEIGHTS, Part
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "take the file as zinbtools wrote it, or fit again."
 # Verbs that begin a record, and say under which name: by ``key_added`` where the others have ``key``.
-_BEGINNINGS: set[Verb] = {"fit_nb_zinb", "model_selection", "tune", "zero_test"}
+_BEGINNINGS = {FIT, "model_selection", "tune", "zero_test"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Record:
     uns: Mapping[str, Any]
 
     @classmethod
-    def read(cls, adata: AnnData, key: str | None = None) -> Record:
+    def read(cls, adata: AnnData, key: str | None = None) -> Self:
         """Look under a key, where there need not be anything."""
         return cls(adata, Keys(key), dict(adata.uns))
 
@@ -85,7 +85,7 @@ class Record:
             raise self.damaged(PARAMS, f"['best_restart'] lacks {model!r}")
         return int(best[model])
 
-    def column(self, axis: Literal["obs", "var"], name: str, verb: Verb) -> NDArray[np.float64]:
+    def column(self, axis: Literal["obs", "var"], name: str, verb: str) -> NDArray[np.float64]:
         """Return a numeric column of ``obs`` or ``var``; KeyError with the verb where there is none."""
         frame = getattr(self.adata, axis)
         if name not in frame:
@@ -95,15 +95,15 @@ class Record:
     def layer(self, name: str) -> NDArray[np.floating]:
         """Return a dense layer, n_obs x n_vars; KeyError that says how to get it where there is none."""
         if name not in self.adata.layers:
-            hint = self.hint("fit_nb_zinb", "layers=('mean', 'dropout')")
-            raise KeyError(f"adata.layers has no {name!r}; {hint}")
+            asked = "layers=('mean', 'dropout')"
+            raise KeyError(f"adata.layers has no {name!r}; {self.hint(FIT, asked)}")
         return np.asarray(self.adata.layers[name])
 
     def damaged(self, part: Part, what: str, remedy: str = _REMEDY) -> ValueError:
         """Return the error for a part that no verb left like this; it may come from anybody's file."""
         return ValueError(f"{self._place(part)}[{part.name!r}]{what}; {remedy}")
 
-    def hint(self, verb: Verb, asked: str = "") -> str:
+    def hint(self, verb: str, asked: str = "") -> str:
         """Say which call writes what is missing.
 
         Examples
@@ -123,8 +123,9 @@ class Record:
         return found if isinstance(found, Mapping) else {}
 
     def _path(self, part: Part) -> list[str]:
-        root = self.keys.zero_test if part.verb == "zero_test" else self.keys.uns
-        return [root, part.within] if part.within else [root]
+        if part.within == "zero_test":
+            return [self.keys.zero_test]
+        return [self.keys.uns, part.within] if part.within else [self.keys.uns]
 
     def _place(self, part: Part) -> str:
         return "adata.uns" + "".join(f"[{name!r}]" for name in self._path(part))
@@ -132,10 +133,11 @@ class Record:
     def _hole(self, part: Part) -> str:
         """Say what is not there: the part, that which it lies in, or all of the fit."""
         around = self._around(part)
-        if part.verb == PARAMS.verb and not {PARAMS.name, WEIGHTS.name} <= set(around):
+        if part.verb == FIT and not {PARAMS.name, WEIGHTS.name} <= set(around):
             return f"{self._place(part)} holds no fit"
-        if part.within and not around:
-            return f"adata.uns[{self.keys.uns!r}] holds no {part.within!r}"
+        *outer, within = self._path(part)
+        if outer and not around:
+            return f"adata.uns[{self.keys.uns!r}] holds no {within!r}"
         return f"{self._place(part)} holds no {part.name!r}"
 
 

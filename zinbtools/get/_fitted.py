@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from .._anndata.counts import Counts
 from .._anndata.covariates import Covariates, restore_covariates
 from .._anndata.fitted_counts import fitted_counts, places_of
 from .._anndata.reading import SPLITS, checked_column, listing
-from .._record.keys import Keys
 from .._record.parts import PARAMS, WEIGHTS
 from .._record.record import Record
 from ..model.config import FitConfig, Likelihood
@@ -26,46 +24,33 @@ from ..model.vae import CountVAE, Shape
 from ._settings import FitSettings
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What `tl.fit_nb_zinb` left in ``uns`` under one key.
-
-    Attributes
-    ----------
-    record
-        Where the results are.
-    params
-        Settings of the fit.
-    weights
-        Arrays of each model, (n_restarts, ...) each.
-    """
-
-    record: Record
-    params: Mapping[str, Any]
-    weights: Mapping[str, Mapping[str, np.ndarray]]
+class Fitted(Record):
+    """What `tl.fit_nb_zinb` left under one key: a record with weights, from which its models are rebuilt."""
 
     @classmethod
-    def read(cls, adata: AnnData, key: str | None = None) -> Fitted:
+    def read(cls, adata: AnnData, key: str | None = None) -> Self:
         """Find the fit in an AnnData; KeyError if there is none."""
         if not isinstance(adata, AnnData):
             raise TypeError(f"adata must be an AnnData, found {type(adata).__name__}.")
-        record = Record.read(adata, key)
-        return cls(record, record[PARAMS], record[WEIGHTS])
+        fit = super().read(adata, key)
+        for part in (PARAMS, WEIGHTS):
+            fit[part]  # or its error
+        return fit
 
     @property
-    def keys(self) -> Keys:
-        """Names of the results."""
-        return self.record.keys
+    def params(self) -> Mapping[str, Any]:
+        """Settings of the fit."""
+        return self[PARAMS]
 
     @property
-    def models(self) -> list[Likelihood]:
-        """Fitted models, in the order NB, ZINB."""
-        return self.record.models
+    def weights(self) -> Mapping[str, Mapping[str, np.ndarray]]:
+        """Arrays of each model, (n_restarts, ...) each."""
+        return self[WEIGHTS]
 
     @cached_property
     def settings(self) -> FitSettings:
         """What the fit was asked; ValueError if it is not told whole."""
-        return FitSettings.restored(self.record)
+        return FitSettings.restored(self)
 
     @property
     def n_draws(self) -> int:
@@ -116,13 +101,9 @@ class Fitted:
         """Restarts of a model whose training did not fail."""
         bias = self.weights.get(model, {}).get("scale.bias")
         if bias is None or np.ndim(bias) == 0:
-            raise self._damaged(model, " lacks 'scale.bias'")
+            raise self._broken(model, " lacks 'scale.bias'")
         n = len(np.asarray(bias))
         return [r for r in range(n) if r not in np.atleast_1d(self.params.get("failed", {}).get(model, []))]
-
-    def best_restart(self, model: str) -> int:
-        """The restart of highest validation ELBO."""
-        return self.record.best_restart(model)
 
     def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
         """One restart of a model, in evaluation mode; the best one by default."""
@@ -149,23 +130,23 @@ class Fitted:
     ) -> None:
         """ValueError if arrays, which may come from anybody's file, are not the weights of such a model."""
         if config.n_layers > len(arrays):
-            raise self._damaged(model, f" holds too few arrays for n_layers={config.n_layers}")
+            raise self._broken(model, f" holds too few arrays for n_layers={config.n_layers}")
         with torch.device("meta"):  # shapes without memory
             expected = CountVAE(model, shape, config).state_dict()
         for name in sorted(expected.keys() ^ arrays.keys()):
-            raise self._damaged(model, f" {'lacks' if name in expected else 'has no use for'} {name!r}")
+            raise self._broken(model, f" {'lacks' if name in expected else 'has no use for'} {name!r}")
         for name, like in expected.items():
             found = arrays[name]
             if found.shape != like.shape or found.dtype.kind != "f":
                 like_this = f"[{name!r}] must be floats of shape {tuple(like.shape)}"
-                raise self._damaged(model, f"{like_this}, found {found.dtype} {found.shape}")
+                raise self._broken(model, f"{like_this}, found {found.dtype} {found.shape}")
             positive = name == "library_variance" or name.endswith("running_var")
             if not np.isfinite(found).all() or (positive and (found < 0).any()):
                 what = "negative or not finite" if positive else "not finite"
-                raise self._damaged(model, f"[{name!r}] holds numbers that are {what}")
+                raise self._broken(model, f"[{name!r}] holds numbers that are {what}")
 
-    def _damaged(self, model: str, what: str) -> ValueError:
-        return self.record.damaged(WEIGHTS, f"[{model!r}]{what}")
+    def _broken(self, model: str, what: str) -> ValueError:
+        return self.damaged(WEIGHTS, f"[{model!r}]{what}")
 
 
 def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:

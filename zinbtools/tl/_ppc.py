@@ -150,7 +150,7 @@ class Predicted:
     settings: tuple[Any, ...]
     observed: Floats
     metrics: list[Metric]
-    distances: list[dict[str, Any]]
+    distances: list[tuple[Any, ...]]
     best: dict[str, _Discrepancies]
     residuals: dict[str, ResidualSums]
 
@@ -304,7 +304,7 @@ class _Discrepancies:
 
     def against_null(
         self, model: str, draws: Replicates, numbers: range, n_threads: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[tuple[Any, ...]]:
         """Return rows of the table of distances; further draws stand in for the data."""
         predicted, null, between = self.predicted, [], []
         for draw in in_order(draws.draw, numbers, n_threads):
@@ -317,20 +317,19 @@ class _Discrepancies:
         spread = by_draw.std(0, ddof=1) if len(by_draw) > 1 else np.full(len(self.checks), np.nan)
         undefined = np.full((1, len(self.checks)), np.nan)
         of_null = np.array(null) if null else undefined
-        columns = {
-            "ks": observed,
-            "position": rank_position((of_null < observed).sum(0), (of_null == observed).sum(0), len(null))
+        columns = (
+            observed,
+            rank_position((of_null < observed).sum(0), (of_null == observed).sum(0), len(null))
             if null
             else undefined[0],
-            "null_mean": of_null.mean(0),
-            **dict(zip(("null_low", "null_high"), np.percentile(of_null, _NULL_BAND, axis=0), strict=True)),
-            "ks_draw": by_draw.mean(0),
-            "ks_draw_sd": spread,
-            "ks_draw_null": np.array(between).mean(0) if between else undefined[0],
-        }
+            of_null.mean(0),
+            *np.percentile(of_null, _NULL_BAND, axis=0),
+            by_draw.mean(0),
+            spread,
+            np.array(between).mean(0) if between else undefined[0],
+        )
         return [
-            {"check": check.name, "model": model} | {name: float(v[i]) for name, v in columns.items()}
-            for i, check in enumerate(self.checks)
+            (check.name, model, *map(float, of)) for check, *of in zip(self.checks, *columns, strict=True)
         ]
 
 
