@@ -134,13 +134,13 @@ def _log1p_near(f: np.float64) -> np.float64:
 
 @inlined
 def sortable(x: np.float64) -> np.int64:
-    """An integer that sorts as the number does: the maximum of integers becomes vector instructions."""
+    """Map to an integer that sorts as numbers do: the maximum of integers becomes vector instructions."""
     return _flip(f64(x).view(np.int64))
 
 
 @inlined
 def from_sortable(key: np.int64) -> np.float64:
-    """The number whose `sortable` it is."""
+    """Return the number whose `sortable` it is."""
     return i64(_flip(key)).view(np.float64)
 
 

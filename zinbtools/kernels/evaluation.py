@@ -163,7 +163,7 @@ def _dispersion_terms(log_theta: np.ndarray, theta: np.ndarray, at_counts: np.nd
 def _fixed_terms(
     genes: np.ndarray, counts: np.ndarray, theta: np.ndarray, at_counts: np.ndarray, scratch: np.ndarray
 ) -> np.float64:
-    """Of the terms of `distributions.nb_log_ratios`, those without the mean; in double they may cancel."""
+    """Sum the terms of `distributions.nb_log_ratios` without the mean; in double they may cancel."""
     wide_vectors()
     x_, total_, terms = scratch[0], scratch[1], scratch[2]
     value, n = 0.0, genes.size

@@ -116,13 +116,13 @@ def _log1p_near(f: np.float32) -> np.float32:
 
 @inlined
 def sortable(x: np.float32) -> np.int32:
-    """An integer that sorts as the number does: the maximum of integers becomes vector instructions."""
+    """Map to an integer that sorts as numbers do: the maximum of integers becomes vector instructions."""
     return _flip(f32(x).view(np.int32))
 
 
 @inlined
 def from_sortable(key: np.int32) -> np.float32:
-    """The number whose `sortable` it is."""
+    """Return the number whose `sortable` it is."""
     return i32(_flip(key)).view(np.float32)
 
 
@@ -133,7 +133,7 @@ def _flip(bits: np.int32) -> np.int32:
 
 @inlined
 def to_bfloat16(x: np.float32) -> np.uint16:
-    """The upper half of a number's bits, rounded to nearest."""
+    """Round to the upper half of a number's bits."""
     bits = f32(x).view(np.uint32)
     return u16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 

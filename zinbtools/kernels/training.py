@@ -108,7 +108,7 @@ def working_space(n_genes: int, n_theta: int) -> Space:
 
 @compiled
 def _cells_at_once(n_genes: int) -> int:
-    """Cells to work on together, so that the loops are long also where genes are few."""
+    """Count the cells to work on together, so that the loops are long also where genes are few."""
     return max(1, _AT_ONCE // n_genes)
 
 
@@ -187,7 +187,7 @@ def _add(weight: np.float32, values: np.ndarray, total: np.ndarray) -> None:
 
 @inlined
 def _pass_on(weight: np.float32, slopes: np.ndarray, by_values: np.ndarray, by_bias: np.ndarray) -> None:
-    """The gradient by a row of outputs, and its share of that by their bias."""
+    """Write the gradient by a row of outputs, and add it to that by their bias."""
     for g in range(slopes.size):
         slope = weight * slopes[g]
         store(by_values, g, slope)

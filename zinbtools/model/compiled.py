@@ -24,7 +24,7 @@ _BETAS = 0.9, 0.999  # Adam's, as in `network.adam`
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 natively, as newer ones of Intel and AMD do."""
+    """Tell whether this processor multiplies bfloat16 natively, as newer ones of Intel and AMD do."""
     features = get_host_cpu_features()
     return any(features.get(name, False) for name in ("amx-bf16", "avx512bf16"))
 

@@ -51,7 +51,7 @@ class Batch:
         return len(self.group)
 
     def dense(self) -> Tensor:
-        """The counts as a matrix, (B, G)."""
+        """Write the counts out as a matrix, (B, G)."""
         matrix = torch.zeros_like(self.log1p)
         matrix.view(-1)[self.positions] = self.counts
         return matrix
@@ -78,12 +78,12 @@ class StoredRows:
 
     @cached_property
     def arrays(self) -> Rows:
-        """The same as kernels of double precision read them."""
+        """Return the same as kernels of double precision read them."""
         return Rows(*(part.numpy() for part in (self.starts, self.genes, self.counts, self.constant)))
 
     @cached_property
     def single_arrays(self) -> Rows:
-        """The same as kernels of single precision read them."""
+        """Return the same as kernels of single precision read them."""
         return self.arrays._replace(constant=self.constant.float().numpy())
 
 
@@ -167,7 +167,7 @@ class CountData:
         )
 
     def rows(self, cells: Tensor) -> tuple[StoredRows, Tensor]:
-        """Compressed rows with the given cells among them, and the places of the cells there."""
+        """Return compressed rows with the given cells among them, and the places of the cells there."""
         return self._everything, cells
 
     def ahead(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -175,15 +175,15 @@ class CountData:
         return iter(chunks)
 
     def shuffled(self, cells: Tensor, generator: torch.Generator) -> Tensor:
-        """The cells in random order."""
+        """Shuffle the cells."""
         return cells[torch.randperm(len(cells), generator=generator).to(cells.device)]
 
     def stored(self) -> Iterator[Tensor]:
-        """All arrays of the compressed rows."""
+        """Yield all arrays of the compressed rows."""
         yield from (self.starts, self.genes, self.counts)
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
-        """The given cells, in the given order."""
+        """Read the given cells, in the given order."""
         # index_select and index_copy_ do what indexing does, four times faster
         rows, places = self.rows(cells)
         starts = rows.starts[places]
@@ -210,7 +210,7 @@ class CountData:
         )
 
     def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
-        """Counts of the cells in order, in blocks of compressed rows."""
+        """Yield the counts of the cells in order, in blocks of compressed rows."""
         yield self._compressed(cells)
 
     def _compressed(self, cells: Tensor) -> sparse.csr_array:
@@ -220,20 +220,20 @@ class CountData:
         return sparse.csr_array(tuple(arrays), shape=shape)[places.numpy(force=True)]
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
-        """Sums per gene over the given cells."""
+        """Sum up each gene over the given cells."""
         total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
         for batch in self.batches(torch.as_tensor(cells, device=self.device), 512):
             total += GeneStatistics.from_counts(batch.dense().numpy(force=True))
         return total
 
     def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
-        """The given cells in order, ``size`` at a time; the last batch may be smaller."""
+        """Read the given cells in order, ``size`` at a time; the last batch may be smaller."""
         for chunk in self.ahead(cells.split(size)):
             yield self.batch(chunk, dtype)
 
 
 def row_sums(csr: sparse.csr_array, size: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """Total count of each cell, and the share of its log likelihood that depends on the data alone, (N,)."""
+    """Compute each cell's total, and the share of its log likelihood that depends on counts alone, (N,)."""
     sums = np.empty((2, csr.shape[0]))
     small = data_constant(torch.arange(1, 257, dtype=torch.float64)).numpy()  # that most counts look up
     for start in range(0, csr.shape[0], size):

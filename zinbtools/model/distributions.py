@@ -36,7 +36,7 @@ class CountDistribution(ABC):
 
     @abstractmethod
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw per entry, as floats that hold integers."""
+        """Draw once per entry, as floats that hold integers."""
 
     @property
     @abstractmethod
@@ -169,7 +169,7 @@ def log_zero_prob(log_nb_zero: Tensor, dropout_logit: Tensor) -> Tensor:
 
 
 def nb_log_ratios(counts: Tensor, log_mu: Tensor, mu: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The misfit of positive counts: ``delta``, ``log_total``, ``log_count``, all 0 where ``counts == mu``.
+    """Compute the misfit of positive counts, ``delta``, ``log_total``, ``log_count``: 0 at ``counts == mu``.
 
     ``delta = (x - mu) / (theta + mu)``, ``log_total = log[(x + theta) / (mu + theta)]`` and
     ``log_count = log[mu (x + theta) / (x (mu + theta))]``. The part of log NB that grows with the misfit is
@@ -191,15 +191,15 @@ def _log_ratio(ratio_minus_one: Tensor, log_ratio: Tensor) -> Tensor:
 
 
 def gamma_terms(total: Tensor) -> Tensor:
-    """The share of log NB at positive counts that depends on ``total = counts + theta``."""
+    """Compute the share of log NB at positive counts that depends on ``total = counts + theta``."""
     return remainder(total) - 0.5 * torch.log(total)
 
 
 def inverse_dispersion_term(theta: Tensor) -> Tensor:
-    """The share of log NB at positive counts that depends on theta alone."""
+    """Compute the share of log NB at positive counts that depends on theta alone."""
     return 0.5 * torch.log(theta) - remainder_from_zero(theta)
 
 
 def data_constant(counts: Tensor) -> Tensor:
-    """The share of log NB at positive counts that depends on the counts alone."""
+    """Compute the share of log NB at positive counts that depends on the counts alone."""
     return -0.5 * torch.log(counts) - remainder(counts) - _HALF_LOG_2PI

@@ -47,6 +47,6 @@ def gene_predictive(
 
 
 def _log_density(value: Tensor, gaussian: Gaussian) -> Tensor:
-    """Of a diagonal Gaussian, but for a constant that cancels, (R, B, 1)."""
+    """Compute a diagonal Gaussian's log density but for a constant that cancels, (R, B, 1)."""
     deviance = (value - gaussian.mean).square() / gaussian.variance
     return -0.5 * (deviance + gaussian.variance.log()).sum(-1, keepdim=True)

@@ -28,7 +28,7 @@ class Streams:
         return len(self._generators)
 
     def subset(self, replicates: Sequence[int]) -> Streams:
-        """The streams of some replicates, going on where they are."""
+        """Return the streams of some replicates, which go on where they are."""
         kept = Streams(())
         kept._generators = [self._generators[r] for r in replicates]
         return kept

@@ -155,6 +155,6 @@ def _log1p_minus(t: Tensor, log1p_t: Tensor) -> Tensor:
 
 
 def _select(by_gene: Tensor, batch: Batch) -> Tensor:
-    """The value of each positive count, (R, P), from one per gene, (R, 1, G), or per entry, (R, B, G)."""
+    """Select each positive count's value, (R, P), from those of genes, (R, 1, G), or entries, (R, B, G)."""
     index = batch.genes if by_gene.shape[1] == 1 else batch.positions
     return by_gene.flatten(1).index_select(1, index)

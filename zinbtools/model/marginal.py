@@ -156,7 +156,7 @@ class _Mixture:
         self._log_constant = self._shares.log()[:, None] - log_volume
 
     def draw(self, n_draws: int, streams: Streams) -> Tensor:
-        """K draws for each cell, (K, B, D)."""
+        """Draw K states for each cell, (K, B, D)."""
         n_cells, n_dimensions = self._means.shape[1:]
         (noise,) = streams.normal(n_cells, n_dimensions, n_draws, like=self._means)
         (chance,) = streams.uniform(n_cells, n_draws, bound=0.5, like=self._means)
@@ -165,7 +165,7 @@ class _Mixture:
         return draws.take_along_dim(chosen[None, :, None], 0)[0].permute(2, 0, 1)
 
     def log_density(self, states: Tensor) -> Tensor:
-        """Of K states for each cell, (K, B)."""
+        """Compute the log density of K states for each cell, (K, B)."""
         distance = self._whitening @ (states.permute(1, 2, 0) - self._means.unsqueeze(-1))
         return (self._log_constant.unsqueeze(-1) - 0.5 * distance.square().sum(2)).logsumexp(0).T
 
@@ -195,7 +195,7 @@ class _Target:
         self._compiled = None if on_gpu else _Compiled(model, data, cells, self._batch)
 
     def log_weights(self, proposal: _Mixture, streams: Streams, n_draws: int) -> np.ndarray:
-        """Log weights of draws for each cell, (K, B)."""
+        """Compute the log weights of draws for each cell, (K, B)."""
         n_cells = len(self.cells)
         at_once = max(1, min(n_draws, _STATES // n_cells))
         everyone = torch.arange(n_cells, device=self.cells.device).repeat(at_once)
@@ -208,7 +208,7 @@ class _Target:
         return weights
 
     def log_joint(self, states: Tensor, among: Tensor) -> Tensor:
-        """Of states of the cells at the given places, which may occur more than once; (M,)."""
+        """Compute the joint log density of states of the cells at the given places, with repeats, (M,)."""
         prior_mean, prior_variance = (moment[among] for moment in self.prior)
         deviance = (states - prior_mean).square() / prior_variance
         log_prior = -0.5 * (deviance + prior_variance.log() + _LOG_2PI).sum(-1)
@@ -252,7 +252,7 @@ class _Compiled:
             self._shared = shared, self._fixed_terms(self._places, shared)
 
     def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
-        """Of M states, (1, M, n_latent) and (1, M, 1), of the cells at the given places, (M,)."""
+        """Compute them for M states, (1, M, n_latent) and (1, M, 1), of the cells at places ``among``."""
         every_cell, normalised = among.numpy(), self._model.config.library != "size_factor"
         hidden = self._model.decode_hidden(z, self._covariates[among])[0]
         log_library, values = library[0, :, 0].numpy(), np.empty(len(among))
@@ -292,7 +292,7 @@ class _SideBySide:
 
 
 def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
-    """Around the modes of the posteriors; see `marginal_log_likelihood`."""
+    """Make a proposal around the modes of the posteriors; see `marginal_log_likelihood`."""
     mode = posterior_mode(model, data, target.cells, target.prior, target.mean, target.log_joint)
     covariance, _ = torch.linalg.inv_ex(mode.information)
     factor, failed = torch.linalg.cholesky_ex(covariance)

@@ -136,7 +136,7 @@ class Replicates:
 
     @torch.no_grad()
     def _encode(self, batch: Batch) -> tuple[Batch, Posterior]:
-        """What the decoder needs of a block of cells: not its counts, which would be as much as the data."""
+        """Keep what the decoder needs of a block of cells: not its counts, which are as much as the data."""
         latent = _prior(self._model, batch) if self._latent == "prior" else self._model.encode(batch)
         nothing = batch.counts[:0]
         places = batch.positions[:0]
@@ -180,7 +180,7 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
 
 
 def _prior(model: CountVAE, batch: Batch) -> Posterior:
-    """The prior of the latent states, in the place of their posterior."""
+    """Return the prior of the latent states in the place of their posterior."""
     shape = (1, len(batch), model.config.n_latent)
     z = Gaussian(batch.log1p.new_zeros(shape), batch.log1p.new_ones(shape))
     if model.library_encoder is None:

@@ -47,7 +47,7 @@ class Parameters(NamedTuple):
 
 
 def side_by_side(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A replicate's tensors by joint name, those of a joint layer in one."""
+    """Join a replicate's tensors by joint name, those of a joint layer in one."""
     parts: dict[str, list[Tensor]] = {}
     for name, value in values.items():
         parts.setdefault(_joint_name(name), []).append(value)
@@ -55,7 +55,7 @@ def side_by_side(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def apart(joint: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `side_by_side`, without a copy; ``like`` has the names, order and shapes."""
+    """Undo `side_by_side`, without a copy; ``like`` has the names, order and shapes."""
     values, start = {}, dict.fromkeys(joint, 0)
     for name, value in like.items():
         whole, width = _joint_name(name), value.shape[-1]
@@ -411,7 +411,7 @@ _DISPERSIONS = {
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor's memory as an array; bfloat16 as uint16."""
+    """View a tensor's memory as an array; bfloat16 as uint16."""
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(np.uint16)
     return tensor.numpy()

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the group computes, in a word."""
+        """Name what the group computes."""
         settings = repr((sorted(asdict(self.config).items()), self.seeds))
         return f"{self.likelihood}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}"
 
@@ -70,7 +70,8 @@ def train_restarts(
     configs = config if isinstance(config, Mapping) else dict.fromkeys(likelihoods, config)
     jobs = [Group(name, configs[name], part) for name in likelihoods for part in parts]
     n_workers = min(n_jobs, len(jobs))
-    by_epoch = executor is None and n_workers == 1 and len(parts) == 1
+    by_epoch = executor is None and n_workers == len(parts) == 1
+    kept = None if resume is None else _checkpoints(resume, data, shape, cells, order_seed)
     train_here = partial(
         _train_group,
         data=data,
@@ -91,20 +92,19 @@ def train_restarts(
             jobs,
             n_jobs=n_workers,
             executor=executor,
-            keys=None if resume is None else [group.key for group in jobs],
-            checkpoints=None if resume is None else _checkpoints(resume, data, shape, cells, order_seed),
+            keys=None if kept is None else [group.key for group in jobs],
+            checkpoints=kept,
         )
         for place, training in done:
             trained[place] = training
             bar.update(len(jobs[place].seeds))
-    return {
-        name: merge([trained[place] for place, job in enumerate(jobs) if job.likelihood == name])
-        for name in likelihoods
-    }
+    # the groups of one likelihood follow each other
+    in_order = (trained[place] for place in range(len(jobs)))
+    return {name: merge(list(islice(in_order, len(parts)))) for name in likelihoods}
 
 
 def stack_size(device: torch.device, n_restarts: int) -> int:
-    """How many replicates to stack in one program.
+    """Choose how many replicates to stack in one program.
 
     A GPU takes all, as launching a step costs more than computing it. On a CPU replicates take their steps
     one after the other, and a stack would only push their weights out of the cache.
@@ -132,7 +132,7 @@ def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[i
 
 
 def merge(groups: Sequence[Training]) -> Training:
-    """One training of all replicates, numbered through the groups, as if they had been stacked."""
+    """Join the groups to one training, numbered through, as if all had been stacked."""
     first = groups[0]
     if len(groups) == 1:
         return first
@@ -152,7 +152,7 @@ def merge(groups: Sequence[Training]) -> Training:
 
 
 def data_fingerprint(data: CountData, cells: Cells) -> str:
-    """A digest of all that a fit takes from the data."""
+    """Digest all that a fit takes from the data."""
     of_cells = (data.group, data.covariates, data.log_library, cells.train, cells.stop, cells.prior)
     return fingerprint(array.numpy(force=True) for array in chain(data.stored(), of_cells))
 

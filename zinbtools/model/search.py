@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
+from itertools import chain, islice
 from statistics import median
 from typing import Any, NamedTuple, get_type_hints
 
@@ -31,7 +32,7 @@ _TUNABLE = tuple(field.name for field in fields(FitConfig) if field.name not in 
 
 
 def default_space() -> Settings:
-    """Around the default fit: nothing that takes many times longer, nothing that is known to do harm."""
+    """Return settings around the default: none that takes many times longer or is known to do harm."""
     from hyperopt import hp
 
     return {
@@ -45,7 +46,7 @@ def default_space() -> Settings:
 
 
 def study_space() -> Settings:
-    """What the 2019 study tuned."""
+    """Return what the 2019 study tuned."""
     from hyperopt import hp
 
     return {
@@ -78,7 +79,7 @@ class Trial(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What is computed, in a word; the number is there for people who look into the folder."""
+        """Name what is computed; the number is there for people who look into the folder."""
         settings = repr((sorted(asdict(self.config).items()), self.floors))
         digest = hashlib.sha256(settings.encode()).hexdigest()[:32]
         return f"{'default' if self.number < 0 else f'trial{self.number:05d}'}-{self.likelihood}-{digest}"
@@ -235,7 +236,7 @@ class Search:
         self._rng = np.random.default_rng(seed)
 
     def ask(self) -> list[Settings]:
-        """The settings of the next round; none when all is done."""
+        """Return the settings of the next round; none when all is done."""
         n_before = len(self._trials.trials)
         while len(self._trials.trials) < self.max_evals:
             self._ask_some(min(self._queue, self.max_evals - len(self._trials.trials)))
@@ -261,7 +262,7 @@ class Search:
         return checked_settings(space_eval(self._space, values))
 
     def jobs(self, settings: Sequence[Settings]) -> list[Trial]:
-        """The trainings that a round needs, trial by trial."""
+        """List the trainings that a round needs, trial by trial."""
         n, floors = len(self.told), {name: self._floors(name) for name in self.likelihoods}
         return [
             Trial(n + i, name, replace(self.base, **values), floors[name])
@@ -317,23 +318,26 @@ def run_searches(
         Show a bar over trainings.
     """
     defaults = [Trial(-1, name, search.base, ()) for search in searches for name in search.likelihoods]
-    found: list[Outcome] = []
+    of_defaults: list[Outcome] = []
     total = sum(len(search.likelihoods) * (search.max_evals + 1) for search in searches)
     with tqdm(total=total, desc="tuning", unit="fit", disable=None if progress else True) as bar:
         while True:
             asked = [search.ask() for search in searches]
             jobs = [search.jobs(settings) for search, settings in zip(searches, asked, strict=True)]
-            round_ = [*(defaults if not found else ()), *(job for part in jobs for job in part)]
+            round_ = [*([] if of_defaults else defaults), *chain.from_iterable(jobs)]
             if not round_:
-                return dict(zip((job.likelihood for job in defaults), found, strict=True))
-            outcomes = _run_round(round_, crew, checkpoints, bar)
-            if not found:
-                found, outcomes = outcomes[: len(defaults)], outcomes[len(defaults) :]
+                return dict(zip((job.likelihood for job in defaults), of_defaults, strict=True))
+            outcomes = iter(_run_round(round_, crew, checkpoints, bar))
+            of_defaults = of_defaults or list(islice(outcomes, len(defaults)))
             for search, settings, part in zip(searches, asked, jobs, strict=True):
-                search.tell(settings, outcomes[: len(part)])
-                outcomes = outcomes[len(part) :]
-            best = [search.best for search in searches]
-            bar.set_postfix_str(", ".join(f"NLL {told.loss:.2f}" for told in best if told), refresh=False)
+                search.tell(settings, list(islice(outcomes, len(part))))
+            bar.set_postfix_str(_losses(searches), refresh=False)
+
+
+def _losses(searches: Sequence[Search]) -> str:
+    """Tell the least loss of each search that has one."""
+    best = [search.best for search in searches]
+    return ", ".join(f"NLL {told.loss:.2f}" for told in best if told)
 
 
 def _run_round(
@@ -353,12 +357,12 @@ def _run_round(
 
 
 def outcome_checkpoints(folder: str | os.PathLike[str], identity: Mapping[str, Any]) -> Checkpoints[Outcome]:
-    """A folder that keeps outcomes."""
+    """Open a folder that keeps outcomes."""
     return Checkpoints(folder, identity, pack=Outcome._asdict, unpack=lambda packed: Outcome(**packed))
 
 
 def checked_settings(drawn: Any) -> Settings:
-    """What was drawn from a space, as fields of `FitConfig`; dictionaries in it are laid flat.
+    """Turn what was drawn from a space into fields of `FitConfig`; dictionaries in it are laid flat.
 
     Examples
     --------
@@ -386,7 +390,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def hyperopt_result(status: str, loss: float) -> dict[str, Any]:
-    """What hyperopt is told of a trial."""
+    """Say how a trial went, in hyperopt's words."""
     return {"status": "fail"} if status == "failed" else {"status": "ok", "loss": loss}
 
 

@@ -166,7 +166,7 @@ class StreamedCountData(CountData):
             yield own, np.unique(np.concatenate(members))
 
     def _read(self, cells: np.ndarray, before: _Window | None) -> _Window:
-        """The rows of the cells, sorted by number; those that were in the window before come from there."""
+        """Read the rows of the cells, sorted by number; those in the window before are taken from there."""
         known = np.zeros(len(cells), dtype=bool) if before is None else before.holds(cells)
         missing = cells[~known]
         stored = np.concatenate([cells[known], missing])
@@ -213,18 +213,18 @@ class _Window:
         )
 
     def find(self, cells: Tensor) -> Tensor | None:
-        """The places of cells among the rows, None if some are not there."""
+        """Find the places of cells among the rows; None if some are not there."""
         places = torch.searchsorted(self._sorted, cells).clamp_(max=len(self._sorted) - 1)
         if not torch.equal(self._sorted.index_select(0, places), cells):
             return None
         return self._places.index_select(0, places)
 
     def holds(self, cells: np.ndarray) -> np.ndarray:
-        """Which of the cells are there."""
+        """Tell which of the cells are there."""
         return np.isin(cells, self._cells, assume_unique=True)
 
     def part(self, cells: np.ndarray) -> sparse.csr_array:
-        """The rows of cells that are all there, in this order."""
+        """Return the rows of cells that are all there, in this order."""
         places = self.find(torch.from_numpy(cells).to(self._sorted.device))
         assert places is not None
         return self._counts[places.numpy(force=True)]

@@ -130,7 +130,7 @@ class Stack(Protocol):
         ...
 
     def elbo(self, cells: Tensor) -> list[float]:
-        """Mean ELBO over cells in evaluation mode, by draws that are the same in every call."""
+        """Compute the mean ELBO over cells in evaluation mode, by draws that are the same in every call."""
         ...
 
     def take(self, places: Sequence[int]) -> None:
@@ -138,12 +138,12 @@ class Stack(Protocol):
         ...
 
     def state(self, place: int) -> Mapping[str, Tensor]:
-        """A replicate's parameters and batch norm statistics, by name; the next step changes them."""
+        """Return a replicate's parameters and batch norm statistics, by name; the next step changes them."""
         ...
 
 
 def minibatches(data: CountData, cells: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """The cells in random order, ``size`` at a time; one last cell alone is left out.
+    """Yield the cells in random order, ``size`` at a time; one last cell alone is left out.
 
     (Batch normalisation cannot train on a single cell.)
     """
@@ -277,7 +277,7 @@ class _Loop:
 
 @torch.no_grad()
 def _first_bad_gene(model: CountVAE, batch: Batch) -> int:
-    """The first gene whose log likelihood is not finite, -1 if that is none or all of them."""
+    """Find the first gene whose log likelihood is not finite, -1 if that is none or all of them."""
     posterior = model.encode(batch)
     library = batch.log_library.view(1, -1, 1) if posterior.library is None else posterior.library.mean
     log_prob = model.decode(posterior.z.mean, library, batch).distribution().log_prob(batch.dense())

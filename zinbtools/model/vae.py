@@ -191,7 +191,7 @@ class CountVAE(nn.Module):
         return self.log_theta[:, batch.group] if self.config.dispersion == "gene-batch" else self.log_theta
 
     def decode_hidden(self, z: Tensor, covariates: Tensor) -> Tensor:
-        """Compute the decoder's last hidden layer, (R, B, H)."""
+        """Compute the decoder up to its last hidden layer, (R, B, H)."""
         covariates = covariates.expand(len(z), *covariates.shape)
         for block in self.decoder:
             z = block(torch.cat([z, covariates], -1) if self.shape.n_covariates else z)
@@ -209,7 +209,7 @@ class CountVAE(nn.Module):
         return kl
 
     def library_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of each cell's log library size, (B,)."""
+        """Return the prior mean and variance of each cell's log library size, (B,)."""
         return self.library_mean[batch.group], self.library_variance[batch.group]
 
     def draw_parameters(self, posterior: Posterior, batch: Batch, streams: Streams) -> CountParameters:
@@ -225,7 +225,7 @@ class CountVAE(nn.Module):
 
 @torch.no_grad()
 def mean_elbo(model: CountVAE, data: CountData, cells: Tensor, streams: Streams) -> Tensor:
-    """Mean ELBO over cells, nats per cell, (R,), by one draw per cell; the model is in evaluation mode."""
+    """Compute the mean ELBO over cells, nats per cell, (R,), by one draw each; in evaluation mode."""
     total = torch.zeros(model.n_replicates, dtype=torch.float64, device=data.device)
     for batch in data.batches(cells, model.config.batch_size):
         total += model.elbo(batch, streams).sum(1)

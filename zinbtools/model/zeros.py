@@ -110,7 +110,7 @@ def dropped_zeros(model: CountVAE, data: CountData, cells: Tensor, *, n_draws: i
 
 @torch.no_grad()
 def replicated_counts(model: CountVAE, data: CountData, *, seed: int) -> sparse.csr_matrix:
-    """One draw of the counts of all cells, their latent states from the posterior; (N, G) float32."""
+    """Draw the counts of all cells once, their latent states from the posterior; (N, G) float32."""
     streams = Streams([seed], data.device)
     generator = torch.Generator(data.device).manual_seed(seed)
     blocks = []
