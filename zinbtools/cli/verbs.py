@@ -62,12 +62,11 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
 
 def tune(arguments: Namespace, *, command: str) -> Outcome:
     """Read, select and search."""
-    from .. import get, tl
-    from ..study import write_tuning
+    from ..study import run_tuning, write_tuning
 
     with _how_to_run(arguments) as run:
         adata = _selected(arguments)
-        tl.tune(
+        table = run_tuning(
             adata,
             max_evals=arguments.max_evals,
             space=arguments.space,
@@ -80,9 +79,8 @@ def tune(arguments: Namespace, *, command: str) -> Outcome:
             max_epochs=arguments.max_epochs,
             **run,
         )
-    table = get.tuning_summary_df(adata).set_index("model").T
     return Outcome(
-        table.to_string(float_format=lambda value: f"{value:.5g}"),
+        table.set_index("model").T.to_string(float_format=lambda value: f"{value:.5g}"),
         lambda folder: write_tuning(adata, folder, command=command),
         f"\n{arguments.out / 'tuned.h5ad'} goes into zinbtools study --config tuned",
     )

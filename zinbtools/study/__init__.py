@@ -7,7 +7,7 @@ from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
 from ._figures import Picture
 from ._h5ad import write_h5ad
-from ._pipeline import Study, run_study
+from ._pipeline import Study, run_study, run_tuning
 from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
@@ -27,6 +27,7 @@ __all__ = [
     "report_html",
     "reproduce",
     "run_study",
+    "run_tuning",
     "select",
     "staged",
     "summary",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from .. import tl
+from .. import get, tl
 from .._check.arguments import checked
 from ..jobs.cluster import DaskClient
 from ._conclusion import conclusion
@@ -122,3 +122,21 @@ def run_study(
         table=summary(adata, key=key_added),
         conclusion=conclusion(adata, key=key_added),
     )
+
+
+def run_tuning(adata: AnnData, **settings: Any) -> pd.DataFrame:
+    """Search for settings of both models, and summarise what was found.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes with raw counts. The search is added to it.
+    **settings
+        As for :func:`zinbtools.tl.tune`.
+
+    Returns
+    -------
+    What :func:`zinbtools.get.tuning_summary_df` gives.
+    """
+    tl.tune(adata, **settings)
+    return get.tuning_summary_df(adata, key=settings.get("key_added"))
