@@ -18,11 +18,10 @@ from .._check.arguments import checked
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
 from ..get._fitted import resolve_device
-from ..get._settings import FitSettings
 from ..jobs.threads import single_threaded
-from ..model.config import PROTOCOLS, FitConfig, Likelihood, default_epochs
+from ..model.config import FitConfig, Likelihood, default_epochs
 from ..model.training import EpochRecord, Training
-from ._asked import key_list
+from ._asked import asked
 from ._outputs import affordable
 from ._scvi import Imported, convert
 from ._scvi_split import own_split
@@ -107,23 +106,18 @@ def import_scvi(
         else read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
     )
     where = resolve_device(device)
-    settings = FitSettings(
-        configs=_configs(imported, n_train=int((labels == "train").sum())),
-        genes=tuple(one.genes),
-        mask_var=None,
+    settings = asked(
+        adata,
+        keys,
         layer=one.layer,
-        check_counts=True,
+        mask_var=genes,
         batch_key=one.covariates.batch_key,
-        categorical_covariate_keys=tuple(one.covariates.categorical),
-        continuous_covariate_keys=tuple(one.covariates.continuous),
-        size_factor_key=None,
-        protocol="default",
-        split=PROTOCOLS["default"].shares,
-        epochs_by_size=True,
+        categorical_covariate_keys=list(one.covariates.categorical),
+        continuous_covariate_keys=list(one.covariates.continuous),
         n_draws=n_draws,
-        layers=key_list(layers),
+        layers=layers,
         layer_memory=layer_memory,
-    )
+    ).of_models(_configs(imported, n_train=int((labels == "train").sum())))
     wanted = affordable(adata, settings)
     setup = setup_of(Sample(counts.matrix, adata, one.genes), settings, one.covariates, labels, where)
     trainings = {
