@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 
 from .._record.keys import Keys
+from .._record.parts import HISTORY, TUNING, WEIGHTS
 from .._words.warn import warn
 
 
@@ -37,8 +38,8 @@ class Results:
 
 def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:
     """Refuse to write results where something is that no earlier fit under the same key has written."""
-    there = adata.uns.get(keys.uns, {})
-    if not isinstance(there, Mapping) or (there and not set(there) & {"weights", "history", "tuning"}):
+    there, ours = adata.uns.get(keys.uns, {}), {part.name for part in (WEIGHTS, HISTORY, TUNING)}
+    if not isinstance(there, Mapping) or (there and not ours & set(there)):
         raise ValueError(
             f"adata.uns[{keys.uns!r}] holds something that is no fit of zinbtools and would be lost; "
             "choose another key_added, or move it."
