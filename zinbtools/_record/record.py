@@ -76,7 +76,7 @@ class Record:
     @property
     def models(self) -> list[Literal["nb", "zinb"]]:
         """The fitted models, in the order NB, ZINB."""
-        return [model for model in MODELS if model in list(self[PARAMS]["models"])]
+        return [model for model in MODELS if model in np.atleast_1d(self[PARAMS]["models"])]
 
     def best_restart(self, model: str) -> int:
         """Return the restart of highest validation ELBO."""
