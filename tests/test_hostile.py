@@ -262,6 +262,7 @@ def outcome(verb: Verb, adata: AnnData, **arguments: Any) -> Exception | None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is turned into an AnnData of its own")
+            warnings.filterwarnings("ignore", message=".*have no training cell")
             verb(adata, **arguments)
     except (ValueError, KeyError, TypeError, Reached) as error:
         if not isinstance(error, Reached):
