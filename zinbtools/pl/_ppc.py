@@ -105,7 +105,7 @@ def _checks_to_draw(table: pd.DataFrame, checks: str | Sequence[str] | None) -> 
     wanted = run if checks is None else [checks] if isinstance(checks, str) else list(checks)
     if absent := [name for name in wanted if name not in run]:
         raise KeyError(
-            f"checks: {', '.join(map(repr, absent))} not among {run}; run zinbtools.tl.ppc with it first."
+            f"checks: {', '.join(map(repr, absent))} not among {run}; run zt.tl.ppc with it first."
         )
     return wanted
 

@@ -87,7 +87,7 @@ def zi_scores(
     genes = zi_genes_df(adata, key=key)
     genes = genes[genes["score"].notna()]
     if kind == "volcano" and "pval" not in genes:
-        raise KeyError("there are no p values; run zinbtools.tl.zi_scores with method='conditional' first.")
+        raise KeyError("there are no p values; run zt.tl.zi_scores(adata) first.")
     with style():
         target = ax if ax is not None else new_axes()[0]
         if kind == "histogram":

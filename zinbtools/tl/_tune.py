@@ -19,7 +19,7 @@ from .._anndata.results import refuse_to_overwrite, storable, target_of
 from .._check.arguments import checked, shown
 from .._check.rng import RNG
 from .._record.keys import Keys
-from .._record.parts import SUMMARY
+from .._record.parts import SUMMARY, TUNING
 from ..jobs import DaskClient, workers
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
@@ -211,7 +211,7 @@ def tune(
     }
     target = target_of(adata, copy)
     target.obs[keys.tuning_split] = pd.Categorical(setup.labels, categories=SPLITS)
-    target.uns[keys.uns] = {**target.uns.get(keys.uns, {}), "tuning": found}
+    target.uns[keys.uns] = {**target.uns.get(keys.uns, {}), TUNING.name: found}
     return target if copy else None
 
 

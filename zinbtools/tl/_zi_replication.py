@@ -14,6 +14,7 @@ from .._anndata.reading import check_anndata, checked_column
 from .._anndata.results import storable, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, seed_sequence
+from .._record.parts import ZI_GENES, ZI_PARTS, ZI_REPLICATION
 from .._words.sentence import sentence
 from ..get._fitted import Fitted
 from ..get._settings import FitSettings
@@ -22,7 +23,7 @@ from ._conditional import CallRule, check_nb
 from ._refits import FEWEST_CELLS, parts, refitted, sample_of
 from ._setup import Run, Sample
 
-KEPT = ["mean_count", "score", "pval", "pval_adj", "dropout", "call"]
+KEPT = list(ZI_GENES.holds[1:-1])  # all but gene and part
 
 
 class Part(NamedTuple):
@@ -123,9 +124,9 @@ def zi_replication(
     settings = replace(fit.settings.of_models(["nb"]), split=fit.settings.preset.shares)
     rows, genes = _tested(sample, settings, wanted, run, rule, random)
     target = target_of(adata, copy)
-    target.uns[fit.keys.uns]["zi_replication"] = {
-        "parts": pd.DataFrame(rows),
-        "genes": genes,
+    target.uns[fit.keys.uns][ZI_REPLICATION.name] = {
+        ZI_PARTS.name: pd.DataFrame(rows, columns=ZI_PARTS.holds),
+        ZI_GENES.name: genes,
         "params": storable({"groupby": groupby, "alpha": alpha}),
     }
     return target if copy else None
