@@ -12,7 +12,7 @@ import pytest
 
 from zinbtools.jobs import software as _software
 
-PACKAGE = Path(_software.__file__).parent
+PACKAGE = Path(_software.__file__).parents[1]
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def software() -> dict[str, str]:
 def source_digest() -> str:
     """Compute a digest of the package's own modules, 12 hexadecimal digits."""
     digest = hashlib.sha256()
-    for name, source in sorted(_modules(files(__package__), "")):
+    for name, source in sorted(_modules(files("zinbtools"), "")):
         digest.update(f"{name} {len(source)}\n".encode())
         digest.update(source)
     return digest.hexdigest()[:12]
