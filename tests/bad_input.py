@@ -156,6 +156,7 @@ COUNTS = [
         layer="z",
     ),
     case("too large", entry(2.0**40), ValueError, "adata.X", "1.09951e+12", "2^31"),
+    case("too large for float32", entry(1e300), ValueError, "adata.X", "1e+300", "2^31"),
     case("text", dense(lambda x: x.astype(str).astype(object)), TypeError, "numbers", "object"),
     case("empty cells", without_cells, ValueError, "2 cells", "cell_000", "cell_001", "filter_cells"),
     case("genes without a count", without_genes, ValueError, "4 genes", "gene_00", "...", "filter_genes"),

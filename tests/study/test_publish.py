@@ -854,7 +854,8 @@ def test_nobody_elses_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in (f"x-{there}", f"x-{here}-more", "x-1", "x-"):
         write(tmp_path / name, {_leftovers._OWNER: "", "data": "1"})
     write(tmp_path / f"x-{here}", {"data": "no owner"})
-    write(tmp_path, {f".a.zinbtools.{there}.part": "", ".b.part": "", f"x-{here[:-1]}0": "a file"})
+    other = here[:-1] + ("1" if here.endswith("0") else "0")
+    write(tmp_path, {f".a.zinbtools.{there}.part": "", ".b.part": "", f"x-{other}": "a file"})
     write(tmp_path / "y", {_leftovers._OWNER: "", "data": "1"})
     (tmp_path / f"x-{_leftovers._mark()}").symlink_to("y")
     if os.geteuid() == 0:

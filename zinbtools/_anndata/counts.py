@@ -15,6 +15,7 @@ from .._words.warn import warn
 from .findings import Findings
 from .lazy import LazyCounts, bounds_of
 from .reading import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
+from .rows import single_precision
 
 LARGEST_COUNT = 2**31 - 1  # the models have it as float32, less than one part in ten million off
 LARGEST_EXACT = 2**24  # float32 holds every whole number up to here
@@ -162,7 +163,7 @@ def look(adata: AnnData, layer: str | None, genes: np.ndarray) -> tuple[Matrix, 
     bounds = bounds_of(stored)
     found = Findings(genes)
     if bounds is None:
-        return found.add(read_matrix(adata, layer)).astype(np.float32, copy=False), found
+        return single_precision(found.add(read_matrix(adata, layer))), found
     matrix = LazyCounts(stored, bounds, genes)
     for rows in matrix.all_rows():
         found.add(rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from .rows import single_precision
+
 _GENES, _FIRST, _SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
@@ -20,7 +22,7 @@ def cell_digests(rows: sparse.csr_array) -> np.ndarray:
     rows
         Counts without zeros and duplicates.
     """
-    counts = rows.data.astype(np.float32, copy=False).view(np.uint32)
+    counts = single_precision(rows).data.view(np.uint32)
     hashes = (rows.indices.astype(np.uint64) + np.uint64(1)) * _GENES ^ counts
     hashes = (hashes ^ hashes >> np.uint64(30)) * _FIRST
     hashes = (hashes ^ hashes >> np.uint64(27)) * _SECOND

@@ -45,3 +45,9 @@ def tidy(rows: sparse.csr_array) -> sparse.csr_array:
     rows.sum_duplicates()
     rows.eliminate_zeros()
     return rows
+
+
+def single_precision(rows: sparse.csr_array) -> sparse.csr_array:
+    """Turn numbers into float32; those that it cannot hold, which are no counts, become infinite."""
+    with np.errstate(over="ignore"):
+        return rows.astype(np.float32, copy=False)
