@@ -131,10 +131,10 @@ def _stop(*_: object) -> None:
 
 @contextlib.contextmanager
 def _without_training() -> Iterator[None]:
-    from zinbtools.tl import _fit, _tune
+    from zinbtools.tl import _trained, _tune
 
     with (
-        mock.patch.object(_fit, "train_restarts", _train),
+        mock.patch.object(_trained, "train_restarts", _train),
         mock.patch.object(_tune, "evaluate", _train),
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

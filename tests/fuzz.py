@@ -31,7 +31,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from zinbtools.cli import run as cli
-from zinbtools.tl import _fit
+from zinbtools.tl import _trained
 
 REACHED = "the training was reached"
 Change = Callable[[np.random.Generator, Path], None]
@@ -246,7 +246,7 @@ def complaint(path: Path, words: list[str]) -> str:
 
     try:
         with (
-            mock.patch.object(_fit, "train_restarts", stop),
+            mock.patch.object(_trained, "train_restarts", stop),
             contextlib.redirect_stderr(printed),
             contextlib.redirect_stdout(io.StringIO()),
         ):

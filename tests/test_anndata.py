@@ -22,7 +22,7 @@ from zinbtools._anndata.reading import SPLITS, read_split
 from zinbtools._anndata.results import Results, spread, storable
 from zinbtools._record.keys import Keys
 from zinbtools.model.compiled import _Replicate
-from zinbtools.tl import _fit
+from zinbtools.tl import _trained
 
 
 def fit(adata: Any, **arguments: Any) -> Any:
@@ -34,7 +34,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: object, **__: object) -> None:
         raise AssertionError("the training was started")
 
-    monkeypatch.setattr(_fit, "train_restarts", train)
+    monkeypatch.setattr(_trained, "train_restarts", train)
 
 
 def refused(adata: Any, error: type[Exception], words: tuple[str, ...], **arguments: Any) -> None:

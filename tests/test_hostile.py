@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 import zinbtools as zt
-from zinbtools.tl import _fit, _tune
+from zinbtools.tl import _trained, _tune
 
 Verb = Callable[..., Any]
 
@@ -49,7 +49,7 @@ def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: object, **__: object) -> None:
         raise AssertionError("the training was started")
 
-    monkeypatch.setattr(_fit, "train_restarts", train)
+    monkeypatch.setattr(_trained, "train_restarts", train)
     monkeypatch.setattr(_tune, "run_searches", train)
 
 
@@ -278,7 +278,7 @@ def _stopped() -> Iterator[None]:
         raise Reached
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_fit, "train_restarts", stop)
+        patch.setattr(_trained, "train_restarts", stop)
         yield
 
 

@@ -96,7 +96,7 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     found = Record.read(adata, key)[SELECTION]
     return Verdict(
         str(found["verdict"]),
-        str(found["sentence"]),
+        sentence(found),
         found["differences"],
         found["by_restart"],
         found["tests"],
