@@ -29,8 +29,6 @@ def select(
     ----------
     adata
         Cells by genes with raw counts; not changed.
-    layer
-        Where the counts are; ``X`` by default.
     min_detection
         Keep genes with a count in MORE than this share of the cells, 0 or more and below 1.
     n_top_genes

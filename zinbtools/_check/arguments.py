@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from . import rules
 from .rules import Number, Rule
+from .shared_docs import completed
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -194,9 +195,10 @@ def _refuse_unknown(function: Callable[..., Any], names: Collection[str]) -> Non
 
 
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a public function, so that its arguments are checked before it begins.
+    """Decorate a public function: check its arguments before it begins, and complete its docstring.
 
-    What it takes as ``**settings`` is left to it and `check_arguments`.
+    The parameters that the docstring does not describe are described in `shared_docs`. What it takes as
+    ``**settings`` is left to it and `check_arguments`.
 
     Examples
     --------
@@ -220,4 +222,5 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             check(name, value, known[name])
         return function(*args, **kwargs)
 
+    with_checks.__doc__ = completed(function)
     return with_checks

@@ -30,25 +30,12 @@ def cortex(*, n_top_genes: int | None = 558) -> AnnData:
     The counts are molecules (UMI), although the study's post speaks of Smart-Seq2; and the study used 558
     genes, although its post speaks of 1,200.
 
-    Parameters
-    ----------
-    n_top_genes
-        How many genes of largest variance of the raw counts to keep; None keeps all of about 20,000.
-
     Returns
     -------
-    AnnData of 3,005 cells x ``n_top_genes`` with raw counts in ``X`` (CSR, float32). ``obs`` has
-    ``cell_type`` (7 classes), ``cell_subtype``, ``tissue``, ``sex`` (1 or -1), ``group``, ``well``,
-    ``age_days``, ``diameter_um`` and ``total_mRNA_mol`` (over all genes). ``uns["dataset"]`` says what it is
-    and what was left out.
-
-    Raises
-    ------
-    ConnectionError
-        If the file is not in the cache (``zinbtools`` under ``scanpy.settings.datasetdir``) and cannot be
-        fetched.
-    ValueError
-        If the file is not the known one, or ``n_top_genes`` is below 1.
+    AnnData of 3,005 cells x ``n_top_genes`` of some 20,000 with raw counts in ``X`` (CSR, float32).
+    ``obs`` has ``cell_type`` (7 classes), ``cell_subtype``, ``tissue``, ``sex`` (1 or -1), ``group``,
+    ``well``, ``age_days``, ``diameter_um`` and ``total_mRNA_mol`` (over all genes). ``uns["dataset"]``
+    says what it is and what was left out.
 
     Examples
     --------
@@ -67,22 +54,12 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
     and only the 7,397 genes of their list, of which the most variable are taken. A continuum: the files
     hold no cell types.
 
-    Parameters
-    ----------
-    n_top_genes
-        How many genes of largest variance of the raw counts to keep; None keeps all 7,397.
-
     Returns
     -------
     AnnData of 4,016 cells x ``n_top_genes`` with raw counts in ``X`` (CSR, float32). ``obs`` has
     ``library``, ``potential`` and the probability of each fate (``fate_erythroid``, ...), by population
     balance analysis; ``obsm["X_spring"]`` the authors' layout. ``uns["dataset"]`` says what it is and what
     was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
 
     Examples
     --------
@@ -97,21 +74,11 @@ def hemato(*, n_top_genes: int | None = 1200) -> AnnData:
 def brain_small(*, n_top_genes: int | None = 1200) -> AnnData:
     """Fetch the brain of a mouse embryo, 10x Genomics' ``neuron_9k``: 9,128 cells, Chromium v2, UMI.
 
-    Parameters
-    ----------
-    n_top_genes
-        How many genes of largest variance of the raw counts to keep; None keeps all 27,998.
-
     Returns
     -------
-    AnnData of 9,128 cells x ``n_top_genes`` with raw counts in ``X`` (CSR, float32) and Ensembl
+    AnnData of 9,128 cells x ``n_top_genes`` of 27,998 with raw counts in ``X`` (CSR, float32) and Ensembl
     identifiers as ``var_names`` beside ``var["symbol"]``. ``obs["cluster_10x"]`` has the clusters that Cell
     Ranger numbered. ``uns["dataset"]`` says what it is and what was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
 
     Examples
     --------
@@ -132,22 +99,12 @@ def pbmc(*, n_top_genes: int | None = 1200) -> AnnData:
     4k cell for the label of the 8k cell; here each label goes to its own cell. That concerns 47 cells, or
     a few more.
 
-    Parameters
-    ----------
-    n_top_genes
-        How many genes of largest variance of the raw counts to keep; None keeps all 3,346.
-
     Returns
     -------
     AnnData of 11,990 cells x ``n_top_genes`` with raw counts in ``X`` (CSR, float32) and Ensembl
     identifiers as ``var_names`` beside ``var["symbol"]``. ``obs`` has ``batch`` (pbmc8k, pbmc4k; the study
     used it) and ``cell_type``, the clusters of the scVI paper. ``uns["dataset"]`` says what it is and what
     was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
 
     Examples
     --------
@@ -165,20 +122,10 @@ def retina(*, n_top_genes: int | None = 1200) -> AnnData:
     The file is that of the scVI paper: three quarters of the 26,439 cells in the authors' 15 clusters,
     although its loader's documentation speaks of 27,499. The study ignored the two batches.
 
-    Parameters
-    ----------
-    n_top_genes
-        How many genes of largest variance of the raw counts to keep; None keeps all 13,166.
-
     Returns
     -------
-    AnnData of 19,829 cells x ``n_top_genes`` with raw counts in ``X`` (CSR, float32). ``obs`` has ``batch``
-    and ``cell_type``. ``uns["dataset"]`` says what it is and what was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
+    AnnData of 19,829 cells x ``n_top_genes`` of 13,166 with raw counts in ``X`` (CSR, float32). ``obs`` has
+    ``batch`` and ``cell_type``. ``uns["dataset"]`` says what it is and what was left out.
 
     Examples
     --------
@@ -196,16 +143,6 @@ def klein_ercc() -> AnnData:
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
 
-    Returns
-    -------
-    AnnData of droplets x 52 transcripts with raw counts in ``X`` (CSR, float32). ``uns["dataset"]`` says
-    what it is and what was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
-
     Examples
     --------
     >>> info("klein_ercc").title
@@ -222,16 +159,6 @@ def zheng_ercc() -> AnnData:
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
 
-    Returns
-    -------
-    AnnData of 1,015 droplets x 57 transcripts with raw counts in ``X`` (CSR, float32). ``uns["dataset"]``
-    says what it is and what was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
-
     Examples
     --------
     >>> info("zheng_ercc").shape
@@ -243,7 +170,7 @@ def zheng_ercc() -> AnnData:
 
 @checked
 def svensson_ercc(which: Literal[1, 2]) -> AnnData:
-    """Fetch spike-ins in droplets of Svensson et al. (2017): 38 or 36 ERCC transcripts, 10x Chromium, UMI.
+    """Fetch spike-ins in 2,000 droplets of Svensson et al. (2017): 38 or 36 ERCC transcripts, Chromium, UMI.
 
     No cells, so no biology: what zeros there are come from the measurement. Kept are spike-ins found in
     more than 21 % of the droplets that have any (the study's post says 20 %, its code 21 %).
@@ -251,17 +178,7 @@ def svensson_ercc(which: Literal[1, 2]) -> AnnData:
     Parameters
     ----------
     which
-        1 for the sample 20311, 2 for the sample 20312.
-
-    Returns
-    -------
-    AnnData of 2,000 droplets x 38 (1) or 36 (2) transcripts with raw counts in ``X`` (CSR, float32).
-    ``uns["dataset"]`` says what it is and what was left out.
-
-    Raises
-    ------
-    ConnectionError, ValueError
-        As :func:`cortex`.
+        1 for the sample 20311 (38 transcripts), 2 for the sample 20312 (36).
 
     Examples
     --------

@@ -33,8 +33,6 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ----------
     adata
         Object on which :func:`zinbtools.tl.ppc` was run.
-    key
-        ``key_added`` of the fit to read.
 
     Returns
     -------
@@ -55,11 +53,6 @@ def ppc_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ``p_value``
         Of the tails that speak against a model by the check's direction; two-sided for the built-in ones.
         Not one to reject by with ``latent="posterior"``: see :func:`zinbtools.tl.ppc`.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.ppc` was not run on the fit.
 
     Examples
     --------
@@ -89,8 +82,8 @@ def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    adata, key
-        As for :func:`ppc_df`.
+    adata
+        Object on which :func:`zinbtools.tl.ppc` was run.
 
     Returns
     -------
@@ -107,11 +100,6 @@ def ppc_ks_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
         Mean and standard deviation of the distances between the data and single draws.
     ``ks_draw_null``
         Mean of the distances between two draws.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.ppc` was not run on the fit.
 
     Examples
     --------
@@ -131,8 +119,8 @@ def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    adata, key
-        As for :func:`ppc_df`; with ``"pit"`` among the checks.
+    adata
+        Object on which :func:`zinbtools.tl.ppc` was run with ``"pit"`` among its checks.
 
     Returns
     -------
@@ -143,11 +131,6 @@ def calibration_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ``location``, ``spread``
         Standard normal for a true model; positive where the counts are larger, or more spread out, than
         predicted.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.ppc` was not run on the fit with ``"pit"`` among its checks.
 
     Examples
     --------

@@ -70,8 +70,6 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     ----------
     adata
         Object on which :func:`zinbtools.tl.marginal_ll` was run for both models.
-    key
-        ``key_added`` of the fit to read.
 
     Returns
     -------

@@ -35,23 +35,14 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
 
     Parameters
     ----------
-    adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
     best
         Only the restart of each model that was best on validation, from which the layers come.
-    key
-        ``key_added`` of the fit to read.
 
     Returns
     -------
     Columns ``model``, ``restart``, ``split``, ``metric``, ``value`` and ``se`` (NaN where a metric has
     no error). ``elbo`` and ``nll`` are in nats per cell; ``nll`` and the ``ks_*`` rows are there after
     :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`. What was evaluated last comes last.
-
-    Raises
-    ------
-    KeyError
-        If there is no fit under ``key``.
 
     Examples
     --------
@@ -75,20 +66,10 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
 def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Tabulate the course of the training, one row per model, restart and epoch.
 
-    Parameters
-    ----------
-    adata, key
-        As for :func:`metrics_df`.
-
     Returns
     -------
     Columns ``model``, ``restart``, ``epoch``, ``train_elbo``, ``validation_elbo`` (nats per cell, higher
     is better) and ``learning_rate``.
-
-    Raises
-    ------
-    KeyError
-        If there is no fit under ``key``.
 
     Examples
     --------
@@ -105,16 +86,11 @@ def history_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     """Tabulate the observed and the expected share of zeros of each fitted gene.
 
-    Parameters
-    ----------
-    adata, key
-        As for :func:`metrics_df`. The counts are read where the fit read them.
-
     Returns
     -------
     Indexed by gene: ``mean_count`` (counts per cell), ``observed_zero_fraction`` and, for each model
     fitted, ``nb_zero_fraction``, ``zinb_zero_fraction``: the probability of a zero averaged over all
-    cells. Genes that were masked out of the fit are left out.
+    cells. Genes that were masked out of the fit are left out. The counts are read where the fit read them.
 
     Raises
     ------
@@ -152,8 +128,6 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ----------
     adata
         Object on which :func:`zinbtools.tl.zero_test` was run.
-    key
-        ``key_added`` of the test.
 
     Returns
     -------
@@ -163,11 +137,6 @@ def zero_test_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     the Poisson and of the ZINB against the NB, the last two NaN for genes with a count in too few cells to
     be tested; and for each family ``log_likelihood``, ``aic``, ``bic``
     (nats, all cells), ``zero_fraction`` (expected), ``inverse_dispersion`` and ``dropout``.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.zero_test` was not run.
 
     Examples
     --------
@@ -189,8 +158,8 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    adata, key
-        As for :func:`metrics_df`.
+    adata
+        Object on which :func:`zinbtools.tl.zi_scores` was run.
 
     Returns
     -------
@@ -201,11 +170,6 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     where :func:`~zinbtools.tl.zero_test` was run, its ``family``, ``marginal_score`` and
     ``marginal_pval_adj``, and ``class``, which `zinbtools.stats.zero_inflation.GeneClass` the two tests
     together make of the gene.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.zi_scores` was not run on the fit.
 
     Examples
     --------
@@ -249,9 +213,6 @@ def zero_study_df(
 
     Parameters
     ----------
-    adata, key
-        As for :func:`metrics_df`. ``layers["true_counts"]``, which the simulators write, tells the kinds
-        of zeros apart.
     total
         Add ``log10_total``, the probability of a zero for whatever reason, by the NB's formula:
         ``pi + (1 - pi) (theta / (theta + mu))^theta``, averaged over posterior draws. It is computed from the
@@ -263,7 +224,8 @@ def zero_study_df(
     -------
     One row per zero entry of the fitted genes: ``log10_dropout`` and ``log10_mean`` (of the ZINB, float32;
     probabilities and means below 1e-12 count as 1e-12) and ``kind``: "limited sensitivity" where the true
-    count is zero too, "dropout" where it is not, or "zero" where the truth is not known.
+    count is zero too, "dropout" where it is not, or "zero" where the truth, which the simulators write into
+    ``layers["true_counts"]``, is not known.
 
     Raises
     ------

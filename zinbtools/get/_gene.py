@@ -32,14 +32,8 @@ def gene_df(
     ----------
     adata
         Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
-    gene
-        Its name.
     groupby
         Column of ``obs``, such as the cell type; all cells together by default.
-    max_count
-        Larger counts are counted with this one.
-    key
-        ``key_added`` of the fit.
 
     Returns
     -------

@@ -37,14 +37,8 @@ def model(
     ----------
     adata
         Object on which `zinbtools.tl.fit_nb_zinb` was run, also read back from a file.
-    model
-        ``"nb"`` or ``"zinb"``.
     restart
         Which restart; the one of best validation ELBO by default.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    key
-        ``key_added`` of the fit.
 
     Returns
     -------
@@ -84,19 +78,9 @@ def expected_counts(
 
     Parameters
     ----------
-    adata
-        Object on which `zinbtools.tl.fit_nb_zinb` was run.
-    model
-        ``"nb"`` or ``"zinb"``.
     kind
         ``"mean"``: mean of the NB part, counts, as in ``layers["zinb_mean"]``. ``"dropout"``: dropout
         probability, as in ``layers["zinb_dropout"]``. ``"zero"``: probability of a zero, dropout included.
-    obs, var
-        Names, or boolean arrays, of the cells and genes; all by default.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    key
-        ``key_added`` of the fit.
 
     Returns
     -------
@@ -138,12 +122,6 @@ def posterior_dropout(
     ----------
     adata
         Object on which `zinbtools.tl.fit_nb_zinb` was run with the ZINB.
-    obs, var
-        Names, or boolean arrays, of the cells and genes; all by default.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    key
-        ``key_added`` of the fit.
 
     Returns
     -------

@@ -29,8 +29,6 @@ def zi_replication_df(
         Object on which :func:`zinbtools.tl.zi_replication` was run.
     by
         What has a row.
-    key
-        ``key_added`` of the fit.
 
     Returns
     -------
@@ -47,13 +45,6 @@ def zi_replication_df(
     ``"gene"``: indexed by gene, those called most often first; ``n_parts`` (in which it has a count),
     ``n_called`` (in which it was called) and, for each part, ``dropout_`` with its name, NaN where the gene
     has no count.
-
-    Raises
-    ------
-    KeyError
-        If :func:`zinbtools.tl.zi_replication` was not run on the fit.
-    ValueError
-        If ``by`` is none of the three.
 
     Examples
     --------

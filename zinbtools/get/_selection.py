@@ -73,17 +73,10 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     ----------
     adata
         Object on which `zinbtools.tl.model_selection` was run.
-    key
-        ``key_added`` of the fit to read.
 
     Returns
     -------
     The verdict with its evidence.
-
-    Raises
-    ------
-    KeyError
-        If the comparison was not run.
 
     Examples
     --------
@@ -110,19 +103,14 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
 
     Parameters
     ----------
-    adata, key
-        As for :func:`verdict`.
+    adata
+        Object on which :func:`zinbtools.tl.model_selection` was run.
 
     Returns
     -------
     Columns ``metric``, ``nb_median``, ``zinb_median``, ``nb_runs``, ``zinb_runs``, ``pval_nb_better``,
     ``pval_zinb_better`` (one-sided rank-sum tests), the same adjusted, and ``better``: the model that is
     significantly better by the unadjusted p value, printed bold in the study, or an empty word.
-
-    Raises
-    ------
-    KeyError
-        If the comparison was not run.
 
     Examples
     --------

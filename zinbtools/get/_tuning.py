@@ -21,8 +21,6 @@ def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ----------
     adata
         Object on which :func:`zinbtools.tl.tune` was run.
-    key
-        ``key_added`` of the tuning to read.
 
     Returns
     -------
@@ -31,11 +29,6 @@ def tuning_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     the ELBO in place of that of a model that was pruned), ``nll`` with its Monte Carlo error ``se`` and
     ``elbo`` (nats per cell, on validation cells), ``n_epochs``, one column per setting, and the ``message``
     of a training that failed.
-
-    Raises
-    ------
-    KeyError
-        If nothing was tuned under ``key``.
 
     Examples
     --------
@@ -54,8 +47,8 @@ def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame
 
     Parameters
     ----------
-    adata, key
-        As for :func:`tuning_df`.
+    adata
+        Object on which :func:`zinbtools.tl.tune` was run.
 
     Returns
     -------
@@ -64,11 +57,6 @@ def tuning_summary_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame
     the default) with its standard error over cells ``gain_se``, and one column per setting.
 
     The gain is that of the best of many on the cells that chose it, and so promises too much.
-
-    Raises
-    ------
-    KeyError
-        If nothing was tuned under ``key``.
 
     Examples
     --------

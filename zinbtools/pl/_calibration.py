@@ -40,21 +40,8 @@ def calibration(
     adata
         Object on which :func:`zinbtools.tl.ppc` was run with ``"pit"`` among its checks.
     gene
-        A gene to draw alone, with its p-value; by default all genes together, with the share of them whose
-        uniformity is rejected at a false discovery rate of 5 %.
-    key
-        ``key_added`` of the fit to draw.
-    ax, show, return_fig
-        As for :func:`zinbtools.pl.history`.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
-
-    Raises
-    ------
-    KeyError
-        If there are no residuals, or the gene has none.
+        A fitted gene to draw alone, with its p-value; by default all genes together, with the share of them
+        whose uniformity is rejected at a false discovery rate of 5 %.
 
     Examples
     --------

@@ -36,29 +36,6 @@ def dropout(
     A model whose marks or line lie below the observed ones expects too few zeros. Up to 200 genes each has
     its marks; with more, the lines are medians over bins of the mean, and the points the genes as observed.
 
-    Parameters
-    ----------
-    adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
-    key
-        ``key_added`` of the fit to draw.
-    ax
-        Axes to draw on; by default a new figure of one column's width.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
-
-    Raises
-    ------
-    KeyError
-        If there is no fit under ``key``, or its counts are no longer there.
-
     Examples
     --------
     >>> import zinbtools as zt

@@ -40,25 +40,10 @@ def gene(
     ----------
     adata
         Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
-    gene
-        Its name.
     groupby
         Column of ``obs``, such as the cell type: one panel for each of its six largest groups.
-    max_count
-        Larger counts are counted with this one.
-    key
-        ``key_added`` of the fit to draw.
     ax
         Axes to draw on, without ``groupby``; by default a new figure.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
 
     Raises
     ------

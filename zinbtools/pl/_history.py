@@ -35,29 +35,6 @@ def history(
     the training ELBO is dashed and pale. The axis is cut to the range of the second half of the epochs and
     as much again below it, so that the first epochs do not squash it.
 
-    Parameters
-    ----------
-    adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run.
-    key
-        ``key_added`` of the fit to draw.
-    ax
-        Axes to draw on; by default a new figure of one column's width.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
-
-    Raises
-    ------
-    KeyError
-        If there is no fit under ``key``.
-
     Examples
     --------
     >>> import zinbtools as zt

@@ -45,25 +45,13 @@ def model_selection(
     ----------
     adata
         Object on which :func:`zinbtools.tl.model_selection` was run.
-    key
-        ``key_added`` of the fit to draw.
     ax
         Axes for the difference alone; by default a new figure with all panels.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
 
     Returns
     -------
     The axes (a list of them where ``ax`` was not given), the figure with ``return_fig=True``, or None once it
     was shown.
-
-    Raises
-    ------
-    KeyError
-        If the comparison was not run.
 
     Examples
     --------

@@ -49,15 +49,8 @@ def ppc(
         ``"genes"``: predicted against observed value of each gene. ``"distribution"``: as in the study, the
         cumulative distribution over genes; the KS distance is the largest vertical gap, and the shaded band
         is as wide as that gap is for 97.5 % of the model's own draws.
-    key
-        ``key_added`` of the fit to draw.
     ax
         One axes per check; by default a new row of panels.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
 
     Returns
     -------

@@ -67,15 +67,8 @@ def zero_study(
     levels
         With several objects: ``"panel"``, shades hold shares of the zeros of their own panel; ``"shared"``, a
         shade is the same density in all panels, with levels that hold these shares of all panels together.
-    key
-        ``key_added`` of the fit to draw.
     ax
         Axes to draw on, one for each object; by default a new figure.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
 
     Returns
     -------

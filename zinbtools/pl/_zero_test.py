@@ -44,24 +44,6 @@ def zero_test(
     ----------
     adata
         Object on which :func:`zinbtools.tl.zero_test` was run.
-    key
-        ``key_added`` of the test to draw.
-    ax
-        Axes to draw on; by default a new figure of one column's width.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.zero_test` was not run.
 
     Examples
     --------

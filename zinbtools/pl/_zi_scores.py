@@ -49,30 +49,10 @@ def zi_scores(
     adata
         Object on which :func:`zinbtools.tl.zi_scores` was run.
     kind
-        ``"histogram"``; ``"volcano"``, p values against dropout probabilities; or ``"mean"``, scores against
-        mean counts, both on logarithmic axes.
+        ``"histogram"``; ``"volcano"``, p values of the default method against dropout probabilities; or
+        ``"mean"``, scores against mean counts, both on logarithmic axes.
     n_labels
         Number of genes named, from the largest score on (positive scores only).
-    key
-        ``key_added`` of the fit to draw.
-    ax
-        Axes to draw on; by default a new figure of one column's width.
-    show
-        Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a
-        notebook and ``ax`` was not given.
-    return_fig
-        Return the figure instead of the axes.
-
-    Returns
-    -------
-    The axes, the figure with ``return_fig=True``, or None once it was shown.
-
-    Raises
-    ------
-    KeyError
-        If :func:`~zinbtools.tl.zi_scores` was not run on the fit, with its default method for a volcano.
-    ValueError
-        If the kind is not known.
 
     Examples
     --------

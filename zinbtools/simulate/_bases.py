@@ -48,26 +48,9 @@ def gamma_poisson(
 
     Parameters
     ----------
-    n_obs, n_vars
-        Number of cells and genes.
-    means
-        Mean count of each gene, shape (n_vars,). By default 0.005 to 100, most of them small, which makes
-        about nine counts in ten zero.
     inverse_dispersion
         theta, one number or one per gene: the variance is mu + mu^2 / theta. By default log-normal around
         2, one per gene.
-    n_types
-        Number of cell types, as frequent as 1, 1/2, 1/3, ...
-    type_sd
-        Standard deviation of the log fold changes of the 30 % of genes that differ between types.
-    library_sd
-        Standard deviation of the log library size.
-    n_batches
-        Number of batches of like size.
-    batch_sd
-        Standard deviation of the log batch effects, one for each gene and batch.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
 
     Returns
     -------
@@ -75,11 +58,6 @@ def gamma_poisson(
     ``obs``: cell_type, batch, library_size (relative, mean 1); ``var``: mean, inverse_dispersion,
     is_zero_inflated (False); ``uns["simulation"]``: the settings; ``varm``: log_type_effect and
     log_batch_effect.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of range or arrays do not go with ``n_vars``.
 
     Examples
     --------
@@ -129,18 +107,11 @@ def poisson_lognormal(
         Number of factors that genes share.
     factor_share
         Share of the variance of the log rate that the factors make, from 0 to 1.
-    n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, rng
-        As for :func:`gamma_poisson`.
 
     Returns
     -------
     AnnData as for :func:`gamma_poisson`, but with ``var["log_sd"]``, the factors in ``obsm["factors"]`` and
     their loadings in ``varm["loadings"]``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of range or arrays do not go with ``n_vars``.
 
     Examples
     --------
@@ -189,17 +160,10 @@ def beta_poisson(
     bimodal_share
         Share of genes with two modes, k_on and k_off from 0.1 to 0.5, from 0 to 1. The others have k_on
         from 1 to 5 and k_off from 10 to 30, close to an NB with inverse dispersion k_on.
-    n_obs, n_vars, means, n_types, type_sd, library_sd, n_batches, batch_sd, rng
-        As for :func:`gamma_poisson`.
 
     Returns
     -------
     AnnData as for :func:`gamma_poisson`, but with k_on, k_off and is_bimodal in ``var``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is out of range or arrays do not go with ``n_vars``.
 
     Examples
     --------

@@ -59,10 +59,6 @@ def like(
 
     Parameters
     ----------
-    adata
-        Raw counts; left as they are.
-    layer
-        Layer with the counts; by default ``X``.
     groupby
         Column of ``obs`` with cell types, or several columns (types, batches), whose combinations then
         count. Cells of different types are never in one group.

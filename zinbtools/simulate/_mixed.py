@@ -32,15 +32,9 @@ def mixed(
 
     Parameters
     ----------
-    share
-        Share of inflated genes, from 0 to 1; int(share * n_vars) genes, drawn at random.
     base
         Counts without inflation, of any simulator; left as they are. By default those of
         :func:`zisynth`: 12,000 cells x 50 genes.
-    inflation
-        The rule by which the inflated genes lose counts.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
 
     Returns
     -------
@@ -87,14 +81,6 @@ def knockout(
 
     Parameters
     ----------
-    adata
-        Raw counts; left as they are.
-    inflation
-        The rule, such as ``Uniform(0.1)``.
-    layer
-        Layer with the counts; by default ``X``.
-    share
-        Share of genes that lose counts, from 0 to 1; int(share * n_vars) genes, drawn at random.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
         For a given seed and share a rule with smaller probabilities takes a subset of the counts.

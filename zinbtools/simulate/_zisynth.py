@@ -47,15 +47,11 @@ def zisynth(
         0.1, 1, 10.
     p
         Dropout probability in the limit of small counts, from 0 to 1.
-    n_obs
-        Number of cells.
     params
         ``mu_0``, ``mu_2`` of shape (n_genes,) and ``sigma_0``, ``sigma_2`` of shape (n_genes, n_genes),
         on the natural-log scale, as a mapping or as the path of an npz file. By default parameters of
         50 genes fitted to mouse cortex (Zeisel et al. 2015): type 0 oligodendrocytes, type 2 CA1
         pyramidal cells.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
 
     Returns
     -------

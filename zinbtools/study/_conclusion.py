@@ -20,8 +20,6 @@ def conclusion(adata: AnnData, *, key: str | None = None) -> str:
     ----------
     adata
         Object on which :func:`zinbtools.tl.model_selection` was run.
-    key
-        ``key_added`` of the fit to judge.
 
     Returns
     -------

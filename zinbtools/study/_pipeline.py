@@ -72,8 +72,6 @@ def run_study(
         Cells by genes with raw counts. The results are added to it.
     n_restarts
         As for :func:`zinbtools.tl.model_selection`.
-    layer, batch_key, check_counts, protocol, config, max_epochs, device, n_jobs, executor, resume, key_added
-        As for :func:`zinbtools.tl.fit_nb_zinb`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
     rng

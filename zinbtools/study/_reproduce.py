@@ -108,10 +108,6 @@ def reproduce(
     files
         For data sets of `zinbtools.datasets`, where their files are; others are fetched. For those of
         Table 3 it can be an h5ad file with raw counts.
-    device, n_jobs, executor, progress
-        As for `zinbtools.tl.fit_nb_zinb`.
-    resume
-        A folder in which what is finished is kept, and not done again.
     rng
         Seed of everything.
 

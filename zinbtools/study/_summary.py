@@ -30,8 +30,6 @@ def summary(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ----------
     adata
         Object on which the verbs of :mod:`zinbtools.tl` were run.
-    key
-        ``key_added`` of the fit to read.
 
     Returns
     -------

@@ -104,6 +104,11 @@ Part = Callable[[str], AbstractContextManager[Path]]
 def parts(folder: Path) -> Iterator[Part]:
     """Write the parts of a result one after the other, each in a block of its own that may fail.
 
+    Parameters
+    ----------
+    folder
+        Where they go.
+
     Raises
     ------
     Incomplete

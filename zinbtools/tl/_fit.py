@@ -74,34 +74,11 @@ def fit_nb_zinb(
     ----------
     adata
         Cells x genes with raw counts.
-    layer
-        Layer of the counts; ``X`` by default.
-    mask_var
-        Boolean column of ``var``, or boolean array: the genes to fit. All by default.
-    batch_key, categorical_covariate_keys, continuous_covariate_keys
-        Columns of ``obs`` that the decoder is told. The library size has one prior per batch.
-    size_factor_key
-        Column of ``obs`` with known size factors; takes the place of the library size.
-    models
-        Which models to fit.
-    protocol
-        ``"default"``, or ``"blog2019"``: optimiser, stopping rule and split of the 2019 study.
-    config
-        ``"tuned"``: what `zinbtools.tl.tune` found takes the place of the settings below, for each model, and
-        the cells are split as they were for it (unless ``split`` is given).
     n_latent, n_hidden, n_layers, dropout_rate
         Dimensions of z, units per hidden layer, hidden layers, dropout rate of the encoders.
-    dispersion
-        One ``theta`` per gene, per gene and batch, or per gene and cell; or ``"none"``: Poisson counts, and
-        zero-inflated Poisson ones.
-    library
-        ``"latent"``, or ``"observed"``: the total count. With the latter the ZINB cannot make up for the
-        counts that dropout removes, which biases the comparison.
     n_restarts
         Independent fits of each model. Layers, embeddings and ``var`` columns come from
         the one with the best validation ELBO, the metrics from all.
-    max_epochs
-        Passes over the training cells; chosen by the number of cells by default.
     early_stopping
         Stop when the validation ELBO has not improved for a while. The best weights are kept in any case.
     batch_size, learning_rate
@@ -110,36 +87,6 @@ def fit_nb_zinb(
         Shares of training, validation and test cells, or a column of ``obs`` that holds ``train``,
         ``validation`` and ``test``. By default (0.8, 0.1, 0.1), and (0.8, 0, 0.2) for ``"blog2019"``, which
         stops on test cells.
-    n_draws
-        Posterior draws over which layers are averaged.
-    layers
-        Which of them to write.
-    layer_memory
-        Most memory that the layers may take, GiB; beyond it they are left out with a warning, and
-        `zinbtools.get.expected_counts` computes any block of them.
-    check_counts
-        Refuse numbers that are not whole; otherwise warn and round them.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    n_jobs
-        Worker processes, of one thread each, that models and restarts are shared out to; on the CPU only.
-        1 trains in this process. The results are the same bits. A script that asks for more needs the usual
-        ``if __name__ == "__main__":``.
-    executor
-        A `concurrent.futures.Executor` or a `dask.distributed.Client` to train on instead; ``n_jobs`` then
-        says how many workers it has.
-    resume
-        A folder in which every finished restart is kept at once. With the same data and settings, one that is
-        there is not trained again: after a crash the fit goes on, and gives what it would have given.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-        The same seed on the same machine gives the same bits.
-    progress
-        Show progress bars (in a terminal or notebook).
-    key_added
-        Takes the place of ``zinbtools`` in ``uns`` and ``obs`` and is prefixed to all other names.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

@@ -61,8 +61,6 @@ def import_scvi(
         Column of ``obs`` that holds ``train``, ``validation`` and ``test``. By default the model's own
         split: by position where ``adata`` has its cells in its order, else by the names of the cells; cells
         that it does not know are test cells.
-    n_draws, layers, layer_memory, device, rng, key_added, copy
-        As for `zinbtools.tl.fit_nb_zinb`.
 
     Returns
     -------

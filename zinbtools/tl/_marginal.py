@@ -60,8 +60,6 @@ def marginal_ll(
 
     Parameters
     ----------
-    adata
-        Object on which `zinbtools.tl.fit_nb_zinb` was run.
     n_samples
         Draws per cell.
     split
@@ -74,19 +72,11 @@ def marginal_ll(
         on 57 test cells of a full-length data set, 50 nats per cell.
     debias
         Take the jackknife's estimate of the bias away.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_jobs, executor
         Worker processes that the restarts are shared out to, or where to evaluate them instead; as for
         `zinbtools.tl.fit_nb_zinb`. Without them up to 8 of the threads that torch may use
         (`torch.set_num_threads`) share the cells of each restart, if the counts are in memory. The numbers
         are the same.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    key
-        ``key_added`` of the fit.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

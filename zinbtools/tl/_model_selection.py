@@ -119,12 +119,6 @@ def model_selection(
         Importance samples per cell, and draws of the predictive checks.
     n_null
         Replicates whose zeros the NB is compared on.
-    device, n_jobs, executor, resume, progress, key_added
-        As for `zinbtools.tl.fit_nb_zinb`.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    copy
-        Return a changed copy rather than change ``adata``.
     **settings
         Further settings of `zinbtools.tl.fit_nb_zinb`, such as ``layer`` and ``batch_key``. With
         ``protocol="blog2019"`` the evaluation is the study's too: draws from the encoder's posterior, and

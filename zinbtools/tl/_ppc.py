@@ -56,8 +56,6 @@ def ppc(
 
     Parameters
     ----------
-    adata
-        Object on which `zinbtools.tl.fit_nb_zinb` was run.
     n_samples
         Draws over which each predicted number is averaged.
     n_null
@@ -79,12 +77,6 @@ def ppc(
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``. On a CPU up to 8 of the threads that torch may use
         (`torch.set_num_threads`) draw side by side; the numbers are the same.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    key
-        ``key_added`` of the fit.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

@@ -79,19 +79,15 @@ def tune(
     adata
         Cells x genes with raw counts.
     max_evals
-        Settings to try.
+        Settings to try. With ``resume`` a search goes on where an earlier one with fewer of them ended.
     space
         ``"default"``: latent dimensions, width, one or two layers, dropout, minibatch and learning rate
         around the default. ``"blog2019"``: that of the 2019 study. Or any space of hyperopt that gives a
         dictionary with settings of the fit, such as
-        ``{"n_hidden": hyperopt.hp.choice("n_hidden", [64, 128])}``.
+        ``{"n_hidden": hyperopt.hp.choice("n_hidden", [64, 128])}``. It goes before arguments of that name.
     shared
         One setting for both models, by the mean of their likelihoods, so that they are compared at the same
         architecture; otherwise a search and a setting for each, as the study had.
-    layer, mask_var, batch_key, categorical_covariate_keys, continuous_covariate_keys, size_factor_key
-        As for `zinbtools.tl.fit_nb_zinb`.
-    models, protocol, dispersion, library, max_epochs, check_counts, device
-        As for `zinbtools.tl.fit_nb_zinb`; a setting in ``space`` goes first.
     split
         Shares of training, validation and test cells, or a column of ``obs`` that holds these words.
     n_samples
@@ -102,23 +98,6 @@ def tune(
         How many settings hyperopt suggests before it hears of the losses of any. The first 20 are random and
         run side by side in any case; after them ``max_queue_len`` times the number of models is how many
         workers have something to do.
-    n_jobs
-        Worker processes of one thread each that trainings are shared out to, on the CPU only. A script that
-        asks for more than 1 needs the usual ``if __name__ == "__main__":``.
-    executor
-        A `concurrent.futures.Executor` or a `dask.distributed.Client` to train on instead.
-    resume
-        A folder in which every finished training is kept at once. With the same data and settings, one that
-        is there is not done again: after a crash the search goes on, and gives what it would have given. More
-        ``max_evals`` go on too.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    progress
-        Show a progress bar over trainings (in a terminal or notebook).
-    key_added
-        Takes the place of ``zinbtools`` in ``uns`` and ``obs``.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

@@ -58,8 +58,6 @@ def zero_test(
     ----------
     adata
         Cells x genes with raw counts. No fit is needed.
-    layer
-        Layer of the counts; ``X`` by default.
     mask_var
         Boolean column of ``var``, or boolean array: the genes to test. All by default.
     families
@@ -70,12 +68,6 @@ def zero_test(
         False discovery rate at which a richer family is needed.
     negligible_dropout
         Dropout probabilities up to this one are no reason for a ZINB; with 0 it is tested against the NB.
-    check_counts
-        Refuse numbers that are not whole; otherwise warn and round them.
-    key_added
-        Prefix of what is written.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

@@ -68,14 +68,6 @@ def zi_replication(
         left out. Random halves by default.
     n_splits
         How often the cells are halved.
-    alpha, negligible_dropout, smallest_dropout, device
-        As for `zinbtools.tl.zi_scores`.
-    rng
-        Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
-    key
-        ``key_added`` of the fit.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------

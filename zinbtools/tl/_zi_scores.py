@@ -67,15 +67,6 @@ def zi_scores(
         of a gene's count given the other genes of its cell,
         ``log p(x_ng | x_n,-g) = log mean_k w_k - log mean_k w_k / p(x_ng | z_k)`` by importance sampling; or
         ``"reconstruction"``, ``E_q log p(x_ng | z)``, the 2019 study's score with its sign turned.
-    alpha
-        False discovery rate of the calls.
-    negligible_dropout
-        Dropout probabilities up to this one are no zero inflation to speak of; they are the null hypothesis.
-        With 0 it is that no count drops out.
-    smallest_dropout
-        The smallest dropout probability of interest. A gene that is tested and not called is undecided where
-        the test would find this one with a probability below a half
-        (``zinbtools.stats.zero_inflation.power``).
     n_samples
         Posterior draws per cell of the two network comparisons, 25 by default, and 100 for ``"predictive"``;
         refused with ``"conditional"``, which draws none.
@@ -85,15 +76,9 @@ def zi_scores(
         training's errors included. Each takes as long as a fit of the NB. For ``"conditional"`` only.
     split
         Which cells; all by default, and those of the test split for the network comparisons.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
     rng
         Seed: a whole number, or numpy's Generator, RandomState or SeedSequence; None is a new one each time.
         The default method draws nothing but twins.
-    key
-        ``key_added`` of the fit.
-    copy
-        Return a changed copy rather than change ``adata``.
 
     Returns
     -------
