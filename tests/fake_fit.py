@@ -106,7 +106,7 @@ def fake_fit(
     }
     adata.uns[keys.uns] = named(
         {
-            parts.PARAMS: _params(adata),
+            parts.PARAMS: _params(adata, keys),
             parts.WEIGHTS: {m: _weights(m, n_vars) for m in MODELS},
             parts.HISTORY: _history(rng),
             parts.METRICS: _metrics(adata, keys, checks, float(pi.mean())),
@@ -145,10 +145,12 @@ def table(part: Part, rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=part.holds)
 
 
-def _params(adata: AnnData) -> dict[str, Any]:
+def _params(adata: AnnData, keys: Keys) -> dict[str, Any]:
+    """As after a comparison, which keeps to the split that is there."""
+    settings = asked(adata, keys, split=keys.split).of_models(dict.fromkeys(MODELS, CONFIG))
     return storable(
         {
-            **asked(adata, Keys()).of_models(dict.fromkeys(MODELS, CONFIG)).stored(),
+            **settings.stored(),
             "covariates": store_covariates(Covariates()),
             "n_restarts": 2,
             "draw_seed": 0,

@@ -122,9 +122,9 @@ class Trained:
         failures = self.failures
         if len(failures):
             results.uns[FAILURES.name] = failures
-        tuning = Record.read(adata, keys.key_added).get(TUNING)
-        if tuning is not None:  # it is about the data, not about the fit before this one
-            results.uns[TUNING.name] = tuning
+        record = Record.read(adata, keys.key_added)
+        if TUNING in record:  # it is about the data, not about the fit before this one
+            results.uns[TUNING.name] = record.uns[keys.uns][TUNING.name]
         genes = places_of(adata, setup.settings.genes)
         for name in self.models:
             model = self.load(name, self.data.device)
