@@ -80,113 +80,49 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
     source.add_argument("input", nargs="?", metavar="INPUT", type=_path, help="AnnData file: .h5ad or .zarr")
     source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
     data = command.add_argument_group("data")
-    data.add_argument(
-        "--layer", type=_of(str, "layer"), metavar="KEY", help="layer with the raw counts (default: X)"
-    )
+    _add(data, "--layer", "KEY", str, "layer with the raw counts (default: X)")
     data.add_argument(
         "--raw", "--use-raw", action="store_true", help="take the raw counts from the file's raw.X"
     )
     data.add_argument(
         "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
     )
-    data.add_argument(
-        "--batch-key", type=_of(str, "batch_key"), metavar="KEY", help="column of obs with the batch"
-    )
-    data.add_argument(
-        "--min-detection",
-        type=_of(float, "min_detection"),
-        default=0.0,
-        metavar="F",
-        help="keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)",
-    )
-    data.add_argument(
-        "--n-top-genes",
-        type=_of(int, "n_top_genes"),
-        metavar="N",
-        help="of these keep the N of largest raw-count variance",
-    )
-    data.add_argument(
-        "--lam", type=_of(float, "lam"), default=0.0, help="decay of the simulated dropout (default: 0)"
-    )
-    data.add_argument(
-        "--n-obs",
-        type=_of(int, "n_obs"),
-        default=12_000,
-        metavar="N",
-        help="simulated cells (default: 12000)",
-    )
+    _add(data, "--batch-key", "KEY", str, "column of obs with the batch")
+    detected = "keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)"
+    _add(data, "--min-detection", "F", float, detected, default=0.0)
+    _add(data, "--n-top-genes", "N", int, "of these keep the N of largest raw-count variance")
+    _add(data, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)", default=0.0)
+    _add(data, "--n-obs", "N", int, "simulated cells (default: 12000)", default=12_000)
 
 
 def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     fit = command.add_argument_group("fit")
-    fit.add_argument(
-        "--max-epochs",
-        type=_of(int, "max_epochs"),
-        metavar="N",
-        help="epochs at most (default: by data size)",
-    )
-    fit.add_argument(
-        "--protocol",
-        type=_of(Literal["default", "blog2019"], "protocol"),
-        default="default",
-        metavar="NAME",
-        help="preset of the fit: default, or blog2019, that of the 2019 study (default: default)",
-    )
+    _add(fit, "--max-epochs", "N", int, "epochs at most (default: by data size)")
+    preset = "preset of the fit: default, or blog2019, that of the 2019 study (default: default)"
+    _add(fit, "--protocol", "NAME", Literal["default", "blog2019"], preset, default="default")
     return fit
 
 
 def _add_study_options(fit: argparse._ArgumentGroup) -> None:
-    fit.add_argument(
-        "--restarts",
-        type=_of(int | Literal["auto"], "n_restarts"),
-        default="auto",
-        metavar="N",
-        help="pairs of fits, or auto: 3 to 20, until the answer is clear (default: auto)",
-    )
+    pairs = "pairs of fits, or auto: 3 to 20, until the answer is clear (default: auto)"
+    _add(fit, "--restarts", "N", int | Literal["auto"], pairs, of="n_restarts", default="auto")
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
 
 
 def _add_tune_options(search: argparse._ArgumentGroup) -> None:
-    search.add_argument(
-        "--max-evals",
-        type=_of(int, "max_evals"),
-        default=100,
-        metavar="N",
-        help="settings to try (default: 100)",
-    )
-    search.add_argument(
-        "--space",
-        type=_of(Literal["default", "blog2019"], "space"),
-        default="default",
-        metavar="NAME",
-        help="default, or blog2019: that of the 2019 study",
-    )
+    _add(search, "--max-evals", "N", int, "settings to try (default: 100)", default=100)
+    spaces = "default, or blog2019: that of the 2019 study"
+    _add(search, "--space", "NAME", Literal["default", "blog2019"], spaces, default="default")
     search.add_argument("--per-model", action="store_true", help="a setting for each model, not one for both")
-    search.add_argument(
-        "--max-queue-len",
-        type=_of(int, "max_queue_len"),
-        default=1,
-        metavar="N",
-        help="settings suggested at a time, 2 N trainings side by side (default: 1)",
-    )
+    at_a_time = "settings suggested at a time, 2 N trainings side by side (default: 1)"
+    _add(search, "--max-queue-len", "N", int, at_a_time, default=1)
 
 
 def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
     table.add_argument("--table", type=int, choices=[1, 2, 3], required=True, help="which table")
-    table.add_argument(
-        "--restarts",
-        type=_of(int, "n_restarts"),
-        default=100,
-        metavar="N",
-        help="fits per model (default: 100)",
-    )
-    table.add_argument(
-        "--max-evals",
-        type=_of(int, "max_evals", "reproduce"),
-        default=100,
-        metavar="N",
-        help="settings to try for each model under protocol blog2019; 0: the defaults (default: 100)",
-    )
+    _add(table, "--restarts", "N", int, "fits per model (default: 100)", of="n_restarts", default=100)
+    tries = "settings to try for each model under protocol blog2019; 0: the defaults (default: 100)"
+    _add(table, "--max-evals", "N", int, tries, of="reproduce.max_evals", default=100)
     table.add_argument(
         "--protocol",
         action="append",
@@ -213,19 +149,10 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _add_run_options(run: argparse._ArgumentGroup) -> None:
-    run.add_argument(
-        "--seed", type=_of(int, "rng"), default=0, metavar="N", help="seed of everything (default: 0)"
-    )
-    run.add_argument(
-        "--device", type=_of(str, "device"), default="auto", help="auto, cpu or cuda (default: auto)"
-    )
-    run.add_argument(
-        "--n-jobs",
-        type=_of(int, "n_jobs"),
-        default=1,
-        metavar="N",
-        help="worker processes that fits are shared out to (default: 1, none but this one)",
-    )
+    _add(run, "--seed", "N", int, "seed of everything (default: 0)", of="rng", default=0)
+    _add(run, "--device", "DEVICE", str, "auto, cpu or cuda (default: auto)", default="auto")
+    shared_out = "worker processes that fits are shared out to (default: 1, none but this one)"
+    _add(run, "--n-jobs", "N", int, shared_out, default=1)
     run.add_argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster to run on instead")
     run.add_argument(
         "--resume",
@@ -235,12 +162,28 @@ def _add_run_options(run: argparse._ArgumentGroup) -> None:
     )
 
 
-def _of(annotation: Any, name: str, function: str = "") -> Callable[[str], Any]:
-    """Make a reader of words of the command line from the rule of an argument."""
+def _add(
+    group: argparse._ArgumentGroup,
+    option: str,
+    metavar: str,
+    annotation: Any,
+    text: str,
+    *,
+    of: str = "",
+    default: object = None,
+) -> None:
+    """Add an option that is read by the rule of the argument of its name, or of the one that it is ``of``."""
+    argument = of or option.strip("-").replace("-", "_")
+    group.add_argument(option, metavar=metavar, type=_of(annotation, argument), default=default, help=text)
+
+
+def _of(annotation: Any, argument: str) -> Callable[[str], Any]:
+    """What reads a word of the command line as the value of an argument, by the rule of that argument."""
 
     def read(text: str) -> Any:
         from .._check.arguments import rule  # which needs numpy: --help is quicker without
 
+        function, _, name = argument.rpartition(".")
         known = rule(annotation, name, function)
         try:
             value = known.parse(in_utf8(text))
