@@ -195,9 +195,7 @@ _DATASETS = (
         "retina",
         {
             "counts": File(
-                "retina.loom",
-                f"{_SCVI_DATA}/retina.loom",
-                "git:8713e77d98902f5feb3e2c83f3cf68bc18c5ae68",
+                "retina.loom", f"{_SCVI_DATA}/retina.loom", "git:8713e77d98902f5feb3e2c83f3cf68bc18c5ae68"
             )
         },
         parsers.parse_retina,

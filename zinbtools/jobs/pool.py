@@ -7,13 +7,7 @@ finished job is on disk at once under a name that the caller gives it, its key, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar

@@ -10,18 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .double import (
-    exp,
-    f64,
-    from_sortable,
-    i64,
-    log,
-    log1p,
-    mantissa,
-    polynomial,
-    sortable,
-    wide_vectors,
-)
+from .double import exp, f64, from_sortable, i64, log, log1p, mantissa, polynomial, sortable, wide_vectors
 from .rows import Dispersion, Rows
 from .single import compiled, inlined
 from .stirling import DOUBLE

@@ -9,17 +9,7 @@ import numpy as np
 
 from .double import compiled
 from .gene_climb import factorise, maximise, solve
-from .gene_likelihood import (
-    NB,
-    POISSON,
-    ZINB,
-    ZIP,
-    Gene,
-    expected_zeros,
-    gather,
-    minus_log_zero,
-    rising,
-)
+from .gene_likelihood import NB, POISSON, ZINB, ZIP, Gene, expected_zeros, gather, minus_log_zero, rising
 
 
 class Table(NamedTuple):

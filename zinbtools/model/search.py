@@ -341,10 +341,7 @@ def _losses(searches: Sequence[Search]) -> str:
 
 
 def _run_round(
-    trials: Sequence[Trial],
-    crew: Workers[Trial, Outcome],
-    checkpoints: Checkpoints[Outcome] | None,
-    bar: Any,
+    trials: Sequence[Trial], crew: Workers[Trial, Outcome], checkpoints: Checkpoints[Outcome] | None, bar: Any
 ) -> list[Outcome]:
     """Outcomes of trials, in their order."""
     keys = None if checkpoints is None else [trial.key for trial in trials]

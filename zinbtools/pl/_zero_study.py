@@ -24,10 +24,7 @@ MASSES = (0.95, 0.8, 0.6, 0.4, 0.2)
 FEW_ZEROS = 50
 # Drawn in this order: limited sensitivity comes to lie over dropout, as in the study.
 NAMES = {"dropout": "Dropout", "limited sensitivity": "Limited sensitivity", "zero": "Zeros"}
-X_LABELS = {
-    "dropout": "dropout probability (log10)",
-    "total": "total zero probability (log10)",
-}
+X_LABELS = {"dropout": "dropout probability (log10)", "total": "total zero probability (log10)"}
 Y_LABEL = "NB mean (log10)"
 
 
@@ -150,10 +147,7 @@ def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str
     points = zeros[[f"log10_{x}", "log10_mean"]].to_numpy()
     if posterior:
         probability = zeros["posterior_dropout"].to_numpy()
-        return {
-            "dropout": Cloud(points, probability),
-            "limited sensitivity": Cloud(points, 1 - probability),
-        }
+        return {"dropout": Cloud(points, probability), "limited sensitivity": Cloud(points, 1 - probability)}
     if not truth:
         return {"zero": Cloud(points)}
     kinds = zeros["kind"].cat.categories

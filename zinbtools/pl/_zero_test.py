@@ -18,12 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # The simplest family that suffices, from Okabe and Ito's palette; what needs dropout is red.
-FAMILY_COLORS = {
-    "poisson": "#009E73",
-    "nb": COLORS["nb"],
-    "zip": "#CC79A7",
-    "zinb": COLORS["zinb"],
-}
+FAMILY_COLORS = {"poisson": "#009E73", "nb": COLORS["nb"], "zip": "#CC79A7", "zinb": COLORS["zinb"]}
 
 
 @checked

@@ -22,11 +22,7 @@ _STUDY = Uniform(0.08)
 
 @checked
 def mixed(
-    share: float = 0.5,
-    *,
-    base: AnnData | None = None,
-    inflation: Inflation = _STUDY,
-    rng: RNG = 0,
+    share: float = 0.5, *, base: AnnData | None = None, inflation: Inflation = _STUDY, rng: RNG = 0
 ) -> AnnData:
     """Simulate counts of which only some genes are zero-inflated, to see which ones a method finds.
 
@@ -68,12 +64,7 @@ def mixed(
 
 @checked
 def knockout(
-    adata: AnnData,
-    inflation: Inflation,
-    *,
-    layer: str | None = None,
-    share: float = 1.0,
-    rng: RNG = 0,
+    adata: AnnData, inflation: Inflation, *, layer: str | None = None, share: float = 1.0, rng: RNG = 0
 ) -> AnnData:
     """Take counts out of real data by a known rule, so that real data carries a known truth.
 

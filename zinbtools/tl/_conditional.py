@@ -95,11 +95,7 @@ def check_nb(fit: Fitted) -> None:
 
 
 def conditional_test(
-    fit: Fitted | Trained,
-    data: CountData,
-    cells: np.ndarray,
-    rule: CallRule,
-    means: np.ndarray | None = None,
+    fit: Fitted | Trained, data: CountData, cells: np.ndarray, rule: CallRule, means: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each."""
     genes = data.statistics(cells)

@@ -119,10 +119,7 @@ def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarr
     column = settings.mask_var
     by_column = column in adata.var and np.array_equal(adata.var[column].to_numpy(), mask)
     counts = read_counts(
-        adata,
-        settings.layer,
-        None if mask.all() else column if by_column else mask,
-        settings.check_counts,
+        adata, settings.layer, None if mask.all() else column if by_column else mask, settings.check_counts
     )
     return Sample(counts.matrix, adata, names[counts.genes]), counts.digests
 
