@@ -9,7 +9,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from zinbtools.simulate._parameters import TYPES
-from zinbtools.stats.pln import pln_moments, pln_zero_fraction
+from pln import pln_moments, pln_zero_fraction
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from zinbtools.simulate import beta_poisson, gamma_poisson, poisson_lognormal
-from zinbtools.stats.pln import pln_zero_fraction
+from pln import pln_zero_fraction
 
 BASES = [gamma_poisson, poisson_lognormal, beta_poisson]
 PLAIN: dict[str, Any] = {"n_types": 1, "library_sd": 0.0, "n_obs": 40_000, "n_vars": 4}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, sparse, stats
 
-from zinbtools.stats.pln import pln_moments, pln_zero_fraction
+from pln import pln_moments, pln_zero_fraction
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ A count of cell n with exposure l_n (mean 1) is x_ng ~ Poisson(l_n m_g r_ng), lo
 deviation s_g, up to a constant that makes the mean of r_g 1. Then E x_g (x_h - [g = h]) = E l^2 m_g m_h
 E r_g r_h, and for lognormal r the last factor is exp(Sigma_gh).
 
-Two things differ from the textbook distribution of :mod:`zinbtools.stats.pln`, and both are due to a sample
+Two things differ from the textbook distribution, whose moments these are, and both are due to a sample
 being finite. A gene that a few of n cells hold nearly alone has a log rate of such a spread that its second
 moment comes from cells that n draws do not contain. So s_g is chosen for the n normal scores z_i =
 Phi^-1((i - 1/2) / n) themselves, to which the log rates of any sample can be tied by rank:
@@ -153,7 +153,7 @@ def _log_ratios(values: Any, mean: Floats, leading: NDArray[np.intp], squared: f
     else:
         products = (values.T @ values[:, leading]).toarray() / n_cells
     by_chance = np.outer(mean, mean[leading]) * squared
-    # As in `pln_moments`: genes that never meet, where half a meeting is to be expected by chance.
+    # genes that never meet, where half a meeting is to be expected by chance
     products = np.where(products > 0.25 / n_cells, products, np.minimum(0.5 / n_cells, by_chance))
     return np.log(products / by_chance)
 
