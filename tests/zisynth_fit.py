@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
+from pln import pln_moments, pln_zero_fraction
 
 from zinbtools.simulate._parameters import TYPES
-from pln import pln_moments, pln_zero_fraction
 
 Floats = NDArray[np.float64]
 

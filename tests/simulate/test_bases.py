@@ -8,10 +8,10 @@ import anndata
 import numpy as np
 import pytest
 from anndata import AnnData
+from pln import pln_zero_fraction
 from scipy import sparse
 
 from zinbtools.simulate import beta_poisson, gamma_poisson, poisson_lognormal
-from pln import pln_zero_fraction
 
 BASES = [gamma_poisson, poisson_lognormal, beta_poisson]
 PLAIN: dict[str, Any] = {"n_types": 1, "library_sd": 0.0, "n_obs": 40_000, "n_vars": 4}

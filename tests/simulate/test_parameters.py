@@ -7,11 +7,11 @@ import anndata
 import numpy as np
 import pytest
 from anndata import AnnData
+from pln import pln_zero_fraction
 from zisynth_fit import builtin_cells, fit_builtin_parameters
 
 from zinbtools.simulate import zisynth
 from zinbtools.simulate._parameters import builtin_parameters, read_parameters
-from pln import pln_zero_fraction
 
 GOOD: dict[str, Any] = {"mu_0": [0.0, 1], "sigma_0": np.eye(2), "mu_2": [1.0, 2], "sigma_2": np.eye(2)}
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import integrate, sparse, stats
-
 from pln import pln_moments, pln_zero_fraction
+from scipy import integrate, sparse, stats
 
 Floats = NDArray[np.float64]
 

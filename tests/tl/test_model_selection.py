@@ -321,11 +321,11 @@ def test_counts_are_read_and_models_described_once(counts: AnnData, monkeypatch:
     from zinbtools.tl import _setup, _trained
 
     calls: list[str] = []
-    for module, name in ((_setup, "read_counts"), (_trained, "describe")):
+    for module, name in ((_setup, "read_counts"), (_trained.Trained, "_describe")):
         function = getattr(module, name)
         monkeypatch.setattr(module, name, _noting(function, name, calls))
     compared(counts, n_restarts="auto", max_epochs=1, n_samples=2, metrics=["nll"])
-    assert calls == ["read_counts", "describe", "describe"]
+    assert calls == ["read_counts", "_describe", "_describe"]
 
 
 def _noting(function: Any, name: str, calls: list[str]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,23 +25,7 @@ def places_of(adata: AnnData, names: Sequence[str]) -> np.ndarray:
     return places
 
 
-class Asked(Protocol):
-    """What a fit was asked of its counts."""
-
-    @property
-    def genes(self) -> Sequence[str]:
-        """Names of the genes that were fitted."""
-
-    @property
-    def layer(self) -> str | None:
-        """Where the counts are; None is ``X``."""
-
-    @property
-    def check_counts(self) -> bool:
-        """Whether numbers that are not whole were refused."""
-
-
-def fitted_counts(adata: AnnData, keys: Keys, asked: Asked) -> Counts:
+def fitted_counts(adata: AnnData, keys: Keys, names: Sequence[str], layer: str | None, check: bool) -> Counts:
     """Read the counts of the genes that were fitted, in the fit's order.
 
     Cells may be some of those that were fitted, in any order, and others beside them. Those that were fitted
@@ -54,9 +37,9 @@ def fitted_counts(adata: AnnData, keys: Keys, asked: Asked) -> Counts:
     ValueError
         If a gene is missing, if the numbers are others than those that were fitted, or no counts.
     """
-    genes, place = places_of(adata, asked.genes), Place(adata, asked.layer)
-    matrix, found = look(adata, asked.layer, genes)
-    if not found.are_whole and not asked.check_counts:
+    genes, place = places_of(adata, names), Place(adata, layer)
+    matrix, found = look(adata, layer, genes)
+    if not found.are_whole and not check:
         matrix, found = rounded(matrix)
     known = _digests_of_fit(adata, keys)
     _refuse_others(found, known, place)

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from .._anndata.counts import Counts
 from .._anndata.covariates import Covariates, restore_covariates
-from .._anndata.fitted_counts import fitted_counts, places_of
+from .._anndata.fitted_counts import places_of
 from .._anndata.reading import SPLITS, checked_column, listing
 from .._record.parts import PARAMS, WEIGHTS
 from .._record.record import Record
@@ -53,13 +53,8 @@ class Fitted(Record):
         return FitSettings.restored(self)
 
     @property
-    def n_draws(self) -> int:
-        """Posterior draws over which the layers are averages."""
-        return self.settings.n_draws
-
-    @property
     def draw_seed(self) -> int:
-        """Seed of these draws."""
+        """Seed of the draws over which the layers are averages."""
         return int(self.params["draw_seed"])
 
     @property
@@ -72,7 +67,7 @@ class Fitted(Record):
 
     def counts(self, adata: AnnData) -> Counts:
         """The counts that were fitted; ValueError if the AnnData holds other numbers by now."""
-        return fitted_counts(adata, self.keys, self.settings)
+        return self.settings.counts(adata, self.keys)
 
     def data(self, adata: AnnData, device: torch.device) -> CountData:
         """The counts that were fitted and the covariates, as the models take them."""

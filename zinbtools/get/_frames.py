@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._anndata.fitted_counts import fitted_counts
 from .._anndata.reading import gene_names, read_matrix
 from .._check.arguments import checked
 from .._record.keys import ZI_COLUMNS, Keys
@@ -108,7 +107,7 @@ def dropout_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ['mean_count', 'observed_zero_fraction', 'nb_zero_fraction', 'zinb_zero_fraction']
     """
     record = Record.read(adata, key)
-    counts = fitted_counts(adata, record.keys, FitSettings.restored(record))
+    counts = FitSettings.restored(record).counts(adata, record.keys)
     sums = reduce(add, map(GeneStatistics.from_counts, counts.blocks()))
     frame = pd.DataFrame(
         {"mean_count": sums.mean, "observed_zero_fraction": sums.n_zeros / sums.n_cells},
@@ -244,7 +243,7 @@ def zero_study_df(
     """
     record, keys = Record.read(adata, key), Keys(key)
     mean, dropout = record.layer(keys.mean("zinb")), record.layer(keys.dropout())
-    counts = fitted_counts(adata, keys, FitSettings.restored(record))
+    counts = FitSettings.restored(record).counts(adata, keys)
     zero = np.zeros(adata.shape, dtype=bool)
     zero[:, counts.genes] = np.concatenate([_is_zero(block) for block in counts.blocks()])
     zero &= np.isfinite(mean)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._anndata.fitted_counts import fitted_counts
 from .._anndata.reading import checked_column, gene_names
 from .._check.arguments import checked
 from .._record.record import Record
@@ -65,7 +64,7 @@ def gene_df(
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    fitted = fitted_counts(adata, record.keys, FitSettings.restored(record))
+    fitted = FitSettings.restored(record).counts(adata, record.keys)
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]

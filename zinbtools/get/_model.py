@@ -174,7 +174,7 @@ def _blocks(
     place_among_fitted = pd.Index(fit.genes(adata)).get_indexer(pd.Index(columns))
     fitted = place_among_fitted >= 0
     results = np.full((len(values), len(rows), len(columns)), np.nan, dtype=np.float32)
-    for block in expectations(rebuilt, counts, n_draws=fit.n_draws, seed=fit.draw_seed, cells=rows):
+    for block in expectations(rebuilt, counts, n_draws=fit.settings.n_draws, seed=fit.draw_seed, cells=rows):
         cells = block.cells.numpy(force=True)
         here = np.flatnonzero(np.isin(rows, cells))
         into, out_of = (

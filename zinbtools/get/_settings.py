@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 
+from .._anndata.counts import Counts
+from .._anndata.fitted_counts import fitted_counts
+from .._record.keys import Keys
 from .._record.parts import PARAMS
 from .._record.record import Record, plain
 from ..model.config import PROTOCOLS, FitConfig, Likelihood, Protocol, ProtocolName
@@ -83,6 +87,10 @@ class FitSettings:
     def of_part(self) -> FitSettings:
         """For some of the cells only: trained for as many epochs as suit their number, where this was so."""
         return self.changed(max_epochs=None) if self.epochs_by_size else self
+
+    def counts(self, adata: AnnData, keys: Keys) -> Counts:
+        """Read the counts that were fitted; ValueError if the AnnData holds other numbers by now."""
+        return fitted_counts(adata, keys, self.genes, self.layer, self.check_counts)
 
     def stored(self) -> dict[str, Any]:
         """As values that files can hold, the config of the first model and in what others differ."""

@@ -84,7 +84,7 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
 def _expected(fit: Fitted | Trained, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
     """Yield means of the cells in order, block by block."""
     nb = fit.load("nb", data.device)
-    for block in expectations(nb, data, n_draws=fit.n_draws, seed=fit.draw_seed, cells=cells):
+    for block in expectations(nb, data, n_draws=fit.settings.n_draws, seed=fit.draw_seed, cells=cells):
         yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 

@@ -135,7 +135,7 @@ def fit_nb_zinb(
     check_anndata(adata, copy)
     keys = Keys(key_added)
     refuse_to_overwrite(adata, keys)
-    run = Run.on(device, n_jobs, executor, resume, progress)
+    run = Run.on(device, n_jobs, executor, resume=resume, progress=progress)
     settings = asked(
         adata,
         keys,

@@ -18,7 +18,7 @@ from .._check.arguments import check_arguments, checked
 from .._check.rng import RNG, as_integer, integer
 from .._record.keys import Keys
 from .._record.parts import METRICS as ALL_METRICS
-from .._record.parts import SELECTION, WEIGHTS, Metric
+from .._record.parts import PPC, SELECTION, WEIGHTS, Metric
 from .._record.record import Record
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
@@ -35,7 +35,7 @@ from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import update_metrics
 from ._outputs import affordable
-from ._ppc import Predicted, choose, predictive_checks
+from ._ppc import choose, predictive_checks
 from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
 from ._selection_tables import (
     by_restart_table,
@@ -186,7 +186,7 @@ def model_selection(
         n_null=n_null,
         proposal=asked_for.preset.proposal,
         seed=seed,
-        run=Run.on(device, n_jobs, executor, resume, progress),
+        run=Run.on(device, n_jobs, executor, resume=resume, progress=progress),
     )
     sample, digests = read_sample(adata, asked_for)
     setup = prepare(sample, asked_for, Seeds.spawn(seed).split, method.run.device)
@@ -211,8 +211,9 @@ def model_selection(
     results.write(target, keys)
     write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
-    if predicted is not None:
-        predicted.write(target, keys, sample.genes)
+    if predicted:
+        update_metrics(target, keys, predicted[0])
+        target.uns[keys.uns][PPC.name] = predicted[1]
     result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
     result["sentence"] = sentence(result)
     target.uns[keys.uns][SELECTION.name] = result
@@ -267,21 +268,17 @@ def _result(
     return result
 
 
-def _predicted(main: Comparison, metrics: Sequence[str], split: str) -> Predicted | None:
+def _predicted(
+    main: Comparison, metrics: Sequence[str], split: str
+) -> tuple[list[Metric], dict[str, Any]] | None:
     """Run the predictive checks that are among the metrics."""
     checks = [name.removeprefix("ks_") for name in metrics if name != "nll"]
     if not checks:
         return None
-    method, cells = main.method, main.fit.cells(split)
-    return predictive_checks(
-        main.fit,
-        main.data,
-        cells,
-        choose(checks),
-        n_samples=method.n_samples,
-        split=split,
-        seed=integer(method.seed),
-    )
+    fit, method = main.fit, main.method
+    cells, genes = fit.cells(split), fit.setup.sample.genes
+    options: dict[str, Any] = {"n_samples": method.n_samples, "split": split, "seed": integer(method.seed)}
+    return predictive_checks(fit, fit.data, cells, genes, *choose(checks), **options)
 
 
 def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:

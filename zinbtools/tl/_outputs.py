@@ -5,31 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata.results import Results, spread
-from .._record.keys import Keys
 from .._record.parts import FAILURES, HISTORY, Metric
 from .._words.warn import warn
 from ..get._settings import FitSettings
 from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.layers import Streams
-from ..model.predictive import expectations, mean_dropout
+from ..model.predictive import mean_dropout
 from ..model.training import Failure, Training
-from ..model.vae import CountVAE, mean_elbo
-
-
-def best_restart(training: Training) -> int:
-    """The restart whose kept weights have the highest validation ELBO, among those that did not fail."""
-    kept = [r for r in training.history if r.epoch == training.best_epoch[r.replicate]]
-    return max(
-        (r for r in kept if r.replicate not in training.failed), key=lambda r: r.validation_elbo
-    ).replicate
+from ..model.vae import mean_elbo
 
 
 def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
@@ -101,40 +90,3 @@ def affordable(adata: AnnData, settings: FitSettings) -> tuple[str, ...]:
         "zt.get.expected_counts computes any block of them."
     )
     return ()
-
-
-def describe(
-    results: Results,
-    keys: Keys,
-    model: CountVAE,
-    data: CountData,
-    *,
-    genes: np.ndarray,
-    n_vars: int,
-    layers: Sequence[str],
-    n_draws: int,
-    seed: int,
-) -> None:
-    """Add what one restart of a model says of cells and of genes, which are given by index."""
-    name, n_cells = model.likelihood, data.n_cells
-    latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
-    kept = {what: np.full((n_cells, n_vars), np.nan, dtype=np.float32) for what in layers}
-    sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
-    # averages over all cells need no more than one draw of each
-    for block in expectations(model, data, n_draws=n_draws if layers else 1, seed=seed):
-        rows = block.cells.numpy(force=True)
-        latent[rows] = block.latent.numpy(force=True)
-        for what, values in kept.items():
-            values[np.ix_(rows, genes)] = getattr(block, what).numpy(force=True)
-        for what in sums:
-            values = getattr(block, what).expand(len(rows), -1)
-            sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
-    results.obsm[keys.latent(name)] = latent
-    results.var[keys.inverse_dispersion(name)] = spread(np.exp(sums["log_theta"] / n_cells), genes, n_vars)
-    results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes, n_vars)
-    if "mean" in kept:
-        results.layers[keys.mean(name)] = kept["mean"]
-    if name == "zinb":
-        results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes, n_vars)
-        if "dropout" in kept:
-            results.layers[keys.dropout()] = kept["dropout"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from .._anndata.results import target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record import parts
-from .._record.keys import Keys
 from .._record.parts import Metric
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import available_threads, in_order, single_threaded
@@ -109,13 +107,13 @@ def ppc(
     check_anndata(adata, copy)
     chosen = choose(checks)
     fit = Fitted.read(adata, key)
-    where = resolve_device(device)
-    cells = fit.cells(adata, split)
-    found = predictive_checks(
+    data, cells = fit.data(adata, resolve_device(device)), fit.cells(adata, split)
+    metrics, results = predictive_checks(
         fit,
-        fit.data(adata, where),
+        data,
         cells,
-        chosen,
+        gene_names(adata)[fit.genes(adata)],
+        *chosen,
         n_samples=n_samples,
         n_null=n_null,
         split=split,
@@ -123,84 +121,64 @@ def ppc(
         seed=integer(rng),
     )
     target = target_of(adata, copy)
-    found.write(target, fit.keys, gene_names(adata)[fit.genes(adata)])
+    if metrics:
+        update_metrics(target, fit.keys, metrics)
+    target.uns[fit.keys.uns][parts.PPC.name] = results
     return target if copy else None
-
-
-class Chosen(NamedTuple):
-    """Checks to be run, and whether residuals are wanted too."""
-
-    checks: list[Check]
-    residuals: bool
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What the draws of all restarts say, by model what those of the best one do."""
-
-    checks: Sequence[Check]
-    settings: tuple[Any, ...]
-    observed: Floats
-    metrics: list[Metric]
-    distances: list[tuple[Any, ...]]
-    best: dict[str, _Discrepancies]
-    residuals: dict[str, ResidualSums]
-
-    def write(self, target: AnnData, keys: Keys, genes: pd.Index) -> None:
-        """Write what `ppc` does."""
-        results: dict[str, Any] = dict(zip(parts.PPC.holds, self.settings, strict=True))
-        if self.checks:
-            results[parts.PPC_GENES.name] = _genes_table(genes, self.checks, self.observed, self.best)
-            results[parts.PPC_KS.name] = pd.DataFrame(self.distances, columns=parts.PPC_KS.holds)
-            results[parts.PPC_CHECKS.name] = pd.DataFrame(
-                [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in self.checks],
-                columns=parts.PPC_CHECKS.holds,
-            )
-            update_metrics(target, keys, self.metrics)
-        if self.residuals:
-            results[parts.PPC_RESIDUALS.name] = _residuals_table(genes, self.residuals)
-            histograms = {name: sums.histogram for name, sums in self.residuals.items()}
-            results[parts.PPC_HISTOGRAMS.name] = histograms
-        target.uns[keys.uns][parts.PPC.name] = results
 
 
 def predictive_checks(
     fit: Fitted | Trained,
     data: CountData,
     cells: np.ndarray,
-    chosen: Chosen,
+    genes: pd.Index,
+    checks: list[Check],
+    residuals_wanted: bool,
     *,
     n_samples: int,
     n_null: int = 100,
     split: str,
     latent: Latent = "posterior",
     seed: int,
-) -> Predicted:
-    """Run predictive checks of some cells, by index, for every restart."""
+) -> tuple[list[Metric], dict[str, Any]]:
+    """Check predictions of some cells, by index, for every restart; return what `ppc` writes."""
     everyone, n_threads = torch.as_tensor(cells, device=data.device), available_threads(data.device)
-    observed = _evaluate(chosen.checks, data.statistics(cells))
-    found = Predicted(chosen.checks, (n_samples, n_null, split, latent), observed, [], [], {}, {})
+    observed = _evaluate(checks, data.statistics(cells))
+    metrics: list[Metric] = []
+    distances: list[tuple[Any, ...]] = []
+    best: dict[str, _Discrepancies] = {}
+    residuals: dict[str, ResidualSums] = {}
     for name in fit.models:
         for restart in fit.restarts(name):
             is_best = restart == fit.best_restart(name)
             model = fit.load(name, data.device, restart)
-            if chosen.checks:
+            if checks:
                 draws = Replicates(model, data, everyone, seed=seed, latent=latent)
-                sums = _Discrepancies(chosen.checks, observed, each_draw=is_best)
-                sums.add(draws, range(n_samples), n_threads)
-                for check, distance in sums.distances():
-                    found.metrics.append(Metric(name, restart, split, f"ks_{check.name}", distance))
-            if is_best and chosen.checks:
-                found.best[name] = sums
+                found = _Discrepancies(checks, observed, each_draw=is_best)
+                found.add(draws, range(n_samples), n_threads)
+                metrics += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in found.distances()]
+            if is_best and checks:
+                best[name] = found
                 others = range(n_samples, n_samples + n_null)
-                found.distances.extend(sums.against_null(name, draws, others, n_threads))
-            if is_best and chosen.residuals:
+                distances += found.against_null(name, draws, others, n_threads)
+            if is_best and residuals_wanted:
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
-                found.residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
-    return found
+                residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
+    results: dict[str, Any] = dict(zip(parts.PPC.holds, (n_samples, n_null, split, latent), strict=True))
+    if checks:
+        results[parts.PPC_GENES.name] = _genes_table(genes, checks, observed, best)
+        results[parts.PPC_KS.name] = pd.DataFrame(distances, columns=parts.PPC_KS.holds)
+        results[parts.PPC_CHECKS.name] = pd.DataFrame(
+            [(k.name, k.label, k.short, k.reading, k.direction, k.reference) for k in checks],
+            columns=parts.PPC_CHECKS.holds,
+        )
+    if residuals:
+        results[parts.PPC_RESIDUALS.name] = _residuals_table(genes, residuals)
+        results[parts.PPC_HISTOGRAMS.name] = {name: sums.histogram for name, sums in residuals.items()}
+    return metrics, results
 
 
-def choose(checks: str | Check | Sequence[str | Check]) -> Chosen:
+def choose(checks: str | Check | Sequence[str | Check]) -> tuple[list[Check], bool]:
     """Look up the checks, and say whether residuals are wanted too."""
     wanted = [checks] if isinstance(checks, str | Check) else list(checks)
     known = [*CHECKS, PIT]
@@ -212,7 +190,7 @@ def choose(checks: str | Check | Sequence[str | Check]) -> Chosen:
     names = [check.name for check in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"checks must have different names, found {', '.join(map(repr, names))}.")
-    return Chosen(chosen, PIT in wanted)
+    return chosen, PIT in wanted
 
 
 def _evaluate(checks: Sequence[Check], statistics: GeneStatistics) -> Floats:

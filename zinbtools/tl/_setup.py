@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,17 +42,12 @@ class Run:
 
     @classmethod
     def on(
-        cls,
-        device: str,
-        n_jobs: int = 1,
-        executor: Executor | DaskClient | None = None,
-        resume: str | os.PathLike[str] | None = None,
-        progress: bool = False,
+        cls, device: str, n_jobs: int = 1, executor: Executor | DaskClient | None = None, **more: Any
     ) -> Run:
         """Find the device and check that there can be such workers."""
         where = resolve_device(device)
         check_workers(n_jobs, executor, where.type)
-        return cls(where, n_jobs, executor, resume, progress)
+        return cls(where, n_jobs, executor, **more)
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,21 @@ from anndata import AnnData
 from .._anndata.covariates import store_covariates
 from .._anndata.fitted_counts import places_of
 from .._anndata.reading import SPLITS
-from .._anndata.results import Results, storable
+from .._anndata.results import Results, spread, storable
 from .._record.keys import Keys
 from .._record.parts import FAILURES, HISTORY, METRICS, PARAMS, TUNING, WEIGHTS, Metric
 from .._record.record import Record
 from .._words.warn import warn
 from ..get._fitted import weight_arrays
+from ..get._settings import FitSettings
 from ..model.config import Likelihood
 from ..model.data import CountData
+from ..model.predictive import expectations
 from ..model.restarts import merge, train_restarts
 from ..model.training import Training
 from ..model.vae import CountVAE
 from ._metrics import in_order, metrics_table
-from ._outputs import best_restart as best_of
-from ._outputs import describe, failures_table, fit_metrics, history_table
+from ._outputs import failures_table, fit_metrics, history_table
 from ._setup import Run, Seeds, Setup
 
 
@@ -56,9 +57,9 @@ class Trained:
         return len(next(iter(self.trainings.values())).best_epoch)
 
     @property
-    def n_draws(self) -> int:
-        """Posterior draws over which layers are averaged."""
-        return self.setup.settings.n_draws
+    def settings(self) -> FitSettings:
+        """What was asked."""
+        return self.setup.settings
 
     @property
     def draw_seed(self) -> int:
@@ -77,8 +78,11 @@ class Trained:
         return [r for r in range(len(training.best_epoch)) if r not in training.failed]
 
     def best_restart(self, model: Likelihood) -> int:
-        """The restart of highest validation ELBO."""
-        return best_of(self.trainings[model])
+        """The restart whose kept weights have the highest validation ELBO, among those that did not fail."""
+        training = self.trainings[model]
+        kept = [r for r in training.history if r.epoch == training.best_epoch[r.replicate]]
+        good = [r for r in kept if r.replicate not in training.failed]
+        return max(good, key=lambda record: record.validation_elbo).replicate
 
     def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
         """One restart of a model, in evaluation mode; the best one by default."""
@@ -104,7 +108,7 @@ class Trained:
             uns={
                 PARAMS.name: storable(
                     {
-                        **setup.settings.stored(),
+                        **self.settings.stored(),
                         "covariates": store_covariates(setup.covariates),
                         "n_restarts": self.n_restarts,
                         "draw_seed": self.draw_seed,
@@ -125,21 +129,45 @@ class Trained:
         record = Record.read(adata, keys.key_added)
         if TUNING in record:  # it is about the data, not about the fit before this one
             results.uns[TUNING.name] = record.uns[keys.uns][TUNING.name]
-        genes = places_of(adata, setup.settings.genes)
+        genes = places_of(adata, self.settings.genes)
         for name in self.models:
-            model = self.load(name, self.data.device)
-            describe(
-                results,
-                keys,
-                model,
-                self.data,
-                genes=genes,
-                n_vars=adata.n_vars,
-                layers=layers,
-                n_draws=self.n_draws,
-                seed=self.draw_seed,
-            )
+            self._describe(results, keys, name, genes, adata.n_vars, layers)
         return results
+
+    def _describe(
+        self,
+        results: Results,
+        keys: Keys,
+        name: Likelihood,
+        genes: np.ndarray,
+        n_vars: int,
+        layers: Sequence[str],
+    ) -> None:
+        """Add what a model's best restart says of cells and of genes, which are given by index."""
+        data, n_cells = self.data, self.data.n_cells
+        model = self.load(name, data.device)
+        latent = np.empty((n_cells, model.config.n_latent), dtype=np.float32)
+        kept = {what: np.full((n_cells, n_vars), np.nan, dtype=np.float32) for what in layers}
+        sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
+        n_draws = self.settings.n_draws if layers else 1  # which is enough for averages over all cells
+        for block in expectations(model, data, n_draws=n_draws, seed=self.draw_seed):
+            rows = block.cells.numpy(force=True)
+            latent[rows] = block.latent.numpy(force=True)
+            for what, values in kept.items():
+                values[np.ix_(rows, genes)] = getattr(block, what).numpy(force=True)
+            for what in sums:
+                values = getattr(block, what).expand(len(rows), -1)
+                sums[what] += values.sum(0, dtype=torch.float64).numpy(force=True)
+        results.obsm[keys.latent(name)] = latent
+        theta = np.exp(sums["log_theta"] / n_cells)
+        results.var[keys.inverse_dispersion(name)] = spread(theta, genes, n_vars)
+        results.var[keys.zero_fraction(name)] = spread(sums["zero"] / n_cells, genes, n_vars)
+        if "mean" in kept:
+            results.layers[keys.mean(name)] = kept["mean"]
+        if name == "zinb":
+            results.var[keys.mean_dropout()] = spread(sums["dropout"] / n_cells, genes, n_vars)
+            if "dropout" in kept:
+                results.layers[keys.dropout()] = kept["dropout"]
 
     @property
     def failures(self) -> pd.DataFrame:
