@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -82,6 +83,12 @@ def asked(
         layers=key_list(layers),
         layer_memory=layer_memory,
     )
+
+
+def settings_among(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what `asked` takes among the arguments of a verb."""
+    known = {*inspect.signature(asked).parameters, *(field.name for field in fields(FitConfig))}
+    return {name: value for name, value in arguments.items() if name in known - {"adata", "keys"}}
 
 
 def tuned_settings(

@@ -18,7 +18,7 @@ from .._record.keys import Keys
 from ..jobs import DaskClient
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
-from ._asked import asked
+from ._asked import asked, settings_among
 from ._outputs import affordable
 from ._setup import Run, Seeds, prepare, read_sample
 from ._trained import train
@@ -132,38 +132,12 @@ def fit_nb_zinb(
     >>> adata.obsm["X_zinb"].shape, adata.layers["zinb_dropout"].shape
     ((400, 10), (400, 50))
     """
+    given = settings_among(locals())
     check_anndata(adata, copy)
     keys = Keys(key_added)
     refuse_to_overwrite(adata, keys)
     run = Run.on(device, n_jobs, executor, resume=resume, progress=progress)
-    settings = asked(
-        adata,
-        keys,
-        models=models,
-        protocol=protocol,
-        config=config,
-        layer=layer,
-        mask_var=mask_var,
-        check_counts=check_counts,
-        batch_key=batch_key,
-        categorical_covariate_keys=categorical_covariate_keys,
-        continuous_covariate_keys=continuous_covariate_keys,
-        size_factor_key=size_factor_key,
-        split=split,
-        n_draws=n_draws,
-        layers=layers,
-        layer_memory=layer_memory,
-        library=library,
-        max_epochs=max_epochs,
-        learning_rate=learning_rate,
-        n_latent=n_latent,
-        n_hidden=n_hidden,
-        n_layers=n_layers,
-        dropout_rate=dropout_rate,
-        dispersion=dispersion,
-        early_stopping=early_stopping,
-        batch_size=batch_size,
-    )
+    settings = asked(adata, keys, **given)
     seeds = Seeds.spawn(rng, n_restarts)
     sample, digests = read_sample(adata, settings)
     setup = prepare(sample, settings, seeds.split, run.device)

@@ -25,7 +25,7 @@ from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
-from ._asked import asked
+from ._asked import asked, settings_among
 from ._setup import Run, Seeds, Setup, prepare, read_sample
 
 
@@ -132,27 +132,12 @@ def tune(
     2      1    nb     ok
     3      1  zinb     ok
     """
+    given = settings_among(locals())
     check_anndata(adata, copy)
     keys = Keys(key_added)
     refuse_to_overwrite(adata, keys)
     run = Run.on(device, n_jobs, executor, resume=resume, progress=progress)
-    settings = asked(
-        adata,
-        keys,
-        models=models,
-        protocol=protocol,
-        layer=layer,
-        mask_var=mask_var,
-        check_counts=check_counts,
-        batch_key=batch_key,
-        categorical_covariate_keys=categorical_covariate_keys,
-        continuous_covariate_keys=continuous_covariate_keys,
-        size_factor_key=size_factor_key,
-        split=split,
-        library=library,
-        dispersion=dispersion,
-        max_epochs=max_epochs,
-    ).changed(stop_on="validation")
+    settings = asked(adata, keys, **given).changed(stop_on="validation")
     seeds = Seeds.spawn(rng)
     sample, _ = read_sample(adata, settings)
     setup = prepare(sample, settings, seeds.split, run.device)
