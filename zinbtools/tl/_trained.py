@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -86,8 +85,11 @@ class Trained:
 
     def load(self, model: Likelihood, device: torch.device, restart: int | None = None) -> CountVAE:
         """One restart of a model, in evaluation mode; the best one by default."""
-        one = deepcopy(self.trainings[model].model)
-        one.take([self.best_restart(model) if restart is None else restart])
+        whole, chosen = self.trainings[model].model, self.best_restart(model) if restart is None else restart
+        by_restart = whole.replicate_state()
+        state = {k: v[[chosen]] if k in by_restart else v for k, v in whole.state_dict().items()}
+        one = CountVAE(model, self.setup.shape, whole.config)
+        one.load_state_dict(state)
         return one.to(device).eval()
 
     def results(
