@@ -283,3 +283,15 @@ def test_what_cannot_be_read(fitted: AnnData) -> None:
         zt.get.zi_replication_df(fitted)
     with pytest.raises(ValueError, match="by must be one of 'pair', 'part', 'gene', found 'cell'"):
         zt.get.zi_replication_df(fitted, by="cell")
+
+
+def test_cells_are_split_anew_where_a_fit_had_no_test_cells(counts: AnnData, trained: list[Any]) -> None:
+    """As one that was imported may not."""
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, n_hidden=16, progress=False)
+    counts.obs["zinbtools_split"] = counts.obs["zinbtools_split"].astype(str).replace("test", "train")
+    zt.tl.zi_scores(counts, n_bootstrap=1)
+    ((_, settings),) = trained
+    assert settings.split == (0.8, 0.1, 0.1)
+    zt.tl.model_selection(counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False)
+    assert (counts.obs["zinbtools_split"] == "test").sum() == 30
+    assert counts.uns["zinbtools"]["params"]["n_hidden"] == 16
