@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .._files.leftovers import whole_file
 
+VERSION = version("zinbtools")  # read while the package is, whatever its owner becomes later
+
 FILES: dict[str, tuple[str, ...]] = {
     "study": (
         "report.html",
@@ -69,7 +71,7 @@ class Manifest:
         """List all that lies in a folder."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): digest(path) for path in paths}
-        return cls(verb, title, date.today().isoformat(), version("zinbtools"), files)
+        return cls(verb, title, date.today().isoformat(), VERSION, files)
 
     @classmethod
     def read(cls, folder: Path, verb: str) -> Manifest | None:
