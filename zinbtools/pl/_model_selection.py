@@ -34,7 +34,7 @@ def model_selection(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw what `zinbtools.tl.model_selection` found: metrics of all restarts, and the difference in likelihood.
+    """Draw what `zinbtools.tl.model_selection` found: metrics of restarts, and the gain in likelihood.
 
     First the log likelihood of test cells beyond the NB's: the mean with its interval, which has cells and
     restarts in it, a tick per restart, and in grey the region of practical equivalence. Groups stand below,
