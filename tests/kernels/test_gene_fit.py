@@ -7,7 +7,7 @@ import pytest
 from gene_counts import draw, log_probabilities
 from scipy import sparse
 
-from zinbtools.kernels.gene_fit import Columns, Output, Table, fit_block
+from zinbtools.kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
 from zinbtools.kernels.gene_likelihood import NB, POISSON, ZIP
 from zinbtools.stats.count_models import _empty
 
@@ -17,9 +17,10 @@ def fitted(x: np.ndarray, means: np.ndarray, families: list[int]) -> Output:
     n_cells, n_genes = x.shape
     matrix, one = sparse.csc_array(x), np.ones((1, 1))
     table = Table(one, one, np.array([0, n_cells]), np.zeros(n_cells, np.int64))
-    output = _empty(n_genes, 1)
+    output, question = _empty(n_genes, 1), Question(np.isin(np.arange(4), families), 0.0, 0.0)
     columns = Columns(matrix.indptr, matrix.indices, matrix.data)
-    fit_block(columns, means, table, np.isin(np.arange(4), families), 0.0, output)
+    offsets = Offsets(means, np.ones((1, n_cells)))
+    fit_block(columns, offsets, table, question, output)
     return output
 
 

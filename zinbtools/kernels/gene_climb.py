@@ -123,9 +123,9 @@ def maximise(
 def _bounds(gene: Gene, family: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and largest values of the family's ``n`` parameters behind the coefficients."""
     largest = 1.0
-    for m in (gene.mean, gene.zero_mean):
+    for m, d in ((gene.mean, gene.dispersion), (gene.zero_mean, gene.zero_dispersion)):
         for i in range(len(m)):
-            largest = max(largest, m[i])
+            largest = max(largest, m[i] * d[i])
     lower, upper = np.full(n, -_LOGIT_LIMIT), np.full(n, _LOGIT_LIMIT)
     if family in (NB, ZINB):
         lower[0], upper[0] = log(_LEAST_EXCESS / largest), _LOG_ALPHA_LIMIT

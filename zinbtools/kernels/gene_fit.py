@@ -9,6 +9,7 @@ import numpy as np
 
 from .double import compiled
 from .gene_climb import factorise, maximise, solve
+from .gene_interval import dropout_interval
 from .gene_likelihood import NB, POISSON, ZINB, ZIP, Gene, expected_zeros, gather, minus_log_zero, rising
 
 
@@ -44,6 +45,26 @@ class Output(NamedTuple):
     gain: np.ndarray
     information: np.ndarray
     null_log_likelihood: np.ndarray
+    interval: np.ndarray
+
+
+class Question(NamedTuple):
+    """What is asked of each gene.
+
+    Attributes
+    ----------
+    families
+        Which to fit, (4,) boolean.
+    negligible
+        Dropout probability that the null may have.
+    fall
+        Nats by which the likelihood is below its maximum at the ends of the interval of the dropout
+        probability; 0 for none.
+    """
+
+    families: np.ndarray
+    negligible: float
+    fall: float
 
 
 class Columns(NamedTuple):
@@ -52,6 +73,21 @@ class Columns(NamedTuple):
     starts: np.ndarray
     cells: np.ndarray
     counts: np.ndarray
+
+
+class Offsets(NamedTuple):
+    """What is given of each cell, (n_genes, n_cells), or (1, n_cells) where it is the same for all genes.
+
+    Attributes
+    ----------
+    means
+        What the means are proportional to.
+    dispersions
+        What the dispersions are proportional to.
+    """
+
+    means: np.ndarray
+    dispersions: np.ndarray
 
 
 class _Start(NamedTuple):
@@ -64,24 +100,23 @@ class _Start(NamedTuple):
 
 @compiled
 def fit_block(
-    columns: Columns, means: np.ndarray, table: Table, wanted: np.ndarray, negligible: float, output: Output
+    columns: Columns, offsets: Offsets, table: Table, question: Question, output: Output
 ) -> None:
-    """Fit the wanted families to some genes; ``means`` is (n_genes or 1, n_cells)."""
+    """Fit families to some genes."""
     for g in range(len(columns.starts) - 1):
         stored = slice(columns.starts[g], columns.starts[g + 1])
-        mean = means[g if len(means) > 1 else 0]
+        mean = offsets.means[g if len(offsets.means) > 1 else 0]
+        dispersion = offsets.dispersions[g if len(offsets.dispersions) > 1 else 0]
         counts = columns.counts[stored].astype(np.float64)
-        gene = gather(mean, table.rows, columns.cells[stored], counts, table.starts)
+        gene = gather(mean, dispersion, table.rows, columns.cells[stored], counts, table.starts)
         if len(gene.mean) > 0:
-            _fit_gene(gene, table, wanted, negligible, g, output)
+            _fit_gene(gene, table, question, g, output)
 
 
 @compiled
-def _fit_gene(
-    gene: Gene, table: Table, wanted: np.ndarray, negligible: float, g: int, output: Output
-) -> None:
+def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Output) -> None:
     """Fit all families to one gene: each starts where simpler ones ended, and is never below them."""
-    p = table.values.shape[1]
+    p, wanted = table.values.shape[1], question.families
     value, estimate = output.log_likelihood[g], output.estimate[g]
     value[:], estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf, -np.inf
     at = _first_guess(gene, table)
@@ -117,7 +152,10 @@ def _fit_gene(
         output.zeros[g, family] = expected_zeros(gene, table.values, estimate[family], family)
     if wanted[NB] and wanted[ZINB]:
         _compare(gene, table.values, g, output)
-        output.null_log_likelihood[g] = _negligible(gene, table, negligible, value, estimate)
+        output.null_log_likelihood[g] = _negligible(gene, table, question.negligible, value, estimate)
+        if question.fall > 0.0:
+            ends = dropout_interval(gene, table.values, value, estimate, question.fall)
+            output.interval[g, 0], output.interval[g, 1] = ends
 
 
 @compiled
@@ -149,7 +187,8 @@ def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
     for r in range(len(values)):
         factor = np.exp(np.dot(values[r], estimate[:p]))
         for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
-            total += np.expm1(min(minus_log_zero(factor * gene.zero_mean[i], alpha), 500.0))
+            log_p = minus_log_zero(factor * gene.zero_mean[i], alpha * gene.zero_dispersion[i])
+            total += np.expm1(min(log_p, 500.0))
     return total
 
 
@@ -176,11 +215,11 @@ def _moment(gene: Gene, table: Table, b: np.ndarray) -> float:
         for i in range(gene.start[r], gene.start[r + 1]):
             mu = factor * gene.mean[i]
             above += (gene.counts[i] - mu) ** 2 - mu
-            below += mu * mu
+            below += mu * mu * gene.dispersion[i]
         for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
             mu = factor * gene.zero_mean[i]
             above += mu * mu - mu
-            below += mu * mu
+            below += mu * mu * gene.zero_dispersion[i]
     return min(max(above / max(below, 1e-300), 1e-3), 10.0)
 
 
@@ -234,10 +273,13 @@ def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
     alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
     pi = 1.0 / (1.0 + np.exp(-zinb[p + 1]))
     # where alpha is as good as 0, its derivative still counts, but not that of its logarithm
-    largest = max(np.max(gene.mean), np.max(gene.zero_mean) if len(gene.zero_mean) else 0.0)
+    largest = np.max(gene.mean * gene.dispersion)
+    if len(gene.zero_mean):
+        largest = max(largest, np.max(gene.zero_mean * gene.zero_dispersion))
     small = max(alpha, 1e-6 / (1.0 + largest))
-    rise = rising(gene.value, new_alpha)[0] - rising(gene.value, alpha)[0]
-    slope = rising(gene.value, small)[1]
+    value, of_value = gene.value, gene.value_dispersion
+    rise = rising(value, of_value, new_alpha)[0] - rising(value, of_value, alpha)[0]
+    slope = rising(value, of_value, small)[1]
     nuisance, cross, about_pi = np.zeros((p + 1, p + 1)), np.zeros(p + 1), 0.0
     total, squares = 0.0, 0.0
     for r in range(len(values)):
@@ -247,20 +289,21 @@ def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
         for positive in range(2):
             starts = gene.start if positive else gene.zero_start
             means = gene.mean if positive else gene.zero_mean
+            dispersions = gene.dispersion if positive else gene.zero_dispersion
             for i in range(starts[r], starts[r + 1]):
-                mu = factor * means[i]
-                log_zero, by_b = -minus_log_zero(mu, small), mu / (1.0 + small * mu)
+                mu, d = factor * means[i], dispersions[i]
+                log_zero, by_b = -minus_log_zero(mu, small * d), mu / (1.0 + small * d * mu)
                 about_pi += np.expm1(min(-log_zero, 500.0))
                 about_b += by_b
                 cross[p] -= log_zero + by_b
                 score = -log_zero - by_b
-                before, after = minus_log_zero(mu, alpha), minus_log_zero(ratio * mu, new_alpha)
+                before, after = minus_log_zero(mu, alpha * d), minus_log_zero(ratio * mu, new_alpha * d)
                 if positive:
                     x = gene.counts[i]
-                    k = np.searchsorted(gene.value, x)
-                    score += slope[k] - small * x * by_b
+                    k = gene.place[i]
+                    score += slope[k] - small * d * x * by_b
                     gain = np.log1p(-pi) + rise[k] + before - after
-                    gain += x * np.log(ratio * (1.0 + alpha * mu) / (1.0 + new_alpha * ratio * mu))
+                    gain += x * np.log(ratio * (1.0 + alpha * d * mu) / (1.0 + new_alpha * d * ratio * mu))
                 else:
                     gain = before + np.log(pi + (1.0 - pi) * np.exp(-after))
                 nuisance[p, p] += score * score

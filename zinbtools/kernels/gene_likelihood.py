@@ -2,12 +2,13 @@
 
 The counts of a gene come in two pieces, its zeros and its positive counts, each sorted by row of the design
 (cells with the same covariates make one row; its cells are ``start[r]:start[r + 1]``). With ``m`` the given
-mean of a cell, ``mu = m exp(x_r b)``, ``alpha = 1 / theta`` and ``u = alpha mu``,
+mean of a cell and ``d`` its given dispersion, ``mu = m exp(x_r b)``, ``alpha = d exp(a)`` its dispersion
+``1 / theta`` and ``u = alpha mu``,
 
     log NB(x) = sum_{j<x} log(1 + alpha j) + x log mu - (x + 1 / alpha) log(1 + u) - log x!
 
-which has its Poisson limit at alpha = 0 without cancellation. Parameters are b, a = log alpha and
-psi = logit pi, in this order.
+which has its Poisson limit at alpha = 0 without cancellation. Parameters are b, a and psi = logit pi, in
+this order. Where all cells have the same dispersion, d is 1 and a its logarithm.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ class Gene(NamedTuple):
 
     Attributes
     ----------
-    zero_mean, zero_start
-        Given means of the cells without a count, and where each row of the design starts among them.
-    mean, counts, start
-        Given means and counts of the others, and where each row starts.
-    value, multiplicity
-        The different counts in increasing order, and how many cells have each.
+    zero_mean, zero_dispersion, zero_start
+        Given means and dispersions of the cells without a count, and where each row of the design starts.
+    mean, dispersion, counts, start
+        Given means and dispersions, and counts, of the others, and where each row starts.
+    value, value_dispersion, multiplicity
+        The different counts in increasing order, their dispersion, and how many cells have each; where
+        dispersions differ, the counts as they come.
+    place
+        Where among these the count of each cell is.
     constant
         The share of the log likelihood that no parameter changes.
     scratch
@@ -41,67 +45,97 @@ class Gene(NamedTuple):
     """
 
     zero_mean: np.ndarray
+    zero_dispersion: np.ndarray
     zero_start: np.ndarray
     mean: np.ndarray
+    dispersion: np.ndarray
     counts: np.ndarray
     start: np.ndarray
     value: np.ndarray
+    value_dispersion: np.ndarray
     multiplicity: np.ndarray
+    place: np.ndarray
     constant: float
     scratch: np.ndarray
 
 
 @compiled
 def gather(
-    mean: np.ndarray, rows: np.ndarray, cells: np.ndarray, counts: np.ndarray, starts: np.ndarray
+    mean: np.ndarray,
+    dispersion: np.ndarray,
+    rows: np.ndarray,
+    cells: np.ndarray,
+    counts: np.ndarray,
+    starts: np.ndarray,
 ) -> Gene:
     """Sort the cells of a gene into zeros and others; ``cells`` increase, ``rows`` are those of all cells."""
     n, n_pos, n_rows = len(mean), len(cells), len(starts) - 1
-    zero_mean, zero_start = np.empty(n - n_pos), np.zeros(n_rows + 1, np.int64)
-    positive, start = np.empty(n_pos), np.zeros(n_rows + 1, np.int64)
-    constant = 0.0
+    zero_mean, zero_start = np.empty((2, n - n_pos)), np.zeros(n_rows + 1, np.int64)
+    positive, start = np.empty((2, n_pos)), np.zeros(n_rows + 1, np.int64)
+    constant, same = 0.0, True
     k = 0
     for i in range(n):
+        same = same and dispersion[i] == dispersion[0]
         if k < n_pos and cells[k] == i:
-            positive[k] = mean[i]
+            positive[0, k], positive[1, k] = mean[i], dispersion[i]
             constant += counts[k] * log(mean[i]) - lgamma(counts[k] + 1.0)
             k += 1
             start[rows[i] + 1] += 1
         else:
-            zero_mean[i - k] = mean[i]
+            zero_mean[0, i - k], zero_mean[1, i - k] = mean[i], dispersion[i]
             zero_start[rows[i] + 1] += 1
     for r in range(n_rows):
         start[r + 1] += start[r]
         zero_start[r + 1] += zero_start[r]
-    ordered = np.sort(counts)
-    value, multiplicity = np.empty(n_pos), np.empty(n_pos)
-    k = -1
-    for i in range(n_pos):
-        if i == 0 or ordered[i] != ordered[i - 1]:
-            k += 1
-            value[k], multiplicity[k] = ordered[i], 0.0
-        multiplicity[k] += 1.0
-    different, scratch = slice(0, k + 1), np.empty((2, n - n_pos))
+    if same:
+        value, multiplicity = _different(counts)
+        of_value = np.full(len(value), dispersion[0])
+        place = np.searchsorted(value, counts)
+    else:
+        value, multiplicity, of_value, place = counts, np.ones(n_pos), positive[1], np.arange(n_pos)
     return Gene(
-        zero_mean,
+        zero_mean[0],
+        zero_mean[1],
         zero_start,
-        positive,
+        positive[0],
+        positive[1],
         counts,
         start,
-        value[different],
-        multiplicity[different],
+        value,
+        of_value,
+        multiplicity,
+        place,
         constant,
-        scratch,
+        np.empty((2, n - n_pos)),
     )
 
 
 @compiled
-def rising(value: np.ndarray, alpha: float) -> np.ndarray:
-    """``sum over j < x of log(1 + alpha j)``, and its first two derivatives in log alpha, (3, n_values)."""
+def _different(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different counts in increasing order, and how many there are of each."""
+    ordered, k = np.sort(counts), -1
+    value, multiplicity = np.empty(len(counts)), np.empty(len(counts))
+    for i in range(len(counts)):
+        if i == 0 or ordered[i] != ordered[i - 1]:
+            k += 1
+            value[k], multiplicity[k] = ordered[i], 0.0
+        multiplicity[k] += 1.0
+    return value[: k + 1], multiplicity[: k + 1]
+
+
+@compiled
+def rising(value: np.ndarray, dispersion: np.ndarray, scale: float) -> np.ndarray:
+    """``sum over j < x of log(1 + alpha j)``, and its first two derivatives in log alpha, (3, n_values).
+
+    With ``alpha = scale * dispersion``; among neighbours that share it the counts increase.
+    """
     sums = np.zeros((3, len(value)))
     s0, s1, s2 = 0.0, 0.0, 0.0
     at = 0
     for k in range(len(value)):
+        alpha = scale * dispersion[k]
+        if k > 0 and (dispersion[k] != dispersion[k - 1] or value[k] < value[k - 1]):
+            s0, s1, s2, at = 0.0, 0.0, 0.0, 0
         while at < value[k] and at < FROM_SERIES:
             t = alpha * at
             s0 += np.log1p(t)
@@ -143,16 +177,18 @@ def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
 
 
 @summed
-def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float, float, float, float, float]:
+def _zeros(
+    mean: np.ndarray, dispersion: np.ndarray, factor: float, alpha: float
+) -> tuple[float, float, float, float, float, float]:
     """Log likelihood of zeros, and derivatives in log mu (e) and log alpha (a): e, ee, a, aa, ea."""
     wide_vectors()
     ll, e, ee, a, aa, ea = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
     for i in range(len(mean)):
         mu = factor * mean[i]
-        u = alpha * mu
+        u = alpha * dispersion[i] * mu
         inverse = 1.0 / (1.0 + u)
-        log_p = log1p(u) * over if alpha > 0.0 else mu
+        log_p = log1p(u) * (over / dispersion[i]) if alpha > 0.0 else mu
         slope = mu * inverse
         ll -= log_p
         e -= slope
@@ -165,7 +201,12 @@ def _zeros(mean: np.ndarray, factor: float, alpha: float) -> tuple[float, float,
 
 @summed
 def _inflated_zeros(
-    mean: np.ndarray, factor: float, alpha: float, logit: float, scratch: np.ndarray
+    mean: np.ndarray,
+    dispersion: np.ndarray,
+    factor: float,
+    alpha: float,
+    logit: float,
+    scratch: np.ndarray,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
     """As `_zeros` for a mixture, and then the derivatives in the logit of the dropout (s): s, ss, es, as."""
     wide_vectors()
@@ -175,7 +216,7 @@ def _inflated_zeros(
     log_ps, odds_ = scratch[0], scratch[1]
     for i in range(len(mean)):
         mu = factor * mean[i]
-        log_ps[i] = log1p(alpha * mu) * over if alpha > 0.0 else mu
+        log_ps[i] = log1p(alpha * dispersion[i] * mu) * (over / dispersion[i]) if alpha > 0.0 else mu
     for i in range(len(mean)):
         odds_[i] = exp(-log_ps[i] - logit)  # of an NB zero against a dropout, but for their factor
     ll = len(mean) * (logit - log1p(exp(logit)))
@@ -183,7 +224,7 @@ def _inflated_zeros(
         ll += log1p(odds_[i])
     for i in range(len(mean)):
         mu, log_p, odds = factor * mean[i], log_ps[i], odds_[i]
-        u = alpha * mu
+        u = alpha * dispersion[i] * mu
         inverse = 1.0 / (1.0 + u)
         slope = mu * inverse  # minus the derivative of log NB(0) in log mu
         by_alpha = log_p - slope
@@ -204,7 +245,7 @@ def _inflated_zeros(
 
 @summed
 def _positives(
-    mean: np.ndarray, count: np.ndarray, factor: float, alpha: float
+    mean: np.ndarray, dispersion: np.ndarray, count: np.ndarray, factor: float, alpha: float
 ) -> tuple[float, float, float, float, float, float]:
     """As `_zeros` for positive counts, without the sums of `rising` and without the constant."""
     wide_vectors()
@@ -213,12 +254,12 @@ def _positives(
     log_factor = np.log(factor)
     for i in range(len(mean)):
         mu, x = factor * mean[i], count[i]
-        u = alpha * mu
+        u = alpha * dispersion[i] * mu
         inverse = 1.0 / (1.0 + u)
         log_v = log1p(u)
-        log_p = log_v * over if alpha > 0.0 else mu
+        log_p = log_v * (over / dispersion[i]) if alpha > 0.0 else mu
         slope = mu * inverse
-        weight = 1.0 + alpha * x
+        weight = 1.0 + alpha * dispersion[i] * x
         ll += x * (log_factor - log_v) - log_p
         e += (x - mu) * inverse
         ee -= slope * inverse * weight
@@ -242,7 +283,7 @@ def evaluate(
     hessian[:] = 0.0
     value = gene.constant
     if dispersed:
-        sums = rising(gene.value, alpha)
+        sums = rising(gene.value, gene.value_dispersion, alpha)
         value += np.dot(gene.multiplicity, sums[0])
         gradient[A] += np.dot(gene.multiplicity, sums[1])
         hessian[A, A] += np.dot(gene.multiplicity, sums[2])
@@ -257,18 +298,22 @@ def evaluate(
         factor = np.exp(np.dot(row, at[:p]))
         ones = slice(gene.start[r], gene.start[r + 1])
         zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
-        ll, e, ee, a, aa, ea = _positives(gene.mean[ones], gene.counts[ones], factor, alpha)
+        ll, e, ee, a, aa, ea = _positives(
+            gene.mean[ones], gene.dispersion[ones], gene.counts[ones], factor, alpha
+        )
         es = 0.0
         if inflated:
             l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
-                gene.zero_mean[zeros], factor, alpha, logit, gene.scratch
+                gene.zero_mean[zeros], gene.zero_dispersion[zeros], factor, alpha, logit, gene.scratch
             )
             gradient[S] += s
             hessian[S, S] += ss
             if dispersed:
                 hessian[A, S] += as_
         else:
-            l0, e0, ee0, a0, aa0, ea0 = _zeros(gene.zero_mean[zeros], factor, alpha)
+            l0, e0, ee0, a0, aa0, ea0 = _zeros(
+                gene.zero_mean[zeros], gene.zero_dispersion[zeros], factor, alpha
+            )
         value += ll + l0
         if dispersed:
             gradient[A] += a + a0
@@ -296,9 +341,9 @@ def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray, family:
     for r in range(len(values)):
         factor = np.exp(np.dot(values[r], estimate[:p]))
         for i in range(gene.start[r], gene.start[r + 1]):
-            total += np.exp(-minus_log_zero(factor * gene.mean[i], alpha))
+            total += np.exp(-minus_log_zero(factor * gene.mean[i], alpha * gene.dispersion[i]))
         for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
-            total += np.exp(-minus_log_zero(factor * gene.zero_mean[i], alpha))
+            total += np.exp(-minus_log_zero(factor * gene.zero_mean[i], alpha * gene.zero_dispersion[i]))
     return total * (1.0 - pi) + pi * (len(gene.mean) + len(gene.zero_mean))
 
 

@@ -2,6 +2,7 @@
 
 ``x_ng ~ (1 - pi_g) NB(mu_ng, theta_g) + pi_g [x = 0]`` with ``mu_ng = mean_ng exp(covariates_n b_g)``: the
 mean is given up to the coefficients, for each cell (library size) or for each entry (what a network says).
+So is the inverse dispersion, ``theta_ng = theta_g given_ng``, where it is not the same in all cells.
 The Poisson family is the limit of ``theta -> infinity``, those without inflation have ``pi = 0``.
 """
 
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.stats import chi2
 
-from ..kernels.gene_fit import Columns, Output, Table, fit_block
+from ..kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
 
 Floats = NDArray[np.float64]
 Family = Literal["poisson", "nb", "zip", "zinb"]
@@ -45,7 +47,7 @@ class CountFits:
     coefficients, coefficients_se
         ``b`` and standard errors, (G, 4, p).
     inverse_dispersion, log_inverse_dispersion_se
-        ``theta``, infinite for the Poisson families and where no overdispersion is left, (G, 4).
+        ``theta_g``, infinite for the Poisson families and where no overdispersion is left, (G, 4).
     dropout, dropout_logit_se
         ``pi``, 0 where none is left, (G, 4).
     zeros
@@ -57,6 +59,8 @@ class CountFits:
         under the NB that was fitted, the square per square of pi.
     null_log_likelihood
         The highest of a ZINB whose dropout probability is at most the negligible one, nats, (G,).
+    dropout_interval
+        Ends of the interval of the ZINB's dropout probability, (G, 2); NaN where none was asked for.
     """
 
     n_cells: int
@@ -73,6 +77,7 @@ class CountFits:
     gain_se: Floats
     information: Floats
     null_log_likelihood: Floats
+    dropout_interval: Floats
 
     def __len__(self) -> int:
         return len(self.log_likelihood)
@@ -101,9 +106,11 @@ def fit_counts(
     counts: Any,
     means: NDArray[np.floating],
     *,
+    inverse_dispersions: NDArray[np.floating] | None = None,
     covariates: Floats | None = None,
     families: Iterable[Family] = FAMILIES,
     negligible_dropout: float = 0.0,
+    interval_level: float = 0.0,
 ) -> CountFits:
     """Fit every gene by maximum likelihood.
 
@@ -116,6 +123,9 @@ def fit_counts(
         Non-negative whole numbers, (N, G), dense or sparse.
     means
         Positive numbers that the means are proportional to: of each cell, (N,), or of each entry, (N, G).
+    inverse_dispersions
+        Positive numbers that the inverse dispersions are proportional to, (N, G); by default they are the
+        same in all cells.
     covariates
         Design matrix of full rank, (N, p), with a column of ones or what amounts to it; a column of ones
         by default. Cells with the same covariates cost no more than without any.
@@ -123,6 +133,10 @@ def fit_counts(
         Which to fit; those that a start is taken from are fitted too.
     negligible_dropout
         Of ``null_log_likelihood``, from 0, where it is that of the NB, to below 1.
+    interval_level
+        Of ``dropout_interval``, from 0, for none, to below 1: where the profile of the likelihood is half of
+        a quantile of chi-squared, with one degree of freedom, below its maximum. The ends are good to a
+        hundredth of that distance or so.
 
     Returns
     -------
@@ -131,8 +145,8 @@ def fit_counts(
     Raises
     ------
     ValueError
-        If shapes do not go together, means are not positive, covariates do not have full rank, a family is
-        not known or ``negligible_dropout`` is out of range.
+        If shapes do not go together, means or inverse dispersions are not positive, covariates do not have full rank, a family is
+        not known or ``negligible_dropout`` or ``interval_level`` is out of range.
 
     Examples
     --------
@@ -146,15 +160,21 @@ def fit_counts(
     """
     matrix = sparse.csc_array(counts)
     n_cells, n_genes = matrix.shape
-    means = np.asarray(means)
+    means, thetas = np.asarray(means), inverse_dispersions
     if means.shape not in ((n_cells,), (n_cells, n_genes)):
         raise ValueError(
             f"means must have shape ({n_cells},) or ({n_cells}, {n_genes}), found {means.shape}."
         )
-    if not (np.isfinite(means).all() and (means > 0).all()):
-        raise ValueError("means must be positive and finite; found others.")
-    if not 0 <= negligible_dropout < 1:
-        raise ValueError(f"negligible_dropout must be from 0 to below 1, found {negligible_dropout!r}.")
+    if thetas is not None and np.shape(thetas) != (n_cells, n_genes):
+        shape = np.shape(thetas)
+        raise ValueError(f"inverse_dispersions must have shape ({n_cells}, {n_genes}), found {shape}.")
+    for name, given in (("means", means), ("inverse_dispersions", thetas)):
+        if given is not None and not (np.isfinite(given).all() and (given > 0).all()):
+            raise ValueError(f"{name} must be positive and finite; found others.")
+    for name, number in (("negligible_dropout", negligible_dropout), ("interval_level", interval_level)):
+        if not 0 <= number < 1:
+            raise ValueError(f"{name} must be from 0 to below 1, found {number!r}.")
+    fall = 0.5 * float(chi2.ppf(interval_level, 1))
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
     matrix = _sorted_columns(matrix, order)
@@ -162,12 +182,15 @@ def fit_counts(
     for start in range(0, n_genes, _AT_ONCE):
         block = slice(start, min(start + _AT_ONCE, n_genes))
         of_block = means[order][None] if means.ndim == 1 else means[:, block][order].T
+        dispersions = np.ones((1, n_cells)) if thetas is None else 1.0 / thetas[:, block][order].T
         fit_block(
             Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data),
-            np.ascontiguousarray(of_block, dtype=np.float64),
+            Offsets(
+                np.ascontiguousarray(of_block, dtype=np.float64),
+                np.ascontiguousarray(dispersions, dtype=np.float64),
+            ),
             table,
-            wanted,
-            negligible_dropout,
+            Question(wanted, float(negligible_dropout), fall),
             Output(*(part[block] for part in output)),
         )
     return _fits(output, n_cells, wanted)
@@ -218,6 +241,7 @@ def _empty(n_genes: int, p: int) -> Output:
         gain=np.full((n_genes, 2), np.nan),
         information=np.full(n_genes, np.nan),
         null_log_likelihood=np.full(n_genes, np.nan),
+        interval=np.full((n_genes, 2), np.nan),
     )
 
 
@@ -242,4 +266,5 @@ def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
         gain_se=np.sqrt(variance / max(n_cells - 1, 1)),
         information=output.information,
         null_log_likelihood=output.null_log_likelihood,
+        dropout_interval=output.interval,
     )
