@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from .._words.models import MODELS
 
 DEFAULT = "zinbtools"
-ZI_COLUMNS = ("pval", "pval_adj", "dropout", "excess_zeros", "power", "call", "pval_bootstrap")
+ZI_COLUMNS = (
+    "pval",
+    "pval_adj",
+    "dropout",
+    "dropout_low",
+    "dropout_high",
+    "excess_zeros",
+    "power",
+    "call",
+    "explained_by",
+    "pval_bootstrap",
+)
 
 
 def is_written(layer: str) -> bool:

@@ -69,17 +69,20 @@ PPC_CHECKS = _part("ppc/checks", "check label short reading direction reference"
 PPC_RESIDUALS = _part("ppc/residuals", "gene", "checks='pit'")
 PPC_HISTOGRAMS = _part("ppc/residual_histograms", "", "checks='pit'")
 
-_TABLES = "differences by_restart tests zeros pooled_zeros"
-SELECTION = _part("model_selection", f"{_TABLES} params excess_zeros verdict sentence")
+_TABLES = "differences by_restart tests zeros pooled_zeros rivals calls"
+SELECTION = _part("model_selection", f"{_TABLES} params excess_zeros verdict explained_by sentence")
 _OF_GAIN = "df sd_cells sd_restarts n_cells n_restarts nll rope position"
 DIFFERENCES = _part("model_selection/differences", f"model difference se low high {_OF_GAIN}")
 BY_RESTART = _part("model_selection/by_restart", "model restart difference")
 _PVALS = "pval_nb_better pval_zinb_better pval_adj_nb_better pval_adj_zinb_better"
 TESTS = _part("model_selection/tests", f"metric nb_median zinb_median nb_runs zinb_runs {_PVALS} better")
 ZEROS = _part("model_selection/zeros", "gene observed expected null_mean null_sd pval pval_adj")
-_POOLED = "share null_share null_share_sd pval n_genes n_tested found"
+_OF_RIVAL = "gain gain_low gain_high zinb_gain zinb_low zinb_high zinb_position excess_zeros n_restarts"
+RIVALS = _part("model_selection/rivals", f"model {_OF_RIVAL}")
+CALLS = _part("model_selection/calls", "gene dropout dropout_low dropout_high call explained_by")
+_POOLED = "n_cells n_expected share null_share null_share_sd pval n_genes n_tested found"
 POOLED_ZEROS = _part("model_selection/pooled_zeros", _POOLED)
-_OF_GROUP = "group n_cells difference se low high rope nll zero_share verdict message"
+_OF_GROUP = "group n_cells difference se low high rope nll position zero_share verdict explained_by message"
 GROUPS = _part("model_selection/groups", _OF_GROUP, "groupby=...")
 _OF_TWIN = "difference se excess_zeros zero_share n_genes_with_excess verdict"
 BOOTSTRAP = _part("model_selection/bootstrap", _OF_TWIN, "n_bootstrap=...")

@@ -6,19 +6,29 @@ from enum import StrEnum
 
 
 class Answer(StrEnum):
-    """Whether counts should be zero-inflated, by a comparison of NB and ZINB."""
+    """Whether counts should be zero-inflated, by a comparison of NB and ZINB, and of both with rivals."""
 
     ZINB = "zinb"
+    BETTER_FIT_ONLY = "better fit, not zero inflation"
     NB = "nb"
     NO_DIFFERENCE = "no practical difference"
-    BETTER_FIT_ONLY = "better fit, not zero inflation"
+    UNDECIDED = "undecided"
+
+
+class Explanation(StrEnum):
+    """What explains that a ZINB predicts better, or a gene's zeros, where it is not zero inflation."""
+
+    NONE = ""
+    DISPERSION = "dispersion"
+    GROUPS = "groups"
+    COVARIATE = "covariate"
 
 
 class Call(StrEnum):
-    """Whether a gene is zero-inflated, given the state of each cell."""
+    """Where the interval of a gene's dropout probability lies, given the state of each cell."""
 
     ZERO_INFLATED = "zero-inflated"
-    NOT_ZERO_INFLATED = "not zero-inflated"
+    NEGLIGIBLE = "negligible"
     UNDECIDED = "undecided"
 
 

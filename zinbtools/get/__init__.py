@@ -10,7 +10,7 @@ from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
 from ._replication import zi_replication_df
-from ._selection import Verdict, model_selection_df, verdict
+from ._selection import Verdict, model_selection_df, rivals_df, verdict
 from ._tuning import tuning_df, tuning_summary_df
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "posterior_dropout",
     "ppc_df",
     "ppc_ks_df",
+    "rivals_df",
     "tuning_df",
     "tuning_summary_df",
     "verdict",

@@ -101,6 +101,16 @@ def expectations(
         yield Expectation(block, batch.log1p == 0, posterior.z.mean[0], *averages)
 
 
+@torch.no_grad()
+def hidden_states(model: CountVAE, data: CountData, cells: Tensor) -> Iterator[np.ndarray]:
+    """Yield the decoder's last hidden layer, and the log library size, at the posterior mean, (n, H + 1)."""
+    for batch in data.batches(cells, BLOCK):
+        posterior = model.encode(batch)
+        library = batch.log_library.view(1, -1, 1) if posterior.library is None else posterior.library.mean
+        hidden = model.decode_hidden(posterior.z.mean, batch.covariates)
+        yield torch.cat([hidden[0], library[0]], 1).numpy(force=True)
+
+
 class Draw(NamedTuple):
     """Sums over replicated counts, and their expected values given the same latent states, if asked for."""
 

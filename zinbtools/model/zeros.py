@@ -25,18 +25,21 @@ class ZeroCalibration(NamedTuple):
     observed, expected
         Zeros of the data, and the mean number that the model expects given the cells, (n_genes,).
     null_observed, null_expected
-        The same for counts that the model has drawn itself, (n_null, n_genes).
+        The same for counts that the model has drawn itself, (n_null, n_genes), of some of the cells.
+    scale
+        Number of cells per cell that was drawn.
     """
 
     observed: np.ndarray
     expected: np.ndarray
     null_observed: np.ndarray
     null_expected: np.ndarray
+    scale: float
 
 
 @torch.no_grad()
 def zero_calibration(
-    model: CountVAE, data: CountData, cells: Tensor, *, n_null: int, n_draws: int, seed: int
+    model: CountVAE, data: CountData, cells: Tensor, drawn: Tensor, *, n_null: int, n_draws: int, seed: int
 ) -> ZeroCalibration:
     """Zeros of some cells against the model's own zero probabilities, and the same for its replicates.
 
@@ -50,6 +53,8 @@ def zero_calibration(
         One replicate in evaluation mode.
     data, cells
         The cells, by index.
+    drawn
+        Those of them whose counts are drawn.
     n_null
         Replicates.
     n_draws
@@ -65,13 +70,14 @@ def zero_calibration(
     for batch in data.batches(cells, BLOCK):
         observed += _n_zeros(batch)
         expected += _expected_zeros(model, batch, n_draws, streams)
+    for batch in data.batches(drawn, BLOCK):
         posterior = model.encode(batch)
         for k in range(n_null):
             counts = model.draw_parameters(posterior, batch, streams).distribution().sample(generator)[0]
             replicate = replace(batch, log1p=counts.log1p())
             null_observed[k] += _n_zeros(replicate)
             null_expected[k] += _expected_zeros(model, replicate, n_draws, streams)
-    return ZeroCalibration(observed, expected, null_observed, null_expected)
+    return ZeroCalibration(observed, expected, null_observed, null_expected, len(cells) / len(drawn))
 
 
 def _n_zeros(batch: Batch) -> np.ndarray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
-CALLED = {Call.NOT_ZERO_INFLATED.value: COLORS["nb"], Call.ZERO_INFLATED.value: COLORS["zinb"]}
+CALLED = {Call.NEGLIGIBLE.value: COLORS["nb"], Call.ZERO_INFLATED.value: COLORS["zinb"]}
 SMALLEST_PVAL, SMALLEST_GAIN = 1e-300, 1e-6  # drawn there where they are smaller
 NAME_SIZE = 6.0  # points
 BARS_TO = 0.63  # share of the height that the bars take

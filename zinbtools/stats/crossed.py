@@ -34,6 +34,28 @@ class CrossedMean(NamedTuple):
     n_rows: int
     n_columns: int
 
+    def needed(self, half_width: float, level: float = 0.95) -> tuple[float, float]:
+        """Rows alone, and columns alone, that would make half an interval this wide; infinite where they cannot.
+
+        With as many of the other as there are, and a normal quantile.
+
+        Examples
+        --------
+        >>> found = CrossedMean(0.5, 0.1118, 20.0, 1.0, 0.1, 5, 100)
+        >>> [round(n) for n in found.needed(0.21)]
+        [8, 111]
+        """
+        wanted = (half_width / float(stats.norm.isf((1 - level) / 2))) ** 2
+        by_columns, by_rows = self.sd_columns**2, self.sd_rows**2
+        R, N = self.n_rows, self.n_columns
+        rest = max(self.se**2 - by_columns / N - by_rows / R, 0.0) * R * N
+
+        def number(shrinks: float, stays: float) -> float:
+            return shrinks / (wanted - stays) if wanted > stays else float("inf")
+
+        rows = number(by_rows + rest / N, by_columns / N)
+        return rows, number(by_columns + rest / R, by_rows / R)
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean of all rows and columns, by Student's t."""
         half = self.se * stats.t.isf((1 - level) / 2, self.df)

@@ -41,16 +41,18 @@ def position(low: float, high: float, rope: float) -> Position:
     return "inside" if -rope <= low and high <= rope else "open"
 
 
-def conclude(where: Position, excess_zeros: bool) -> str:
-    """Choose an `Answer`: a ZINB where it predicts better and there are excess zeros to explain.
+def conclude(where: Position, inflated: bool) -> str:
+    """Choose an `Answer`: a ZINB where it predicts better, and there are excess zeros that nothing else explains.
 
     Examples
     --------
-    >>> conclude("above", True), conclude("above", False), conclude("open", True)
-    ('zinb', 'better fit, not zero inflation', 'no practical difference')
+    >>> conclude("above", True), conclude("above", False)
+    ('zinb', 'better fit, not zero inflation')
+    >>> conclude("inside", True), conclude("open", True)
+    ('no practical difference', 'undecided')
     """
     if where == "above":
-        answer = Answer.ZINB if excess_zeros else Answer.BETTER_FIT_ONLY
+        answer = Answer.ZINB if inflated else Answer.BETTER_FIT_ONLY
     else:
-        answer = Answer.NB if where == "below" else Answer.NO_DIFFERENCE
+        answer = {"below": Answer.NB, "inside": Answer.NO_DIFFERENCE, "open": Answer.UNDECIDED}[where]
     return answer.value  # files hold strings

@@ -44,18 +44,24 @@ class ZeroExcess(NamedTuple):
         return int((self.pval_adj <= alpha).sum())
 
     def found(self, alpha: float) -> bool:
-        """Say whether there are excess zeros, in single genes, or pooled; each at half of ``alpha``."""
-        return self.n_genes(alpha / 2) > 0 or self.pval_pooled <= alpha / 2
+        """Say whether there are excess zeros, in single genes, or pooled; each at half of ``alpha``.
+
+        Not where all genes together have fewer zeros than are expected: a model that is wrong both ways is
+        no sign of dropout.
+        """
+        some = self.n_genes(alpha / 2) > 0 or self.pval_pooled <= alpha / 2
+        return some and self.share > self.null_share
 
 
 def zero_excess(
-    observed: Floats, expected: Floats, null_observed: Floats, null_expected: Floats
+    observed: Floats, expected: Floats, null_observed: Floats, null_expected: Floats, scale: float = 1.0
 ) -> ZeroExcess:
     """Compare the numbers of zeros of each gene, (n_genes,), with those of replicates, (n_null, n_genes).
 
     Sums over many cells are close to normal, so that one more of them, less the mean of the replicates' and
     over their standard deviation times ``sqrt(1 + 1 / n_null)``, is Student's t with ``n_null - 1`` degrees
-    of freedom. Fewer than 20 zeros are not: then a p value is no smaller than a Poisson number's of the
+    of freedom. Where the replicates are of fewer cells, by the factor ``scale``, their mean and variance are
+    multiplied by it, and it takes the place of the 1 above the line. Fewer than 20 zeros are not: then a p value is no smaller than a Poisson number's of the
     zeros that are expected, to which the mean of the replicates' excess is added if it is above 0.
 
     A network does not expect exactly the zeros of its own counts either, once it has encoded them: what
@@ -71,30 +77,43 @@ def zero_excess(
     """
     excess, null = observed - expected, null_observed - null_expected
     n_zeros = max(float(observed.sum()), 1.0)
-    share, null_shares = excess.sum() / n_zeros, null.sum(1) / n_zeros
-    pval = np.maximum(_pval(excess, null), _pval_of_few(observed, expected, null))
-    pooled = _pval_of_few(observed.sum(), expected.sum(), null.sum(1))
+    of_genes, pooled = _Null.of(null, scale), _Null.of(null.sum(1), scale)
+    pval = np.maximum(of_genes.pval(excess), _pval_of_few(observed, expected, of_genes.mean))
+    few = _pval_of_few(observed.sum(), expected.sum(), pooled.mean)
     return ZeroExcess(
         excess,
-        null.mean(0),
-        null.std(0, ddof=1),
+        of_genes.mean,
+        of_genes.sd,
         pval,
         adjusted_pval(pval),
-        float(share),
-        float(null_shares.mean()),
-        float(null_shares.std(ddof=1)),
-        float(np.maximum(_pval(share, null_shares), pooled)),
+        float(excess.sum() / n_zeros),
+        float(pooled.mean / n_zeros),
+        float(pooled.sd / n_zeros),
+        float(np.maximum(pooled.pval(excess.sum()), few)),
     )
 
 
-def _pval(value: Floats | float, null: Floats) -> Floats:
-    """Return the one-sided p value of one more draw beside those along the first axis; 1 if all are equal."""
-    n, sd = len(null), null.std(0, ddof=1)
-    t = (value - null.mean(0)) / np.where(sd > 0, sd * np.sqrt(1 + 1 / n), 1.0)
-    return np.where(sd > 0, stats.t.sf(t, n - 1), 1.0)
+class _Null(NamedTuple):
+    """Mean and standard deviation of replicates, as of as many cells as the data have."""
+
+    mean: Floats
+    sd: Floats
+    n: int
+    scale: float
+
+    @classmethod
+    def of(cls, replicates: Floats, scale: float) -> _Null:
+        """Of replicates along the first axis."""
+        sd = replicates.std(0, ddof=1) * np.sqrt(scale)
+        return cls(scale * replicates.mean(0), sd, len(replicates), scale)
+
+    def pval(self, value: Floats | float) -> Floats:
+        """Return the one-sided p value of one more draw; 1 where all are equal."""
+        error = np.where(self.sd > 0, self.sd * np.sqrt(1 + self.scale / self.n), 1.0)
+        return np.where(self.sd > 0, stats.t.sf((value - self.mean) / error, self.n - 1), 1.0)
 
 
-def _pval_of_few(observed: Floats | float, expected: Floats | float, null: Floats) -> Floats:
+def _pval_of_few(observed: Floats | float, expected: Floats | float, null_mean: Floats) -> Floats:
     """Compute the probability that a Poisson number is as large; 0 where there are many zeros."""
-    mean = expected + np.maximum(null.mean(0), 0.0)
+    mean = expected + np.maximum(null_mean, 0.0)
     return np.where(np.asarray(observed) < FEW_ZEROS, stats.poisson.sf(np.asarray(observed) - 1, mean), 0.0)

@@ -154,10 +154,20 @@ def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
     return pval
 
 
-def call(adjusted: Floats, power_of_gene: Floats, alpha: float) -> Strings:
-    """Choose a `Call` for each gene; undecided where it was not tested, or the power is below a half."""
-    unknown = np.isnan(adjusted) | (np.nan_to_num(power_of_gene) < 0.5)
-    calls = np.where(unknown, Call.UNDECIDED.value, Call.NOT_ZERO_INFLATED.value).astype(object)
+def call(adjusted: Floats, highest: Floats, alpha: float, negligible: float) -> Strings:
+    """Choose a `Call` for each gene, from where its dropout probability may lie.
+
+    Zero-inflated where it is above the ``negligible`` one, by the adjusted p value; negligible where the
+    upper end of its interval, ``highest``, is not; undecided otherwise, and where the gene was not tested.
+    So two data sets of the same kind contradict each other only where one of the two is wrong.
+
+    Examples
+    --------
+    >>> call(np.array([0.01, 0.9, 0.2, np.nan]), np.array([0.3, 0.008, 0.1, 0.0]), 0.05, 0.01).tolist()
+    ['zero-inflated', 'negligible', 'undecided', 'undecided']
+    """
+    calls = np.full(len(adjusted), Call.UNDECIDED.value, dtype=object)
+    calls[~np.isnan(adjusted) & (highest <= negligible)] = Call.NEGLIGIBLE.value
     calls[adjusted <= alpha] = Call.ZERO_INFLATED.value
     return calls
 
@@ -207,7 +217,7 @@ def classes(family: Strings, calls: Strings) -> Strings:
 
     Examples
     --------
-    >>> classes(np.array(["nb", "zinb"], object), np.array(["undecided", "not zero-inflated"], object))
+    >>> classes(np.array(["nb", "zinb"], object), np.array(["undecided", "negligible"], object))
     array(['NB suffices', 'zero-inflated, explained by cell state'], dtype=object)
     """
     found = np.full(len(family), GeneClass.POISSON.value, dtype=object)

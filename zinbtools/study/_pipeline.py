@@ -112,8 +112,6 @@ def run_study(
         progress=progress,
         key_added=key_added,
     )
-    announce("gene scores")
-    tl.zi_scores(adata, device=device, rng=rng, key=key_added)
     return Study(
         adata=adata,
         key=key_added,

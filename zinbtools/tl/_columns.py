@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from tempfile import SpooledTemporaryFile
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import sparse
 
 from ..stats.count_models import CountFits, fit_counts
+from ..stats.dispersion_by_state import relative_inverse_dispersions
 
 COUNTS_BYTES = 2**28  # of the genes whose counts, or means, are in memory at a time
 MEMORY_BYTES = 2**28  # of means; more of them go through a file
@@ -37,14 +38,68 @@ def fit_columns(
     options
         As for `fit_counts`.
     """
-    columns, start, parts = sparse.csc_array((0, 0)), 0, []
+    groups = _with_counts(blocks, n_counts, means)
+    return joined([fit_counts(counts, of_group, **options) for _, counts, of_group in groups])
+
+
+class Around(NamedTuple):
+    """Counts of some genes, and what is given of each entry, (N, n)."""
+
+    counts: sparse.csc_array
+    means: np.ndarray
+    inverse_dispersions: np.ndarray
+
+    def fit(self, **options: Any) -> CountFits:
+        """Fit them as `fit_counts` does."""
+        return fit_counts(
+            self.counts, self.means, inverse_dispersions=self.inverse_dispersions, **options
+        )
+
+
+def around_states(
+    blocks: Blocks,
+    n_counts: np.ndarray,
+    means: Iterable[tuple[slice, np.ndarray]],
+    states: np.ndarray,
+    chosen: np.ndarray,
+) -> Iterator[Around]:
+    """Yield some genes, with dispersions that differ between cells as far as the states of these tell.
+
+    Parameters
+    ----------
+    blocks, n_counts, means
+        As for `fit_columns`.
+    states
+        As for `relative_inverse_dispersions`, (N, K).
+    chosen
+        Which genes, (G,) boolean.
+    """
+    for group, counts, of_group in _with_counts(blocks, n_counts, means):
+        some = np.flatnonzero(chosen[group])
+        if not len(some):
+            continue
+        columns, of_some = counts[:, some], np.asarray(of_group[:, some], dtype=np.float64)
+        factors = np.stack(
+            [
+                relative_inverse_dispersions(columns[:, [k]].toarray().ravel(), of_some[:, k], states)
+                for k in range(len(some))
+            ],
+            axis=1,
+        )
+        yield Around(columns, of_some, factors)
+
+
+def _with_counts(
+    blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]]
+) -> Iterator[tuple[slice, sparse.csc_array, np.ndarray]]:
+    """Yield each group of genes with its counts, (N, n), and its means."""
+    columns, start = sparse.csc_array((0, 0)), 0
     for group, of_group in means:
         if group.stop > start + columns.shape[1]:
             start, stop = group.start, max(group.stop, _end(n_counts, group.start))
             rows = [block[:, start:stop] for block in blocks()]
             columns = sparse.csc_array(sparse.vstack(rows, format="csr"))
-        parts.append(fit_counts(columns[:, group.start - start : group.stop - start], of_group, **options))
-    return _joined(parts)
+        yield group, columns[:, group.start - start : group.stop - start], of_group
 
 
 def gene_groups(n_counts: np.ndarray) -> Iterator[slice]:
@@ -61,8 +116,8 @@ def _end(n_counts: np.ndarray, start: int) -> int:
     return start + max(1, int((n_counts[start:].cumsum() * _BYTES_PER_COUNT <= COUNTS_BYTES).sum()))
 
 
-def _joined(parts: Sequence[CountFits]) -> CountFits:
-    """Join the fits of all genes."""
+def joined(parts: Sequence[CountFits]) -> CountFits:
+    """Join the fits of groups of genes."""
     by_gene = (field.name for field in fields(CountFits) if field.name != "n_cells")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in by_gene}
     return CountFits(n_cells=parts[0].n_cells, **arrays)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from .._words.answers import Explanation
 from ..get._settings import FitSettings
 from ..model.config import Proposal
 from ..model.data import CountData
@@ -23,8 +24,9 @@ from ._setup import Run, Sample, Seeds, Setup, prepare
 from ._trained import Trained, train
 
 AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
+RIVAL_ROUNDS = (3, 5)  # of the two models with a dispersion per gene and cell, at most as many as of the others
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
-MOST_CELLS = 2000  # whose zeros are compared
+MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ class Method:
         """Fit both models to a sample, and compare them."""
         return self.compare_on(prepare(sample, settings, Seeds.spawn(self.seed).split, self.run.device))
 
-    def compare_on(self, setup: Setup) -> Comparison:
+    def compare_on(self, setup: Setup, rounds: Sequence[int] = ()) -> Comparison:
         """Train pairs of models until it is clear which is better."""
         fit: Trained | None = None
         estimates: dict[Restart, MarginalLikelihood] = {}
-        for n_restarts in self.rounds:
+        for n_restarts in rounds or self.rounds:
             fit = train(setup, Seeds.spawn(self.seed, n_restarts), self.run, known=fit)
             estimates |= self.evaluate(fit, known=estimates)
             found = Comparison(self, fit, dict(sorted(estimates.items())))
@@ -142,17 +144,54 @@ class Comparison:
         """Where the interval of the difference lies."""
         return position(*self.difference.interval(1 - self.method.alpha), self.rope)
 
-    def zeros(self) -> tuple[ZeroCalibration, ZeroExcess]:
-        """Count zeros of test cells against what the NB's best restart expects."""
-        counts = zero_calibration(
-            self.fit.load("nb", self.data.device),
+    @cached_property
+    def zeros(self) -> ZeroCalibration:
+        """Count the zeros of all cells against what the NB's best restart expects; test cells are drawn again."""
+        device, seed = self.data.device, self.method.seed
+        everyone, drawn = _some(self.fit.cells("all"), MOST_CELLS, seed), _some(self.cells, MOST_DRAWN, seed)
+        return zero_calibration(
+            self.fit.load("nb", device),
             self.data,
-            torch.as_tensor(_some(self.cells, self.method.seed), device=self.data.device),
+            torch.as_tensor(everyone, device=device),
+            torch.as_tensor(drawn, device=device),
             n_null=self.method.n_null,
             n_draws=N_DRAWS,
-            seed=self.method.seed,
+            seed=seed,
         )
-        return counts, zero_excess(*counts)
+
+    @property
+    def n_counted(self) -> int:
+        """Number of cells whose zeros are counted."""
+        return min(self.data.n_cells, MOST_CELLS)
+
+    @cached_property
+    def excess(self) -> ZeroExcess:
+        """What there is of zeros beyond these."""
+        return zero_excess(*self.zeros)
+
+    def excess_among(self, genes: np.ndarray) -> ZeroExcess:
+        """The same of some genes, by a mask, (n_genes,)."""
+        *counts, scale = self.zeros
+        return zero_excess(*(of_genes[..., genes] for of_genes in counts), scale)
+
+    @property
+    def is_inflated(self) -> bool:
+        """Whether the ZINB predicts better and there are excess zeros, whatever explains them."""
+        return self.position == "above" and self.excess.found(self.method.alpha)
+
+    @cached_property
+    def rival(self) -> Comparison | None:
+        """The same with a dispersion per gene and cell for both models; None where it is not asked for.
+
+        It is where the ZINB is above the region: an NB whose dispersion is the same in all cells lacks zeros
+        in those in which it is larger, and a dropout head makes them.
+        """
+        setup = self.fit.setup
+        if self.position != "above" or setup.settings.configs["nb"].dispersion == "gene-cell":
+            return None
+        free = replace(setup, settings=setup.settings.changed(dispersion="gene-cell"))
+        rounds = sorted({min(n, self.fit.n_restarts) for n in RIVAL_ROUNDS})
+        return self.method.compare_on(free, rounds)
 
     def dropped(self) -> dict[int, float]:
         """Share of the test cells' zeros that each restart of the ZINB makes by dropout."""
@@ -164,9 +203,26 @@ class Comparison:
             for restart in self.fit.restarts("zinb")
         }
 
-    def verdict(self, zeros: ZeroExcess) -> str:
-        """The verdict, without rivals and twins."""
-        return conclude(self.position, zeros.found(self.method.alpha))
+    def gain_of(self, rival: Comparison) -> CrossedMean:
+        """Log likelihood of the test cells under the NB of a rival, minus that under this NB."""
+        return crossed_mean(np.stack([*self.gains_of(rival.estimates).values()]))
+
+    def gains_of(self, estimates: Mapping[Restart, MarginalLikelihood]) -> dict[int, np.ndarray]:
+        """The same of each test cell, by restart, (n_cells,) each."""
+        shared = sorted(r for r in self.restarts if ("nb", r) in estimates)
+        return {r: log_likelihood(estimates["nb", r]) - self.log_likelihood(("nb", r)) for r in shared}
+
+    @property
+    def explained_by(self) -> Explanation:
+        """What explains that the ZINB predicts better, if its gain or the excess zeros do not survive."""
+        if self.rival is None or self.rival.is_inflated:
+            return Explanation.NONE
+        return Explanation.DISPERSION
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, without twins, groups and covariates."""
+        return conclude(self.position, self.is_inflated and not self.explained_by)
 
 
 def log_likelihood(estimate: MarginalLikelihood) -> np.ndarray:
@@ -174,8 +230,8 @@ def log_likelihood(estimate: MarginalLikelihood) -> np.ndarray:
     return estimate.log_likelihood[0].numpy(force=True)
 
 
-def _some(cells: np.ndarray, seed: int) -> np.ndarray:
-    """At most `MOST_CELLS` of them."""
-    if len(cells) <= MOST_CELLS:
+def _some(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most so many of them."""
+    if len(cells) <= most:
         return cells
-    return np.sort(np.random.default_rng(seed).choice(cells, MOST_CELLS, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,23 +12,30 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
+from .._anndata.results import spread
+from .._anndata.unknown import unknown_columns
+from .._record.keys import ZI_COLUMNS, Keys
+from .._words.answers import Call, Explanation
 from ..get._fitted import Fitted
 from ..model.data import CountData
-from ..model.predictive import expectations
+from ..model.predictive import expectations, hidden_states
 from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
-from ._columns import Means, fit_columns, gene_groups
+from ..stats.dispersion_by_state import main_directions
+from ..stats.told_by import ToldBy, best_column, told_by
+from ._columns import Around, Means, around_states, fit_columns, gene_groups, joined
 from ._trained import Trained
 
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
+N_DIRECTIONS = 40  # of the decoder's hidden layer, on which a gene's dispersion may depend
 
 
 class CallRule(NamedTuple):
     """When a gene is called, as in `zi_scores`."""
 
     alpha: float
-    negligible_dropout: float
-    smallest_dropout: float
+    negligible_dropout: float = 0.01
+    smallest_dropout: float = 0.1
 
     def check(self) -> None:
         """Refuse dropout probabilities in the wrong order."""
@@ -36,40 +44,6 @@ class CallRule(NamedTuple):
                 f"negligible_dropout must be below smallest_dropout ({self.smallest_dropout!r}), "
                 f"found {self.negligible_dropout!r}."
             )
-
-
-def conditional_fits(
-    fit: Fitted | Trained,
-    data: CountData,
-    cells: np.ndarray,
-    n_zeros: np.ndarray,
-    negligible_dropout: float,
-    means: np.ndarray | None = None,
-) -> CountFits:
-    """Fit NB and ZINB to each gene around the NB network's means in the given cells.
-
-    Parameters
-    ----------
-    n_zeros
-        Cells among them without a count of each fitted gene, (n_fitted,).
-    negligible_dropout
-        As for `zinbtools.stats.count_models.fit_counts`.
-    means
-        The network's means, (n_cells, n_fitted), where they are at hand.
-    """
-    everyone, n_counts = torch.as_tensor(cells, device=data.device), len(cells) - n_zeros
-
-    def counts() -> Iterator[sparse.csr_array]:
-        return data.compressed(everyone)
-
-    options: dict[str, Any] = {"families": ("zinb",), "negligible_dropout": negligible_dropout}
-    if means is not None:
-        means = np.maximum(means, SMALLEST_MEAN)
-        groups = ((group, means[:, group]) for group in gene_groups(n_counts))
-        return fit_columns(counts, n_counts, groups, **options)
-    with Means((len(cells), data.n_genes), SMALLEST_MEAN) as kept:
-        kept.write(_expected(fit, data, cells))
-        return fit_columns(counts, n_counts, kept.groups(), **options)
 
 
 def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray | None:
@@ -94,36 +68,188 @@ def check_nb(fit: Fitted) -> None:
         raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
 
 
+class GeneTests:
+    """The counts of some cells around what the NB network says of them, to be tested gene by gene.
+
+    Parameters
+    ----------
+    fit, data
+        The network, and all counts.
+    cells
+        Which cells, by index.
+    means
+        The network's means, (n_cells, n_fitted), where they are at hand.
+    rule
+        When a gene is called.
+    columns
+        Levels of the cells by columns that the fit does not know, (n_cells,) each.
+    """
+
+    def __init__(
+        self,
+        fit: Fitted | Trained,
+        data: CountData,
+        cells: np.ndarray,
+        rule: CallRule,
+        means: np.ndarray | None = None,
+        columns: Mapping[str, np.ndarray] = {},
+    ) -> None:
+        self._fit, self._data, self._rule, self._columns = fit, data, rule, columns
+        self._cells, self._given = torch.as_tensor(cells, device=data.device), means
+        self.genes = data.statistics(cells)
+        self._n_counts = len(cells) - self.genes.n_zeros
+        self._options: dict[str, Any] = {
+            "families": ("zinb",),
+            "negligible_dropout": rule.negligible_dropout,
+            "interval_level": 1 - 2 * rule.alpha,
+        }
+
+    def results(self) -> dict[str, np.ndarray]:
+        """Test every gene; what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
+
+        Genes that are called with one dispersion for all cells are tested again, with one that depends on
+        the state of the cell: a p value is the larger of the two. Of these it is asked whether a column
+        tells their zeros.
+        """
+        with self._means() as groups:
+            found = self._tested(fit_columns(self._counts, self._n_counts, groups(), **self._options))
+            first = self._adjusted(found["pval"])
+            again = first <= self._rule.alpha
+            told: dict[str, ToldBy] = {}
+            if again.any():
+                some = around_states(self._counts, self._n_counts, groups(), self._states(), again)
+                by_state, told = self._by_state(some, again)
+                by_state["pval"] = np.maximum(by_state["pval"], found["pval"][again])
+                for name, values in by_state.items():
+                    found[name][again] = values
+        return {"mean_count": self.genes.mean, **self._called(found, again, told)}
+
+    def _by_state(
+        self, some: Iterable[Around], which: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, ToldBy]]:
+        """Test some genes again; and what each column says of them."""
+        fits, told = [], {name: [] for name in self._columns}
+        negligible = self._rule.negligible_dropout
+        for genes in some:
+            fits.append(genes.fit(**self._options))
+            for name, levels in self._columns.items():
+                told[name].append(told_by(*genes, levels, negligible_dropout=negligible))
+        together = {
+            name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            for name, parts in told.items()
+        }
+        return self._tested(joined(fits), which), together
+
+    def _tested(self, fits: CountFits, which: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        ratio = zi.dropout_likelihood_ratio(fits)
+        return {
+            "ratio": ratio,
+            "score": fits.gain,
+            "score_se": fits.gain_se,
+            "pval": zi.boundary_pval(ratio),
+            "dropout": fits.dropout[:, fits.of("zinb")].copy(),
+            "dropout_low": fits.dropout_interval[:, 0].copy(),
+            "dropout_high": fits.dropout_interval[:, 1].copy(),
+            "excess_zeros": zi.excess_zeros(fits, self.genes.n_zeros[which]),
+            "information": fits.information,
+        }
+
+    def _adjusted(self, pval: np.ndarray) -> np.ndarray:
+        return zi.dropout_pval_adj(pval, self._n_counts)
+
+    def _called(
+        self, found: dict[str, np.ndarray], again: np.ndarray, told: Mapping[str, ToldBy]
+    ) -> dict[str, np.ndarray]:
+        """Add what follows from the tests of all genes; some of them were tested ``again``."""
+        rule, adjusted = self._rule, self._adjusted(found["pval"])
+        level = zi.threshold(adjusted, rule.alpha)
+        information = found.pop("information")
+        power = zi.power(information, rule.smallest_dropout, level, rule.negligible_dropout)
+        calls = zi.call(adjusted, found["dropout_high"], rule.alpha, rule.negligible_dropout)
+        explained = np.full(len(calls), "", dtype=object)
+        explained[again & ~(adjusted <= rule.alpha)] = Explanation.DISPERSION.value
+        if told:
+            columns, _ = best_column(told, rule.alpha)
+            by_column = np.full(len(calls), "", dtype=object)
+            by_column[again] = columns
+            explained = np.where(calls == Call.ZERO_INFLATED, by_column, explained)
+        return {**found, "pval_adj": adjusted, "power": power, "call": calls, "explained_by": explained}
+
+    def _counts(self) -> Iterator[sparse.csr_array]:
+        return self._data.compressed(self._cells)
+
+    @contextmanager
+    def _means(self) -> Iterator[Callable[[], Iterable[tuple[slice, np.ndarray]]]]:
+        """Give the network's means, some genes at a time, as often as they are asked for."""
+        if self._given is not None:
+            means = np.maximum(self._given, SMALLEST_MEAN)
+            yield lambda: ((group, means[:, group]) for group in gene_groups(self._n_counts))
+            return
+        with Means((len(self._cells), self._data.n_genes), SMALLEST_MEAN) as kept:
+            kept.write(_expected(self._fit, self._data, self._cells.numpy(force=True)))
+            yield kept.groups
+
+    def _states(self) -> np.ndarray:
+        """What the dispersion of a gene may depend on, (n_cells, at most 41)."""
+        nb = self._fit.load("nb", self._data.device)
+
+        def states() -> Iterator[np.ndarray]:
+            return hidden_states(nb, self._data, self._cells)
+
+        library = main_directions((block[:, -1:] for block in states()), 1)
+        hidden = main_directions((block[:, :-1] for block in states()), N_DIRECTIONS)
+        blocks = (np.hstack([hidden(block[:, :-1]), library(block[:, -1:])]) for block in states())
+        return np.concatenate(list(blocks)).astype(np.float32)
+
+
 def conditional_test(
-    fit: Fitted | Trained, data: CountData, cells: np.ndarray, rule: CallRule, means: np.ndarray | None = None
+    fit: Fitted | Trained,
+    data: CountData,
+    cells: np.ndarray,
+    rule: CallRule,
+    means: np.ndarray | None = None,
+    obs: pd.DataFrame | None = None,
 ) -> dict[str, np.ndarray]:
-    """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each."""
-    genes = data.statistics(cells)
-    fits = conditional_fits(fit, data, cells, genes.n_zeros, rule.negligible_dropout, means)
-    return {"mean_count": genes.mean, **_columns(fits, genes.n_zeros, rule)}
+    """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
+
+    With ``obs`` of all cells it is asked which of its columns tell the zeros of the genes that are called.
+    """
+    columns = {}
+    if obs is not None:
+        totals = data.log_library.numpy(force=True)[cells]
+        columns = dict(unknown_columns(obs.iloc[cells], known_columns(fit), totals))
+    return GeneTests(fit, data, cells, rule, means, columns).results()
 
 
-def _columns(fits: CountFits, n_zeros: np.ndarray, rule: CallRule) -> dict[str, np.ndarray]:
-    ratio = zi.dropout_likelihood_ratio(fits)
-    pval = zi.boundary_pval(ratio)
-    adjusted = zi.dropout_pval_adj(pval, fits.n_cells - n_zeros)
-    level = zi.threshold(adjusted, rule.alpha)
-    power = zi.power(fits.information, rule.smallest_dropout, level, rule.negligible_dropout)
+def known_columns(fit: Fitted | Trained) -> set[str]:
+    """Columns of ``obs`` that are covariates of a fit, or its results."""
+    settings = fit.settings
+    keys = (settings.batch_key, settings.size_factor_key)
+    own = fit.keys.all_names()["obs"] if isinstance(fit, Fitted) else []
     return {
-        "ratio": ratio,
-        "score": fits.gain,
-        "score_se": fits.gain_se,
-        "pval": pval,
-        "pval_adj": adjusted,
-        "dropout": fits.dropout[:, fits.of("zinb")],
-        "excess_zeros": zi.excess_zeros(fits, n_zeros),
-        "power": power,
-        "call": zi.call(adjusted, power, rule.alpha),
+        *(key for key in keys if key is not None),
+        *settings.categorical_covariate_keys,
+        *settings.continuous_covariate_keys,
+        *own,
+        *Keys().all_names()["obs"],
     }
 
 
-def spread_calls(calls: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
-    """Place the calls of the fitted genes, given by index, among all genes; missing elsewhere."""
+def write_columns(target: AnnData, keys: Keys, genes: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    """Write what was found of the fitted genes, given by index, and remove what another method found."""
+    for name in ("score", "score_se", *ZI_COLUMNS):
+        place = keys.zi(name)
+        if name in columns:
+            values = columns[name]
+            write = _spread_words if values.dtype == object else spread
+            target.var[place] = write(values, genes, target.n_vars)
+        elif place in target.var:
+            del target.var[place]
+
+
+def _spread_words(words: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
+    """Place words of the fitted genes among all genes; missing elsewhere."""
     full = np.full(n_vars, None, dtype=object)
-    full[genes] = calls
-    return pd.Categorical(full, categories=[call.value for call in zi.Call])
+    full[genes] = words
+    calls = [call.value for call in Call]
+    return pd.Categorical(full, categories=calls if set(words) <= set(calls) else sorted({*words, ""}))

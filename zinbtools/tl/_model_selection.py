@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._anndata.fitted_counts import places_of
 from .._anndata.reading import check_anndata, checked_column
 from .._anndata.results import refuse_to_overwrite, storable, target_of
 from .._check.arguments import check_arguments, checked
@@ -20,17 +21,20 @@ from .._record.keys import Keys
 from .._record.parts import METRICS as ALL_METRICS
 from .._record.parts import PPC, SELECTION, WEIGHTS, Metric
 from .._record.record import Record
+from .._words.answers import Answer, Call, Explanation
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
-from ..get._selection import sentence
+from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
 from ..jobs import DaskClient
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
+from ..stats.groups import explained_by_groups
 from ._asked import asked
-from ._comparison import Comparison, Method, log_likelihood
+from ._conditional import CallRule, conditional_test, write_columns
+from ._comparison import Comparison, Method
 from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import update_metrics
@@ -39,9 +43,11 @@ from ._ppc import choose, predictive_checks
 from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
 from ._selection_tables import (
     by_restart_table,
+    calls_table,
     differences_table,
     interval,
     pooled_zeros,
+    rivals_table,
     tests_table,
     zeros_table,
 )
@@ -194,6 +200,9 @@ def model_selection(
     main = method.compare_on(setup)
     dropped = main.dropped()
     result = _result(main, rivals, dropped, labels, n_bootstrap)
+    genes = conditional_test(main.fit, main.data, main.fit.cells("all"), CallRule(alpha), obs=adata.obs)
+    result["calls"] = calls_table(genes, sample.genes)
+    _ask_columns(result, main, genes)
     result["params"] = storable(
         {
             "n_restarts": n_restarts,
@@ -209,12 +218,14 @@ def model_selection(
     results = main.fit.results(adata, keys, digests, layers)
     target = target_of(adata, copy)
     results.write(target, keys)
+    write_columns(target, keys, places_of(target, asked_for.genes), genes)
     write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
     if predicted:
         update_metrics(target, keys, predicted[0])
         target.uns[keys.uns][PPC.name] = predicted[1]
     result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
+    result |= storable({"cautions": [*cautions(result)]})
     result["sentence"] = sentence(result)
     target.uns[keys.uns][SELECTION.name] = result
     return target if copy else None
@@ -244,17 +255,17 @@ def _result(
     labels: pd.Series | None,
     n_twins: int,
 ) -> dict[str, Any]:
-    """Evidence and verdict, but for what the metrics of all restarts say."""
+    """Evidence and verdict, but for what the genes and the metrics of all restarts say."""
     alpha = main.method.alpha
-    counts, excess = main.zeros()
     gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
     gains |= {rival: _gains_of_rival(rival, main) for rival in rivals}
-    has_excess = excess.found(alpha)
+    has_excess, explained = main.excess.found(alpha), main.explained_by
     result: dict[str, Any] = {
         "differences": differences_table(gains, main),
         "by_restart": by_restart_table(gains),
-        "zeros": zeros_table(counts, excess, main.fit.setup.sample.genes),
-        "pooled_zeros": pooled_zeros(excess, alpha),
+        "zeros": zeros_table(main),
+        "pooled_zeros": pooled_zeros(main),
+        "rivals": rivals_table(main),
     }
     if n_twins:
         twins = pd.DataFrame(_twins(main, n_twins))
@@ -263,9 +274,26 @@ def _result(
         result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
         has_excess &= pval <= max(alpha, 1 / (1 + n_twins))
     if labels is not None:
-        result["groups"] = pd.DataFrame(_within_groups(main, labels))
-    result |= {"excess_zeros": bool(has_excess), "verdict": conclude(main.position, has_excess)}
-    return result
+        groups = result["groups"] = pd.DataFrame(_within_groups(main, labels))
+        inflated = main.position == "above" and has_excess and not explained
+        if inflated and explained_by_groups(groups, alpha):
+            explained = Explanation.GROUPS
+    return result | {
+        "excess_zeros": bool(has_excess),
+        "verdict": conclude(main.position, has_excess and not explained),
+        "explained_by": explained.value,
+    }
+
+
+def _ask_columns(result: dict[str, Any], main: Comparison, genes: Mapping[str, np.ndarray]) -> None:
+    """Withdraw the verdict if the excess zeros are those of genes whose zeros a column of ``obs`` tells."""
+    told = (genes["call"] == Call.ZERO_INFLATED) & (genes["explained_by"] != Explanation.NONE)
+    alone = ~told
+    if result["verdict"] != Answer.ZINB or not told.any() or not alone.any():
+        return
+    if not main.excess_among(alone).found(main.method.alpha):
+        result["verdict"] = conclude(main.position, inflated=False)
+        result["explained_by"] = Explanation.COVARIATE.value
 
 
 def _predicted(
@@ -283,12 +311,13 @@ def _predicted(
 
 def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:
     """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
+    if rival == "nb-gene-cell" and main.rival is not None:
+        return main.gains_of(main.rival.estimates)
     setup = main.fit.setup
     settings = setup.settings.of_models(["nb"]).changed(**RIVALS[rival])
-    fit = train(replace(setup, settings=settings), main.fit.seeds, main.method.run)
-    estimates = main.method.evaluate(fit)
-    restarts = sorted(set(fit.restarts("nb")) & set(main.fit.restarts("nb")))
-    return {r: log_likelihood(estimates["nb", r]) - main.log_likelihood(("nb", r)) for r in restarts}
+    return main.gains_of(
+        main.method.evaluate(train(replace(setup, settings=settings), main.fit.seeds, main.method.run))
+    )
 
 
 def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
@@ -298,14 +327,13 @@ def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     seeds = [method.seed + k for k in range(n_twins)]
     for twin, of_twin in twins(sample, main.fit.load("nb", main.data.device), main.data, settings, seeds):
         found = method.compare(twin, of_twin)
-        _, excess = found.zeros()
         yield {
             "difference": found.difference.mean,
             "se": found.difference.se,
             "excess_zeros": found.dropped()[found.fit.best_restart("zinb")],
-            "zero_share": excess.share,
-            "n_genes_with_excess": excess.n_genes(method.alpha / 2),
-            "verdict": found.verdict(excess),
+            "zero_share": found.excess.share,
+            "n_genes_with_excess": found.excess.n_genes(method.alpha / 2),
+            "verdict": found.verdict,
         }
 
 
@@ -319,7 +347,7 @@ def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, An
             "group": name,
             "n_cells": part.n_obs,
             **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll", "zero_share"), np.nan),
-            **dict.fromkeys(("verdict", "message"), ""),
+            **dict.fromkeys(("position", "verdict", "explained_by", "message"), ""),
         }
         if part.n_obs < FEWEST_CELLS:
             yield row | {"message": f"fewer than {FEWEST_CELLS} cells"}
@@ -329,11 +357,12 @@ def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, An
         except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
             yield row | {"message": one_line(error)}
             continue
-        _, excess = found.zeros()
         yield row | {
             **interval(found.difference, method.alpha),
             "rope": found.rope,
             "nll": found.nll,
-            "zero_share": excess.share,
-            "verdict": found.verdict(excess),
+            "position": found.position,
+            "zero_share": found.excess.share,
+            "verdict": found.verdict,
+            "explained_by": found.explained_by.value,
         }

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._record.parts import BY_RESTART, DIFFERENCES, POOLED_ZEROS, TESTS, ZEROS
-from ..model.zeros import ZeroCalibration
+from .._record.parts import BY_RESTART, CALLS, DIFFERENCES, POOLED_ZEROS, RIVALS, TESTS, ZEROS
+from .._words.answers import Call, Explanation
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import position
 from ..stats.rank_tests import adjusted, rank_test
-from ..stats.zero_excess import ZeroExcess
 from ._comparison import Comparison
 
 
@@ -57,15 +56,41 @@ def tests_table(table: pd.DataFrame, metrics: Sequence[str], alpha: float) -> pd
     return pd.DataFrame(rows, columns=TESTS.holds)
 
 
-def zeros_table(counts: ZeroCalibration, excess: ZeroExcess, genes: pd.Index) -> pd.DataFrame:
+def zeros_table(main: Comparison) -> pd.DataFrame:
     """One row per gene: its zeros, those that the NB expects, and how they compare with its own draws'."""
+    counts, excess, genes = main.zeros, main.excess, main.fit.setup.sample.genes
     null = excess.null_mean, excess.null_sd, excess.pval, excess.pval_adj
     columns = genes.to_numpy(), counts.observed, counts.expected, *null
     return pd.DataFrame(dict(zip(ZEROS.holds, columns, strict=True)))
 
 
-def pooled_zeros(excess: ZeroExcess, alpha: float) -> dict[str, Any]:
+def calls_table(columns: Mapping[str, np.ndarray], genes: pd.Index) -> pd.DataFrame:
+    """One row per gene that is called zero-inflated, or whose zeros are explained; the strongest first."""
+    table = pd.DataFrame({"gene": genes.to_numpy(), **{name: columns[name] for name in CALLS.holds[1:]}})
+    kept = (table["call"] == Call.ZERO_INFLATED) | (table["explained_by"] != Explanation.NONE)
+    order = np.argsort(-np.where(kept, columns["score"], -np.inf), kind="stable")[: int(kept.sum())]
+    return table.iloc[order].reset_index(drop=True)
+
+
+def pooled_zeros(main: Comparison) -> dict[str, Any]:
     """The same of all genes together; shares are of the zeros that are there."""
+    excess, alpha = main.excess, main.method.alpha
+    expected = max(float((main.zeros.expected + excess.null_mean).sum()), 0.0)
     shares = excess.share, excess.null_share, excess.null_share_sd, excess.pval_pooled
     found = excess.n_genes(alpha / 2), len(excess.pval), excess.found(alpha)
-    return dict(zip(POOLED_ZEROS.holds, (*shares, *found), strict=True))
+    counted = main.n_counted, expected
+    return dict(zip(POOLED_ZEROS.holds, (*counted, *shares, *found), strict=True))
+
+
+def rivals_table(main: Comparison) -> pd.DataFrame:
+    """One row per kind of dispersion: what it gains on the NB, and what the ZINB gains on it."""
+    alpha, found = main.method.alpha, [("nb", CrossedMean(0.0, 0.0, np.inf, 0.0, 0.0, 1, 1), main)]
+    if main.rival is not None:
+        found.append(("nb-gene-cell", main.gain_of(main.rival), main.rival))
+    rows = []
+    for name, gain, compared in found:
+        ends = gain.interval(1 - alpha) if gain.se > 0 else (gain.mean, gain.mean)
+        of_zinb = compared.difference.mean, *compared.difference.interval(1 - alpha), compared.position
+        excess = compared.excess.found(alpha), compared.difference.n_rows
+        rows.append((name, gain.mean, *ends, *of_zinb, *excess))
+    return pd.DataFrame(rows, columns=RIVALS.holds)

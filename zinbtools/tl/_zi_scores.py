@@ -9,16 +9,15 @@ import torch
 from anndata import AnnData
 
 from .._anndata.reading import check_anndata
-from .._anndata.results import spread, target_of
+from .._anndata.results import target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
-from .._record.keys import ZI_COLUMNS
 from .._record.parts import ZI_BOOTSTRAP
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import CallRule, check_nb, conditional_test, spread_calls, stored_means
+from ._conditional import CallRule, check_nb, conditional_test, write_columns, stored_means
 from ._refits import bootstrap
 from ._setup import Run
 
@@ -136,7 +135,7 @@ def zi_scores(
     if method == "conditional":
         check_nb(fit)
         data = fit.data(adata, where)
-        columns = conditional_test(fit, data, cells, rule, stored_means(adata, fit, cells))
+        columns = conditional_test(fit, data, cells, rule, stored_means(adata, fit, cells), adata.obs)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
     twins = None
@@ -153,23 +152,11 @@ def zi_scores(
             rng=rng,
         )
     target = target_of(adata, copy)
-    _write_columns(target, fit, columns)
+    write_columns(target, fit.keys, fit.genes(target), columns)
     target.uns[fit.keys.uns].pop(ZI_BOOTSTRAP.name, None)
     if twins is not None:
         target.uns[fit.keys.uns][ZI_BOOTSTRAP.name] = twins
     return target if copy else None
-
-
-def _write_columns(target: AnnData, fit: Fitted, columns: dict[str, np.ndarray]) -> None:
-    """Write the columns for all genes, and remove those of another method or of earlier twins."""
-    genes = fit.genes(target)
-    for name in ("score", "score_se", *ZI_COLUMNS):
-        place = fit.keys.zi(name)
-        if name in columns:
-            among_all = spread_calls if name == "call" else spread
-            target.var[place] = among_all(columns[name], genes, target.n_vars)
-        elif place in target.var:
-            del target.var[place]
 
 
 def _network_columns(

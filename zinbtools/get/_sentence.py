@@ -1,0 +1,180 @@
+"""The verdict in words: each sentence says one thing, with the numbers that it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .._words.answers import Answer, Call, Explanation
+from .._words.numbers import counted, percent
+from ..stats.crossed import CrossedMean
+
+_FEW_ZEROS = 100  # below which a percentage of them says little
+_NAMED = 5  # genes, at most
+_MOST_NEEDED = 1e5  # restarts or cells that are worth naming
+_OPENINGS = {
+    Answer.ZINB: "Zero-inflate",
+    Answer.NB: "Do not zero-inflate",
+    Answer.NO_DIFFERENCE: "No practical difference",
+    Answer.BETTER_FIT_ONLY: "Better fit, not zero inflation",
+    Answer.UNDECIDED: "Undecided",
+}
+_RELATIONS = {"above": "beyond", "below": "beyond", "inside": "within", "open": "neither within nor beyond"}
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """Say the verdict in a few sentences, with the numbers that led to it."""
+    return " ".join(
+        [*_difference(found), *_rival(found), _zeros(found), *_genes(found), *_groups(found), *_cautions(found)]
+    )
+
+
+def _difference(found: Mapping[str, Any]) -> Iterator[str]:
+    row = found["differences"].set_index("model").loc["zinb"]
+    answer = Answer(found["verdict"])
+    nll = float(row["nll"] + row["difference"])  # of the NB
+    cells = counted(int(row["n_cells"]), "test cell")
+    restarts = counted(int(row["n_restarts"]), "restart")
+    yield (
+        f"{_OPENINGS[answer]}: on {cells} and {restarts} the ZINB's log likelihood minus the NB's is "
+        f"{row['difference']:+.3g} nats per cell ({_interval(row, _level(found))}; "
+        f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g}), {_RELATIONS[row['position']]} the "
+        f"±{row['rope']:.2g} that make no practical difference."
+    )
+    if answer is Answer.UNDECIDED:
+        yield _advice(row, 1 - float(found["params"]["alpha"]))
+
+
+def _level(found: Mapping[str, Any]) -> str:
+    return f"{100 * (1 - float(found['params']['alpha'])):g} %"
+
+
+def _interval(row: pd.Series, level: str) -> str:
+    if row["se"] > 0:
+        return f"{level} interval {row['low']:.3g} to {row['high']:.3g}"
+    return "one test cell: no interval" if int(row["n_cells"]) == 1 else "the same in all cells: no interval"
+
+
+def _advice(row: pd.Series, level: float) -> str:
+    """Say how many restarts, or test cells, would take the interval to one side of the region's edge."""
+    known = (row["difference"], row["se"], row["df"], row["sd_cells"], row["sd_restarts"])
+    mean = CrossedMean(*known, int(row["n_restarts"]), int(row["n_cells"]))
+    distance = abs(abs(mean.mean) - row["rope"])
+    restarts, cells = mean.needed(distance, level) if mean.se > 0 and distance > 0 else (math.inf, math.inf)
+    ways = [
+        f"about {_rounded_up(n)} {what}"
+        for n, what in ((restarts, "restarts"), (cells, "test cells"))
+        if n < _MOST_NEEDED
+    ]
+    if not ways:
+        return "The difference is so near the edge that no number of cells or restarts is sure to decide it."
+    return f"If it stays as large, {' or '.join(ways)} would decide it."
+
+
+def _rounded_up(n: float) -> str:
+    """Two digits."""
+    unit = 10 ** max(math.floor(math.log10(max(n, 1))) - 1, 0)
+    return f"{math.ceil(n / unit) * unit:,}"
+
+
+def _rival(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is left of the gain with a dispersion per gene and cell."""
+    rivals = found["rivals"].set_index("model")
+    if "nb-gene-cell" not in rivals.index:
+        return
+    row = rivals.loc["nb-gene-cell"]
+    interval = f"{_level(found)} interval {row['zinb_low']:.3g} to {row['zinb_high']:.3g}"
+    left = f"With a dispersion per gene and cell in both models it is {row['zinb_gain']:+.3g} ({interval})"
+    if row["zinb_position"] != "above":
+        end = "so that no gain of zero inflation is shown beyond what the dispersion explains"
+    elif not row["excess_zeros"]:
+        end = "but there are no more zeros than this NB expects: the dispersion explains them"
+    else:
+        end = "and there are more zeros than this NB expects: the dispersion does not explain them"
+    yield f"{left}, {end}."
+
+
+def _zeros(found: Mapping[str, Any]) -> str:
+    """Compare the zeros with those that the NB expects, corrected by what it gets wrong of its own counts."""
+    pooled, n_genes = found["pooled_zeros"], len(found["zeros"])
+    observed, expected = float(found["zeros"]["observed"].sum()), float(pooled["n_expected"])
+    n_cells = int(pooled["n_cells"])
+    n_entries = n_cells * n_genes
+    entries = f"{n_entries:,} entries ({counted(n_cells, 'cell')}, {counted(n_genes, 'gene')})"
+    if min(observed, expected) < _FEW_ZEROS:
+        return f"Of {entries} {observed:,.0f} are zero, where the NB expects {expected:,.1f}."
+    shares = f"{percent(observed / n_entries)} are zero, where the NB expects {percent(expected / n_entries)}"
+    return f"Of {entries} {shares}."
+
+
+def _genes(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say which genes are zero-inflated, and what explains the zeros of others."""
+    calls = found["calls"]
+    called = calls["call"].astype(str) == Call.ZERO_INFLATED
+    by = calls["explained_by"].astype(str)
+    inflated, n = calls.loc[called & (by == ""), "gene"].astype(str).tolist(), len(found["zeros"])
+    names = f": {_listed(inflated)}" if inflated else ""
+    are = "are zero-inflated by themselves" if len(inflated) > 1 else "is zero-inflated by itself"
+    yield f"{len(inflated) or 'None'} of {counted(n, 'gene')} {are}{names}."
+    for column in dict.fromkeys(by[called & (by != "")]):
+        told = calls.loc[called & (by == column), "gene"].astype(str).tolist()
+        yield f"The zeros of {_listed(told)} follow obs[{column!r}]: give it as a covariate."
+    n_dispersed = int((~called & (by == Explanation.DISPERSION)).sum())
+    if n_dispersed:
+        more = " more" if called.any() else ""
+        genes = f"{n_dispersed:,}{more} gene{'s' if n_dispersed > 1 else ''}"
+        yield f"The zeros of {genes} are explained by a dispersion that depends on the state of the cell."
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= _NAMED:
+        return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"{', '.join(names[: _NAMED - 1])} and {len(names) - _NAMED + 1:,} more"
+
+
+def _groups(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say which groups are zero-inflated when they are compared by themselves."""
+    groups = found.get("groups")
+    if groups is None:
+        return
+    judged = groups[groups["verdict"] != ""]
+    inflated = judged.loc[judged["verdict"] == Answer.ZINB, "group"].tolist()
+    if not len(judged):
+        yield "No group could be compared by itself."
+    elif inflated:
+        are, names = "is" if len(inflated) == 1 else "are", ", ".join(inflated)
+        yield f"Compared group by group, {len(inflated)} of {len(judged)} {are} zero-inflated ({names})."
+    elif found["explained_by"] == Explanation.GROUPS:
+        yield (
+            f"Compared group by group, none of {len(judged)} is zero-inflated, and together they are within "
+            "or below the region: differences between the groups explain it."
+        )
+    else:
+        n_open = int((judged["verdict"] == Answer.UNDECIDED).sum())
+        undecided = f"; {n_open} undecided" if n_open else ""
+        yield f"Compared group by group, none of {len(judged)} is shown to be zero-inflated{undecided}."
+
+
+def _cautions(found: Mapping[str, Any]) -> list[str]:
+    return [str(caution) for caution in np.atleast_1d(found.get("cautions", []))]
+
+
+def cautions(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the numbers of a comparison leave open, whatever it found."""
+    row = found["differences"].set_index("model").loc["zinb"]
+    if int(row["n_restarts"]) == 1:
+        yield "Caution: with one restart the interval does not have in it what another seed would change."
+    if int(row["n_cells"]) < _FEW_CELLS:
+        yield f"Caution: fewer than {_FEW_CELLS} test cells say little of other cells."
+    if found["verdict"] == Answer.NB and found["excess_zeros"]:
+        yield (
+            "Caution: the NB predicts better although there are more zeros than it expects; "
+            "train longer before you believe either."
+        )
+
+
+_FEW_CELLS = 50

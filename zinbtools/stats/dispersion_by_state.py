@@ -1,0 +1,156 @@
+"""How a gene's dispersion depends on the state of a cell: a ridge regression whose penalty the counts choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, special
+
+Floats = NDArray[np.float64]
+
+# Precisions of the coefficients that are tried, from hardly any dependence on.
+PRECISIONS = (1000.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+MOST_CELLS = 20_000  # from which the coefficients are estimated
+_MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 50, 2.0, 1e-4  # the last in nats
+_LOG_THETA = -7.0, 9.0  # least and largest
+_PRIOR = 0.5, 1e-2  # mean and precision of the log inverse dispersion itself: next to nothing
+
+
+class _Point(NamedTuple):
+    """Log posterior at some parameters, its gradient and a positive definite curvature."""
+
+    height: float
+    gradient: Floats
+    curvature: Floats
+
+
+class Directions(NamedTuple):
+    """Where states differ most.
+
+    Attributes
+    ----------
+    mean
+        Of the states, (H,).
+    axes
+        Whose products with centred states are uncorrelated and of variance 1, (H, K).
+    """
+
+    mean: Floats
+    axes: Floats
+
+    def __call__(self, states: NDArray[np.floating]) -> Floats:
+        """Coordinates of states, (N, K)."""
+        return (states - self.mean) @ self.axes
+
+
+def main_directions(states: Iterable[NDArray[np.floating]], n_directions: int) -> Directions:
+    """Find the principal directions of states that come in blocks, (n, H) each; at most so many.
+
+    Examples
+    --------
+    >>> states = np.random.default_rng(0).normal(size=(50, 8))
+    >>> main_directions([states[:20], states[20:]], 3)(states).std(0).round(6)
+    array([1., 1., 1.])
+    """
+    n, total, products = 0, 0.0, 0.0
+    for block in states:
+        of_block = np.asarray(block, dtype=np.float64)
+        n, total, products = n + len(block), total + of_block.sum(0), products + of_block.T @ of_block
+    mean = np.asarray(total / n)
+    values, axes = linalg.eigh(products / n - np.outer(mean, mean))
+    kept = np.flatnonzero(values > 1e-9 * max(float(values[-1]), 1e-300))[::-1][:n_directions]
+    return Directions(mean, axes[:, kept] / np.sqrt(values[kept]))
+
+
+def relative_inverse_dispersions(counts: Floats, means: Floats, states: Floats) -> Floats:
+    r"""By which factor a gene's inverse dispersion differs between cells, (N,).
+
+    .. math:: x_n \sim \mathrm{NB}(e^b \mu_n, e^{a + s_n w}), \qquad w \sim N(0, 1 / \lambda)
+
+    At the highest posterior in (a, b, w), of the ``lambda`` for which the counts are most probable once the
+    parameters are integrated out (Laplace's approximation). Where the dispersion is the same in all cells,
+    the largest precision wins, and the factors are all about 1.
+
+    Parameters
+    ----------
+    counts
+        Of one gene, (N,).
+    means
+        Positive numbers that its means are proportional to, (N,).
+    states
+        What its dispersion may depend on, standardised, (N, K).
+    """
+    every = -(-len(counts) // MOST_CELLS)
+    some = slice(None, None, every)
+    x, mu, design = counts[some], means[some], states[some]
+    at = np.zeros(design.shape[1] + 2)
+    at[0] = np.log(x.sum() / mu.sum())
+    at[1] = _by_moments(x, mu * np.exp(at[0]))
+    best, evidence = at, -np.inf
+    for precision in PRECISIONS:
+        at, found = _climb(x, mu, design, precision, at)
+        if found < evidence:
+            break
+        best, evidence = at, found
+    return np.exp(np.clip(states @ best[2:], -8.0, 8.0))
+
+
+def _by_moments(x: Floats, mu: Floats) -> float:
+    excess = max(float(np.mean((x - mu) ** 2 - mu)), 1e-3 * float(np.mean(mu**2)))
+    return float(np.clip(np.log(np.mean(mu**2) / excess), -4.0, 6.0))
+
+
+def _climb(x: Floats, mu: Floats, states: Floats, precision: float, at: Floats) -> tuple[Floats, float]:
+    """Newton's method; the parameters (b, a, w), and the log of the evidence for the precision."""
+    point = _evaluate(x, mu, states, precision, at)
+    for _ in range(_MOST_STEPS):
+        step = linalg.solve(point.curvature, point.gradient, assume_a="pos")
+        step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
+        while True:
+            trial = _evaluate(x, mu, states, precision, at + step)
+            if trial.height >= point.height or np.abs(step).max() < 1e-6:
+                break
+            step = step / 2
+        gain = trial.height - point.height
+        if gain < 0:
+            break
+        at, point = at + step, trial
+        if gain < _TOLERANCE:
+            break
+    _, log_volume = np.linalg.slogdet(point.curvature)
+    return at, point.height + 0.5 * states.shape[1] * np.log(precision) - 0.5 * float(log_volume)
+
+
+def _evaluate(x: Floats, mu: Floats, states: Floats, precision: float, at: Floats) -> _Point:
+    log_theta = np.clip(at[1] + states @ at[2:], *_LOG_THETA)
+    theta, m = np.exp(log_theta), mu * np.exp(at[0])
+    total = theta + m
+    log_share, share = -np.log1p(m / theta), theta / total
+    height = float(theta @ log_share)
+    slope = theta * (log_share + 1.0 - share)
+    bend = slope + theta * (1.0 - share) ** 2  # of a zero
+    where = np.flatnonzero(x)
+    n, t = x[where], theta[where]
+    of_total = total[where]
+    height += float(np.sum(special.gammaln(n + t) - special.gammaln(t) + n * np.log(m[where] / of_total)))
+    risen = special.digamma(n + t) - special.digamma(t)
+    added = t * (risen - n / of_total)
+    slope[where] += added
+    bend[where] += added + t**2 * (
+        special.polygamma(1, n + t) - special.polygamma(1, t) + n / of_total**2
+    )
+    p = len(at)
+    curvature = np.zeros((p, p))  # mean and dispersion of an NB are orthogonal in expectation
+    curvature[0, 0] = float(np.sum(theta * m * (theta + x) / total**2))
+    weight = np.maximum(-bend, 0.0)
+    curvature[1, 1] = weight.sum() + 1e-6
+    curvature[2:, 1] = curvature[1, 2:] = weight @ states
+    curvature[2:, 2:] = (states * weight[:, None]).T @ states
+    ridge = np.r_[0.0, _PRIOR[1], np.full(p - 2, precision)]
+    curvature[np.diag_indices(p)] += ridge
+    off = np.r_[0.0, at[1] - _PRIOR[0], at[2:]]
+    gradient = np.r_[((x - m) * share).sum(), slope.sum(), slope @ states] - ridge * off
+    return _Point(height - 0.5 * float(ridge @ off**2), gradient, curvature)
