@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from .._anndata.reading import SPLITS
 from .._check.arguments import checked
 from .._record.record import Record
-from .._words.models import MODELS, model_name
-from .._words.numbers import with_error
+from .._words.models import MODELS
+from .._words.numbers import counted, with_error
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,52 +22,71 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NLLDifference:
-    """Gain of the ZINB over the NB in the log likelihood of a cell, with its error.
+    """Log likelihood of a cell under the ZINB minus that under the NB, with the error of the cells alone.
+
+    It is one restart of each model, so that it is no answer: `zinbtools.get.verdict` has the error of the
+    seeds too.
 
     Attributes
     ----------
     mean
-        Mean of log p_ZINB(x_n) - log p_NB(x_n) over cells, nats per cell; POSITIVE = ZINB better.
+        Mean of log p_ZINB(x_n) - log p_NB(x_n) over cells, nats per cell; positive where the ZINB predicts
+        the cells better.
     se
         Its standard error over cells (NaN for a single cell). It holds what the choice of cells and the
         importance samples contribute; it does not hold the choice of a seed.
     n_cells
         Number of cells evaluated under both models.
+    n_by_split
+        Numbers of these cells by what they were for the fit, "train", "validation", "test" or "other";
+        empty where the split is not known.
 
     Examples
     --------
-    >>> print(NLLDifference(mean=1.534, se=0.081, n_cells=427))
-    ZINB better by 1.534 ± 0.081 nats per cell (427 cells)
-    >>> NLLDifference(mean=0.03, se=0.08, n_cells=427).favours is None
-    True
+    >>> print(NLLDifference(mean=1.534, se=0.081, n_cells=427, n_by_split={"test": 427}))
+    ZINB - NB = +1.534 ± 0.081 nats per cell (427 test cells, one restart; the error is that of the cells
+    alone, not of another seed: see zt.get.verdict)
     """
 
     mean: float
     se: float
     n_cells: int
-
-    @property
-    def favours(self) -> str | None:
-        """``"nb"`` or ``"zinb"`` where the difference exceeds two standard errors, else None."""
-        if not abs(self.mean) > 2 * self.se:
-            return None
-        return "zinb" if self.mean > 0 else "nb"
+    n_by_split: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
-        """Return one line with the verdict, the error and the number of cells."""
+        """Return one line with the number, whose error stands beside it, and the cells."""
         if self.n_cells == 1:
-            return f"no clear difference: ZINB - NB = {self.mean:,.4g} nats in one cell, too few to tell"
-        size = f"{with_error(self.mean, self.se)} nats per cell ({self.n_cells:,} cells)"
-        if self.favours is None:
-            return f"no clear difference: ZINB - NB = {size}"
-        return f"{model_name(self.favours)} better by {size.removeprefix('-')}"
+            return (
+                f"ZINB - NB = {self.mean:+,.4g} nats in {self._cells}, one restart: too few to have an error"
+            )
+        size = with_error(self.mean, self.se)
+        sign = "" if size.startswith("-") else "+"
+        return (
+            f"ZINB - NB = {sign}{size} nats per cell ({self._cells}, one restart; "
+            "the error is that of the cells alone, not of another seed: see zt.get.verdict)"
+        )
+
+    @property
+    def _cells(self) -> str:
+        """How many cells of what kind; that the models know them, where they were trained on some."""
+        if len(self.n_by_split) <= 1:
+            cells = counted(self.n_cells, " ".join([*self.n_by_split, "cell"]))
+        else:
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.n_by_split.items())
+            cells = f"{counted(self.n_cells, 'cell')}: {kinds}"
+        if not (n_train := self.n_by_split.get("train", 0)):
+            return cells
+        which = f"{n_train:,} of them" if n_train < self.n_cells else "them"
+        return f"{cells}; the models were trained on {which}, so that this is not held out"
 
 
 @checked
 def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
-    """Compute the paired difference of the held-out log likelihood, with its standard error.
+    """Compute the paired difference of the log likelihood of the evaluated cells, with its standard error.
 
-    For each evaluated cell d_n = log p_ZINB(x_n) - log p_NB(x_n); the mean of d_n and sd(d_n) / sqrt(n).
+    For each evaluated cell d_n = log p_ZINB(x_n) - log p_NB(x_n); mean of d_n and sd(d_n) / sqrt(n). Both are
+    of the best restart of each model. Whether another seed would say the same, and whether the difference
+    matters, is asked by `zinbtools.tl.model_selection`.
 
     Parameters
     ----------
@@ -73,7 +95,8 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
 
     Returns
     -------
-    Mean, standard error and number of cells; it prints as one line.
+    Mean, standard error and number of cells; it prints as one line, which says so if the models were trained
+    on some of the cells.
 
     Raises
     ------
@@ -92,11 +115,19 @@ def nll_difference(adata: AnnData, *, key: str | None = None) -> NLLDifference:
     record = Record.read(adata, key)
     names = [record.keys.marginal_ll(model) for model in MODELS]
     nb, zinb = (record.column("obs", name, "marginal_ll") for name in names)
-    gain = (zinb - nb)[np.isfinite(nb) & np.isfinite(zinb)]
+    known = np.isfinite(nb) & np.isfinite(zinb)
+    gain = (zinb - nb)[known]
     if not len(gain):
         raise KeyError(
             f"no cell has a log likelihood under both models in adata.obs[{names[0]!r}] and {names[1]!r}; "
             f"{record.hint('marginal_ll')}"
         )
     se = float(gain.std(ddof=1)) / sqrt(len(gain)) if len(gain) > 1 else float("nan")
-    return NLLDifference(mean=float(gain.mean()), se=se, n_cells=len(gain))
+    split = adata.obs.get(record.keys.split)
+    return NLLDifference(float(gain.mean()), se, len(gain), {} if split is None else _by_split(split[known]))
+
+
+def _by_split(labels: pd.Series) -> dict[str, int]:
+    """Count cells by split, in the order in which a fit names them; of other labels nothing is known."""
+    names = labels.astype(object).where(labels.isin(SPLITS), "other").value_counts()
+    return {name: int(names[name]) for name in (*SPLITS, "other") if name in names}
