@@ -191,7 +191,7 @@ def _replication(adata: AnnData) -> dict[str, Any]:
 
 
 def _nll_by_draws() -> pd.DataFrame:
-    rows = [(m, r, "test", n, 200.0 + 1 / n) for m in MODELS for r in range(2) for n in (1, 2, 4)]
+    rows = [(m, r, "test", n, 200.0 + 1 / n) for m in MODELS for r in range(2) for n in (1, 64, 100)]
     return table(parts.NLL_BY_DRAWS, rows)
 
 

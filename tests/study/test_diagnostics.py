@@ -15,12 +15,10 @@ from zinbtools.study._diagnostics import Light, diagnostics
 
 QUESTIONS = {
     "restarts": "run to its end",
-    "convergence": "levelled off",
+    "convergence": "long enough",
     "pareto": "likelihoods be trusted",
     "precision": "enough cells",
-    "zeros": "such data: share of zeros",
-    "expression": "such data: zeros / expression",
-    "cv": "such data: variation",
+    "predictions": "such data",
 }
 
 
@@ -29,9 +27,7 @@ def adata() -> AnnData:
     """A fit without a flaw: level trainings, trusted likelihoods, data that the models make."""
     adata = fake_fit()
     results = adata.uns["zinbtools"]
-    metrics = results["metrics"]
-    k = [(m, r, "test", "bad_pareto_k", 0.04, np.nan) for m, r in (("nb", 1), ("zinb", 0))]
-    results["metrics"] = pd.concat([metrics, pd.DataFrame(k, columns=metrics.columns)], ignore_index=True)
+    results["params"]["epochs_by_size"] = True
     results["ppc"]["ks"]["position"] = 0.5
     epochs = results["history"]["epoch"]
     results["history"]["validation_elbo"] = -200.0 - np.exp(-epochs)
@@ -54,27 +50,103 @@ def others(adata: AnnData, which: str) -> set[str]:
     return {light.level for light in diagnostics(adata) if QUESTIONS[which] not in light.question}
 
 
-@pytest.mark.parametrize(("share", "level"), [(0.25, "good"), (0.26, "look"), (0.6, "bad")])
-def test_pareto_k(adata: AnnData, share: float, level: str) -> None:
-    metrics = adata.uns["zinbtools"]["metrics"]
-    metrics.loc[(metrics["metric"] == "bad_pareto_k") & (metrics["model"] == "zinb"), "value"] = share
+def set_k(adata: AnnData, share: float, k: float) -> None:
+    """Give so many of the test cells a high k under the ZINB."""
+    cells = np.flatnonzero(adata.obs["zinb_marginal_ll"].notna())
+    adata.obs.iloc[cells[: round(share * len(cells))], adata.obs.columns.get_loc("zinb_pareto_k")] = k
+
+
+@pytest.mark.parametrize(
+    ("share", "k", "level"),
+    [
+        (0.1, 0.71, "good"),
+        (0.125, 0.71, "look"),
+        (0.25, 0.71, "look"),
+        (0.275, 0.71, "bad"),
+        (0.1, 0.51, "good"),
+        (0.8, 0.51, "look"),  # 100 draws are too few, more would do
+        (0.05, 1.1, "good"),
+        (0.0625, 1.1, "bad"),
+        (1.0, np.nan, "good"),  # of one model: the other's draws could tell
+    ],
+)
+def test_pareto_k(adata: AnnData, share: float, k: float, level: str) -> None:
+    set_k(adata, share, k)
     found = light(adata, "pareto")
     assert found.level == level
-    assert f"NB 4.0 %, ZINB {100 * share:.1f} %" in found.finding
+    for limit in (0.5, 0.7, 1):
+        assert f"ZINB {percent(share * (k > limit))} above {limit}" in found.finding or np.isnan(k)
     assert others(adata, "pareto") == {"good"}
 
 
-# An ELBO that rises in a straight line to -200 rises by a tenth of the whole in the last tenth of the epochs.
-@pytest.mark.parametrize(("rise", "level"), [(0.5, "good"), (2.0, "look"), (10.0, "bad")])
-def test_convergence(adata: AnnData, rise: float, level: str) -> None:
+def test_too_few_draws_cannot_tell(adata: AnnData) -> None:
+    for model in ("nb", "zinb"):
+        adata.obs[f"{model}_pareto_k"] = np.nan
+    assert light(adata, "pareto").level == "look"
+    assert "Not known" in light(adata, "pareto").finding
+
+
+@pytest.mark.parametrize(("n_draws", "level"), [(100, "look"), (10_000, "good")])
+def test_with_more_draws_a_higher_k_will_do(adata: AnnData, n_draws: int, level: str) -> None:
+    adata.uns["zinbtools"]["nll_by_draws"]["n_draws"] = n_draws
+    set_k(adata, 0.5, 0.65)
+    assert light(adata, "pareto").level == level
+
+
+# An ELBO that rises in a straight line to -200 rises by a quarter of the whole in the last quarter.
+@pytest.mark.parametrize(("rise", "level"), [(0.7, "good"), (2.0, "look"), (10.0, "bad")])
+def test_a_rise_at_the_end(adata: AnnData, rise: float, level: str) -> None:
     history = adata.uns["zinbtools"]["history"]
     one = (history["model"] == "zinb") & (history["restart"] == 1)
     history.loc[one, "validation_elbo"] = -200.0 - rise * (1 - history.loc[one, "epoch"] / 39)
     found = light(adata, "convergence")
     assert found.level == level
     assert "(ZINB, restart 1)" in found.finding
-    assert f"rose by {percent(rise * 4 / 39 / 200)}" in found.finding
+    assert percent(rise * 10 / 39 / 200) in found.finding
     assert others(adata, "convergence") == {"good"}
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "level"), [(3, "bad"), (12, "bad"), (59, "bad"), (60, "look"), (89, "look"), (90, "good")]
+)
+def test_a_short_training_is_told_however_level(adata: AnnData, n_epochs: int, level: str) -> None:
+    """240 training cells ask for 120 epochs."""
+    results = adata.uns["zinbtools"]
+    results["params"] |= {"epochs_by_size": False, "max_epochs": n_epochs}
+    run = pd.DataFrame({"epoch": range(n_epochs), "train_elbo": -200.0, "validation_elbo": -200.0})
+    of_all = [run.assign(model=m, restart=r, learning_rate=0.0) for m in ("nb", "zinb") for r in range(2)]
+    results["history"] = pd.concat(of_all, ignore_index=True)
+    found = light(adata, "convergence")
+    assert found.level == level
+    if level != "good":
+        assert f"cut short: at most {n_epochs} epochs, where 120 are asked for" in found.finding
+        assert "or give 120" in found.advice
+    assert others(adata, "convergence") == {"good"}
+
+
+def test_what_was_stopped_for_want_of_a_gain_is_not_short(adata: AnnData) -> None:
+    adata.uns["zinbtools"]["params"] |= {"epochs_by_size": False, "max_epochs": 41}
+    assert light(adata, "convergence").level == "good"
+
+
+def test_the_study_s_protocol_asks_for_its_own_epochs(adata: AnnData) -> None:
+    params = adata.uns["zinbtools"]["params"]
+    params |= {"protocol": "blog2019", "epochs_by_size": False}
+    assert "where 150 are asked for" in light(adata, "convergence").finding
+
+
+def test_what_another_program_trained_has_no_number_of_epochs(adata: AnnData) -> None:
+    adata.uns["zinbtools"]["params"] |= {
+        "epochs_by_size": True,
+        "max_epochs": 400,
+        "trained_by": "scvi-tools",
+    }
+    history = adata.uns["zinbtools"]["history"]
+    assert light(adata, "convergence").level == "good"
+    history["validation_elbo"] = -200.0 + history["epoch"]
+    assert light(adata, "convergence").level == "bad"
+    history["validation_elbo"] = np.nan
+    assert light(adata, "convergence").finding == "Not known: no validation ELBO was recorded."
 
 
 def test_a_late_dip_is_no_lack_of_convergence(adata: AnnData) -> None:
@@ -83,14 +155,51 @@ def test_a_late_dip_is_no_lack_of_convergence(adata: AnnData) -> None:
     assert light(adata, "convergence").level == "good"
 
 
-@pytest.mark.parametrize(("models", "level"), [((), "good"), (("nb",), "look"), (("nb", "zinb"), "bad")])
-def test_predictions(adata: AnnData, models: tuple[str, ...], level: str) -> None:
+def fails(adata: AnnData, model: str, *checks: str) -> None:
     ks = adata.uns["zinbtools"]["ppc"]["ks"]
-    ks.loc[(ks["check"] == "cv") & ks["model"].isin(models), "position"] = 0.99
-    found = light(adata, "cv")
+    ks.loc[ks["check"].isin(checks) & (ks["model"] == model), "position"] = 0.99
+
+
+ALL = ("dropout_ratio", "zeros_to_expression", "cv")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "favoured"),
+    [
+        ("zinb", "zinb"),
+        ("better fit, not zero inflation", "zinb"),
+        ("nb", "nb"),
+        ("no practical difference", "nb"),
+    ],
+)
+@pytest.mark.parametrize(("checks", "level"), [((), "good"), (("cv",), "look"), (ALL, "bad")])
+def test_the_model_that_the_verdict_favours_is_judged(
+    adata: AnnData, verdict: str, favoured: str, checks: tuple[str, ...], level: str
+) -> None:
+    adata.uns["zinbtools"]["model_selection"]["verdict"] = verdict
+    fails(adata, favoured, *checks)
+    found = light(adata, "predictions")
     assert found.level == level
-    assert (" and ".join(m.upper() for m in models) in found.advice) or not models
-    assert others(adata, "cv") == {"good"}
+    assert found.question.startswith(f"Would the {favoured.upper()}, which the verdict favours,")
+    assert ("variation" in found.advice) == bool(checks)
+    assert others(adata, "predictions") == {"good"}
+
+
+def test_an_nb_that_lacks_the_zeros_is_the_finding_and_no_caution(adata: AnnData) -> None:
+    adata.uns["zinbtools"]["model_selection"]["verdict"] = "zinb"
+    fails(adata, "nb", "dropout_ratio", "cv")
+    found = light(adata, "predictions")
+    assert (found.level, found.advice) == ("good", "")
+    told = "The NB is unlike the data in share of zeros, variation, which is what the verdict found"
+    assert found.finding.endswith(f"{told} and no caution.")
+
+
+def test_predictions_without_a_verdict_are_those_of_the_nb(adata: AnnData) -> None:
+    del adata.uns["zinbtools"]["model_selection"]
+    fails(adata, "nb", "cv")
+    found = light(adata, "predictions")
+    assert found.level == "look"
+    assert found.question == "Would the NB make such data?"
 
 
 def test_predictions_without_a_null_are_not_judged(adata: AnnData) -> None:
@@ -127,8 +236,6 @@ def test_few_cells_and_a_large_monte_carlo_error(adata: AnnData) -> None:
 
 
 def test_what_was_not_run_is_not_judged(adata: AnnData) -> None:
-    del adata.uns["zinbtools"]["ppc"], adata.obs["nb_marginal_ll"]
-    metrics = adata.uns["zinbtools"]["metrics"]
-    adata.uns["zinbtools"]["metrics"] = metrics[metrics["metric"] != "bad_pareto_k"]
+    del adata.uns["zinbtools"]["ppc"], adata.obs["nb_marginal_ll"], adata.obs["zinb_marginal_ll"]
     assert [light(adata, which).level for which in ("restarts", "convergence")] == ["good", "good"]
     assert len(diagnostics(adata)) == 2

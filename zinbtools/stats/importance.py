@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import log10
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+Trust = Literal["good", "look", "bad"]
+
 GOOD_K = 0.7  # above it, the error of a mean of weights is not under control (Vehtari et al. 2024)
+NO_BOUND_K = 1.0  # above it, that error has no bound
+# Shares of cells: above the first something is to be known, above the others a mean rests on too few draws.
+FEW, MANY, MANY_WITHOUT_BOUND = 0.1, 0.25, 0.05
 
 
 class LogMean(NamedTuple):
@@ -108,6 +114,59 @@ def pareto_k(log_weights: Floats) -> Floats:
     largest = np.sort(np.partition(log_weights, n - n_tail - 1, axis=0)[n - n_tail - 1 :], axis=0)
     weights = np.exp(largest - largest[-1])
     return _generalised_pareto_shape(weights[1:] - weights[0])
+
+
+def limit_of_k(n_draws: int) -> float:
+    """Return the largest k with which this many draws suffice: ``1 - 1 / log10(S)``, and 0.7 at most.
+
+    Examples
+    --------
+    >>> [round(limit_of_k(n), 2) for n in (100, 1000, 10_000)]
+    [0.5, 0.67, 0.7]
+    """
+    return min(1 - 1 / log10(max(n_draws, 2)), GOOD_K)
+
+
+class SharesOfK(NamedTuple):
+    """How many of the cells have a high Pareto k.
+
+    Attributes
+    ----------
+    limit
+        Up to which k the number of draws suffices (`limit_of_k`).
+    needs_draws, unreliable, without_bound
+        Shares of the cells above this limit, above 0.7, and above 1.
+    """
+
+    limit: float
+    needs_draws: float
+    unreliable: float
+    without_bound: float
+
+    @classmethod
+    def of(cls, k: Floats, n_draws: int | None) -> SharesOfK:
+        """Count cells; one without a k, whose largest weights are all the same, has none that is high.
+
+        Where the number of draws is not known, the limit is 0.7.
+        """
+        limit = GOOD_K if n_draws is None else limit_of_k(n_draws)
+        return cls(limit, *(float((k > high).mean()) for high in (limit, GOOD_K, NO_BOUND_K)))
+
+    @property
+    def trust(self) -> Trust:
+        """How far a mean over the cells can be trusted.
+
+        ``"bad"``: more than a quarter are above 0.7, or more than a twentieth above 1. ``"look"``: more than
+        a tenth are above the limit for the number of draws.
+
+        Examples
+        --------
+        >>> SharesOfK(0.5, 0.2, 0.05, 0.0).trust, SharesOfK(0.5, 0.3, 0.2, 0.06).trust
+        ('look', 'bad')
+        """
+        if self.unreliable > MANY or self.without_bound > MANY_WITHOUT_BOUND:
+            return "bad"
+        return "look" if self.needs_draws > FEW else "good"
 
 
 def _generalised_pareto_shape(x: Floats) -> Floats:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .. import get
-from .._record.parts import FAILURES, PARAMS, PPC_KS
+from .._record.parts import FAILURES, PARAMS, PPC_KS, SELECTION
 from .._record.record import Record
+from .._words.answers import Answer
 from .._words.models import MODELS, model_name
 from .._words.numbers import percent
 from ..get._checks import check_words
+from ..get._health import TrainingHealth, health_of_fit, pareto_shares
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from ..get._health import SharesOfK
+
 Level = Literal["good", "look", "bad"]
 
-# Shares of cells of high Pareto k: a quarter is where `zinbtools.tl.marginal_ll` warns.
-FEW_BAD_K, MANY_BAD_K = 0.25, 0.5
-# Rise of the best validation ELBO over the last tenth of the epochs, as a share of the ELBO.
-LEVEL, RISING = 5e-4, 2.5e-3
+WORSE = {"good": 0, "look": 1, "bad": 2}
+# Below half of the epochs that are asked for, and above this rise, another training would be another one.
+HALF, STEEP = 0.5, 5e-3
 UNUSUAL = 0.975  # of the model's own draws are closer to its prediction than the data are
 
 
@@ -57,13 +60,13 @@ def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
         ``key_added`` of the fit to read.
     """
     record, metrics = Record.read(adata, key), get.metrics_df(adata, best=True, key=key)
-    lights = [_restarts(adata, key), _convergence(get.history_df(adata, key=key))]
-    if (metrics["metric"] == "bad_pareto_k").any():
-        lights.append(_pareto(metrics))
+    lights = [_restarts(adata, key), _convergence(health_of_fit(adata, key))]
+    if shares := pareto_shares(adata, key):
+        lights.append(_pareto(shares))
     if {record.keys.marginal_ll(model) for model in MODELS} <= set(adata.obs):
         lights.append(_precision(adata, metrics, key))
-    if PPC_KS in record:
-        lights += _predictions(adata, key)
+    if PPC_KS in record and (predictions := _predictions(adata, key)):
+        lights.append(predictions)
     return lights
 
 
@@ -103,37 +106,49 @@ def _validation_elbo(adata: AnnData, key: str | None) -> dict[str, pd.Series]:
     return {str(model): some["value"] for model, some in rows.groupby("model")}
 
 
-def _convergence(history: pd.DataFrame) -> Light:
-    """Judge the rise of the best validation ELBO over the last tenth of the epochs, worst restart."""
-    rises = {}
-    for (model, restart), run in history.groupby(["model", "restart"], observed=True):
-        best = np.fmax.accumulate(run.sort_values("epoch")["validation_elbo"].to_numpy(dtype=float))
-        if np.isfinite(best[-1]):
-            rises[str(model), str(restart)] = (best[-1] - best[int(0.9 * (len(best) - 1))]) / abs(best[-1])
-    question = "Had the trainings levelled off?"
-    if not rises:
+def _convergence(health: TrainingHealth | None) -> Light:
+    """Judge the worst training: its epochs beside those that were asked for, and the rise at its end."""
+    question = "Were the trainings long enough?"
+    if health is None:
         return Light("look", question, "Not known: no validation ELBO was recorded.")
-    worst = max(rises, key=lambda which: rises[which])
     found = (
-        f"Over the last tenth of the epochs the best validation ELBO rose by {percent(rises[worst])} at most "
-        f"({model_name(worst[0])}, restart {worst[1]})."
+        f"Over the last quarter of the epochs the best validation ELBO rose by {percent(health.rise)} at "
+        f"most ({model_name(health.model)}, restart {health.restart})."
     )
-    if not rises[worst] > LEVEL:
+    if health.state == "finished":
         return Light("good", question, found)
-    return Light("look" if rises[worst] <= RISING else "bad", question, found, "Raise --max-epochs.")
+    told = f"{health.caution[0].upper()}{health.caution[1:]}"
+    if health.state == "short" and health.asked is not None:
+        level: Level = "bad" if health.max_epochs < HALF * health.asked else "look"
+        advice = f"Leave --max-epochs out, or give {health.asked}: a short training levels off as well."
+        return Light(level, question, f"{told} {found}", advice)
+    return Light("bad" if health.rise > STEEP else "look", question, told, "Raise --max-epochs.")
 
 
-def _pareto(metrics: pd.DataFrame) -> Light:
-    rows = metrics[metrics["metric"] == "bad_pareto_k"].drop_duplicates("model", keep="last")
-    shares = dict(zip(rows["model"], rows["value"], strict=True))
-    found = ", ".join(f"{model_name(model)} {percent(share)}" for model, share in shares.items())
-    worst = max(shares.values())
-    level: Level = "good" if worst <= FEW_BAD_K else "look" if worst <= MANY_BAD_K else "bad"
+def _pareto(shares: Mapping[str, SharesOfK | None]) -> Light:
+    """Judge the model whose likelihoods can be trusted least."""
+    question = "Can the held-out likelihoods be trusted?"
+    advice = "Take ten times as many samples (n_samples) and see whether the difference stays where it is."
+    known = {model: found for model, found in shares.items() if found is not None}
+    if not known:
+        return Light("look", question, "Not known: fewer than 25 draws per cell cannot tell.", advice)
+    level: Level = max((found.trust for found in known.values()), key=WORSE.__getitem__)
+    limit = next(iter(known.values())).limit
+    high = {
+        "unreliable": "above 0.7, where an estimate is unreliable",
+        "without_bound": "above 1, where its error has no bound",
+    }
+    if limit < 0.7:
+        high = {"needs_draws": f"above {limit:.2g}, the limit for this number of draws"} | high
+    told = []
+    for name, words in high.items():
+        shares_of = (f"{model_name(model)} {percent(getattr(one, name))}" for model, one in known.items())
+        told.append(f"{', '.join(shares_of)} {words}")
     return Light(
         level,
-        "Can the held-out likelihoods be trusted?",
-        f"Cells whose estimate rests on too few importance samples (Pareto k above 0.7): {found}.",
-        "" if level == "good" else "Take ten times as many samples: n_samples of zinbtools.tl.marginal_ll.",
+        question,
+        f"Share of the cells whose importance weights have a Pareto k: {'; '.join(told)}.",
+        "" if level == "good" else advice,
     )
 
 
@@ -155,26 +170,52 @@ def _precision(adata: AnnData, metrics: pd.DataFrame, key: str | None) -> Light:
     return Light("good", question, found)
 
 
-def _predictions(adata: AnnData, key: str | None) -> Iterator[Light]:
-    """Judge each check that has a null: the models' own draws."""
+def _predictions(adata: AnnData, key: str | None) -> Light | None:
+    """Judge the model that the verdict favours by all checks that have a null, its own draws."""
+    distances = get.ppc_ks_df(adata, key=key).dropna(subset=["position"])
+    if distances.empty:
+        return None
     words = check_words(adata, key)
-    for check, rows in get.ppc_ks_df(adata, key=key).groupby("check", sort=False):
-        position = rows.set_index("model")["position"]
-        if position.isna().all():
-            continue
-        unlike = [model_name(model) for model, place in position.items() if place > UNUSUAL]
-        found = "; ".join(
-            f"{model_name(row['model'])} distance {row['ks']:.3f}, its own draws {row['null_low']:.3f} to "
-            f"{row['null_high']:.3f}"
-            for _, row in rows.iterrows()
-        )
-        level: Level = "good" if not unlike else "look" if len(unlike) < len(position) else "bad"
-        whose = " and ".join(unlike)
-        yield Light(
-            level,
-            f"Would the models make such data: {words[check].short}?",
-            f"{found}.",
-            f"Data like these are unusual for the {whose}: what it says of single genes needs care."
-            if unlike
-            else "",
-        )
+    favoured, verdict = _favoured(adata, key)
+    if favoured not in set(distances["model"]):
+        favoured = str(distances["model"].iloc[0])
+    ours = distances[distances["model"] == favoured]
+    unlike = {
+        str(model): [words[check].short for check in rows.loc[rows["position"] > UNUSUAL, "check"]]
+        for model, rows in distances.groupby("model", sort=False)
+    }
+    wrong = unlike.pop(favoured)
+    found = "; ".join(
+        f"{words[row['check']].short} {row['ks']:.3f}, "
+        f"its own draws {row['null_low']:.3f} to {row['null_high']:.3f}"
+        for _, row in ours.iterrows()
+    )
+    others = "".join(
+        f" The {model_name(model)} is unlike the data in {', '.join(checks)}{_why_not(verdict)}."
+        for model, checks in unlike.items()
+        if checks
+    )
+    level: Level = "good" if not wrong else "look" if len(wrong) < len(ours) else "bad"
+    which = f"{model_name(favoured)}, which the verdict favours," if verdict else model_name(favoured)
+    advice = (
+        f"The data are unlike its draws in {', '.join(wrong)}: zinbtools.pl.ppc shows in which genes; "
+        "take what it says of them with care, and give samples or donors as --batch-key."
+    )
+    return Light(
+        level,
+        f"Would the {which} make such data?",
+        f"Distances of the data: {found}.{others}",
+        advice if wrong else "",
+    )
+
+
+def _favoured(adata: AnnData, key: str | None) -> tuple[str, str]:
+    """The model by which the data are to be described, and the verdict, empty where there is none."""
+    verdict = str(Record.read(adata, key).get(SELECTION, {"verdict": ""})["verdict"])
+    return ("zinb" if verdict in (Answer.ZINB, Answer.BETTER_FIT_ONLY) else "nb"), verdict
+
+
+def _why_not(verdict: str) -> str:
+    """Say why it is no caution that the other model fails."""
+    favours_zinb = verdict in (Answer.ZINB, Answer.BETTER_FIT_ONLY)
+    return ", which is what the verdict found and no caution" if favours_zinb else ""

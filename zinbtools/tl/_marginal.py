@@ -26,13 +26,11 @@ from ..jobs.threads import available_threads, single_threaded
 from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
-from ..stats.importance import GOOD_K, error_of_mean
+from ..stats.importance import GOOD_K, NO_BOUND_K, SharesOfK, error_of_mean
 from ._metrics import update_metrics
 from ._trained import Trained
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
-
-_TOLERATED = 0.25  # share of cells with a high k: the estimate of k itself strays with few draws
 
 
 @checked
@@ -85,8 +83,9 @@ def marginal_ll(
     ``obs["nb_marginal_ll"]``, ``obs["zinb_marginal_ll"]``
         Log likelihood of each cell under the best restart, nats; NaN for cells that were not evaluated.
     ``obs["nb_pareto_k"]``, ``obs["zinb_pareto_k"]``
-        Shape of the tail of the cell's weights. Up to 0.7 the estimate can be trusted; from 1 on its error
-        has no bound. NaN where fewer than 25 draws cannot tell.
+        Shape of the tail of the cell's weights. Up to 0.7, and with fewer than 2,200 draws up to
+        ``1 - 1 / log10(n_samples)``, the estimate can be trusted; from 1 on its error has no bound. NaN where
+        fewer than 25 draws cannot tell.
     ``uns["zinbtools"]["metrics"]``
         For each restart ``nll``, minus the mean over cells in nats per cell, with its Monte Carlo error, bias
         included; ``ess``, the effective number of draws of the median cell; ``bad_pareto_k``, the share of
@@ -98,7 +97,7 @@ def marginal_ll(
     Warns
     -----
     RuntimeWarning
-        If more than a quarter of the cells have a k above 0.7.
+        If more than a quarter of the cells have a k above 0.7, or more than a twentieth one above 1.
 
     Raises
     ------
@@ -225,12 +224,13 @@ def _summaries(estimate: MarginalLikelihood, debias: bool) -> list[tuple[str, fl
 
 
 def _warn_of_few_draws(model: str, estimate: MarginalLikelihood, n_samples: int, proposal: Proposal) -> None:
-    bad = float((estimate.pareto_k > GOOD_K).double().mean())
-    if bad <= _TOLERATED:
+    shares = SharesOfK.of(estimate.pareto_k.numpy(force=True), n_samples)
+    if shares.trust != "bad":
         return
     remedy = f"n_samples={10 * n_samples}" if proposal == "laplace" else "proposal='laplace'"
     warn(
-        f"The log likelihood under the {model_name(model)} model rests on few draws in {bad:.0%} of the "
-        f"cells (Pareto k above {GOOD_K}): try {remedy}.",
+        f"The log likelihood under the {model_name(model)} model rests on few draws in "
+        f"{shares.unreliable:.0%} of the cells (Pareto k above {GOOD_K}; above {NO_BOUND_K:g} in "
+        f"{shares.without_bound:.0%}): try {remedy}.",
         RuntimeWarning,
     )
