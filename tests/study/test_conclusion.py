@@ -6,6 +6,7 @@ import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
 
+import zinbtools as zt
 from zinbtools.study import conclusion, summary
 from zinbtools.study._summary import table_cells, table_text
 
@@ -119,30 +120,66 @@ def test_zeros_are_those_of_all_entries() -> None:
     )
 
 
-def test_the_table_is_that_of_the_best_restarts() -> None:
+def test_the_table_is_the_mean_over_restarts_of_test_cells() -> None:
     adata = fake_fit(key="run2")
     metrics = adata.uns["run2"]["metrics"]
-    other = metrics.assign(restart=1 - metrics["restart"], value=-1.0)
-    adata.uns["run2"]["metrics"] = type(metrics)(np.vstack([other, metrics, other]), columns=metrics.columns)
-    table = summary(adata, key="run2")
-    assert list(table.index) == ["nb", "zinb"]
+    elsewhere = metrics[metrics["metric"] == "nll"].assign(split="train", value=-1.0)
+    failed = metrics[(metrics["model"] == "nb") & (metrics["restart"] == 0)].assign(restart=2, value=1e6)
+    adata.uns["run2"]["metrics"] = pd.concat([metrics, elsewhere, failed], ignore_index=True)
+    table, best = summary(adata, key="run2"), summary(adata, best=True, key="run2")
+    assert list(table.index) == list(best.index) == ["nb", "zinb"]
     for model in table.index:
-        nll = -adata.obs[f"run2_{model}_marginal_ll"].mean()
-        assert table.loc[model, "nll"] == pytest.approx(nll)
-        assert table.loc[model, "nll_se"] == 0.02
+        nll = -adata.obs[f"run2_{model}_marginal_ll"].mean()  # of the best; the other is 1 nat worse
+        assert best.loc[model, "nll"] == pytest.approx(nll)
+        assert table.loc[model, "nll"] == pytest.approx(nll + 0.5)
+        assert table.loc[model, "nll_se"] == best.loc[model, "nll_se"] == 0.02
+        assert table.loc[model, "ks_cv"] == pytest.approx(best.loc[model, "ks_cv"] + 0.05)
+    assert table["restarts"].tolist() == [2, 2]  # the third succeeded for the NB only
+    assert best["restarts"].tolist() == [1, 0]
     assert np.isnan(table.loc["nb", "mean_dropout"])
-    assert table.loc["zinb", "mean_dropout"] == pytest.approx(
-        adata.layers["run2_zinb_dropout"].mean(), rel=1e-5
-    )
+    dropout = adata.layers["run2_zinb_dropout"].mean()
+    assert best.loc["zinb", "mean_dropout"] == pytest.approx(dropout, rel=1e-5)
+    assert table.loc["zinb", "mean_dropout"] == pytest.approx(dropout + 0.05, rel=1e-5)
+
+
+def test_the_difference_of_the_table_is_that_of_the_sentence() -> None:
+    adata = zt.simulate.zisynth(n_obs=300)
+    zt.tl.model_selection(adata, n_restarts=3, n_samples=5, n_null=3, max_epochs=3, progress=False)
+    table = summary(adata)
+    told = zt.get.verdict(adata).differences.iloc[0]["difference"]
+    assert table.loc["nb", "nll"] - table.loc["zinb", "nll"] == pytest.approx(told, abs=1e-6)
 
 
 def test_the_table_reads_well() -> None:
-    table = summary(fake_fit())
+    adata = fake_fit()
+    table, best = summary(adata), summary(adata, best=True)
     nb, zinb = table_cells(table)
-    assert nb[0] == "NB"
-    assert nb[1] == f"{table.loc['nb', 'nll']:.3f} ± 0.020"
+    assert nb[:2] == ["NB, mean of 2 restarts", f"{table.loc['nb', 'nll']:.3f} ± 0.020"]
     assert nb[-1] == "–"
     assert zinb[-1] == f"{table.loc['zinb', 'mean_dropout']:.3f}"
-    lines = table_text(table).splitlines()
-    assert len(lines) == 3
+    assert [row[0] for row in table_cells(best, best=True)] == [
+        "NB, best restart (1)",
+        "ZINB, best restart (0)",
+    ]
+    lines = table_text(table, best).splitlines()
+    assert len(lines) == 5
     assert len({len(line) for line in lines}) == 1
+    assert len(table_text(table).splitlines()) == 3
+
+
+def test_with_one_restart_there_is_no_other_table() -> None:
+    adata = fake_fit()
+    metrics = adata.uns["zinbtools"]["metrics"]
+    adata.uns["zinbtools"]["metrics"] = metrics[metrics["restart"] == 0]
+    adata.uns["zinbtools"]["params"]["best_restart"] = {"nb": 0, "zinb": 0}
+    lines = table_text(summary(adata), summary(adata, best=True)).splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == ["NB, one restart", "ZINB, one restart"]
+
+
+def test_a_fit_that_was_not_evaluated_has_a_table_too() -> None:
+    adata = zt.simulate.zisynth(n_obs=200)
+    zt.tl.fit_nb_zinb(adata, max_epochs=1, models="zinb", progress=False)
+    for best in (False, True):
+        table = summary(adata, best=best)
+        assert table["nll"].isna().all()
+        assert table.loc["zinb", "mean_dropout"] > 0

@@ -20,6 +20,9 @@ def test_a_study_is_the_verbs_in_a_row(capsys: pytest.CaptureFixture[str]) -> No
     numbers = found.table.to_numpy(dtype=float)
     assert np.isnan(numbers).sum() == 1  # the NB's mean dropout
     assert str(found).endswith(found.conclusion)
+    assert [line.split(" (")[0] for line in str(found).splitlines()[3:5]] == [
+        f"{model}, best restart" for model in ("NB", "ZINB")
+    ]
     assert adata.uns["run2"]["params"]["n_restarts"] == 2
     assert get.zi_genes_df(adata, key="run2")["score"].notna().all()
     assert get.nll_difference(adata, key="run2").n_cells == 20

@@ -13,7 +13,7 @@ from .._record.parts import PPC_KS, SELECTION
 from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words, metric_name
-from ._summary import COLUMNS, table_cells
+from ._summary import COLUMNS, summary, table_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +56,8 @@ def evidence(study: Study) -> list[ReportTable]:
     """Make every table of a study for which the results are there, the most important first."""
     adata, key = study.adata, study.key
     record, tables = Record.read(adata, key), [_models(study.table)]
+    if (study.table["restarts"] > 1).any():
+        tables.append(_best_restarts(summary(adata, best=True, key=key)))
     if PPC_KS in record:
         tables.append(_distances(adata, key))
     if SELECTION in record:
@@ -88,12 +90,25 @@ def _models(table: pd.DataFrame) -> ReportTable:
         "The two models",
         ["model", *COLUMNS.values()],
         table_cells(table),
+        "Means over the restarts, as in the verdict. "
         "NLL: negative log likelihood of held-out cells by importance sampling, ± its Monte Carlo error; "
         "lower is better. The error of the difference in the verdict is another one: it says how much other "
         "cells would change it. KS: distance between the observed and the predicted values over genes, "
         "0 to 1; lower is better, but not even a perfect model reaches 0 (next table). Mean dropout: the "
         "ZINB's dropout probability over all entries; by itself it is no evidence, because at low means an "
         "NB makes the same zeros.",
+    )
+
+
+def _best_restarts(table: pd.DataFrame) -> ReportTable:
+    return ReportTable(
+        "The best restarts",
+        ["model", *COLUMNS.values()],
+        table_cells(table, best=True),
+        "The same of one restart of each model, that of the highest validation ELBO. The layers of the "
+        "annotated file are its own, and so are log likelihoods of cells and gene scores. The verdict rests "
+        "on all restarts.",
+        folded=True,
     )
 
 

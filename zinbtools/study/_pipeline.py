@@ -29,7 +29,7 @@ class Study:
     key
         ``key_added`` of the fit.
     table
-        What :func:`summary` gives: one row per model.
+        What :func:`summary` gives: one row per model, the mean over its restarts.
     conclusion
         What :func:`conclusion` gives: the answer in words.
     """
@@ -40,8 +40,9 @@ class Study:
     conclusion: str
 
     def __str__(self) -> str:
-        """Write table and conclusion."""
-        return f"{table_text(self.table)}\n\n{self.conclusion}"
+        """Write the means over restarts, the best restarts, and the conclusion."""
+        best = summary(self.adata, best=True, key=self.key)
+        return f"{table_text(self.table, best)}\n\n{self.conclusion}"
 
 
 @checked
