@@ -152,6 +152,7 @@ def _params(adata: AnnData, keys: Keys) -> dict[str, Any]:
         {
             **settings.stored(),
             "covariates": store_covariates(Covariates()),
+            "n_cells": adata.n_obs,
             "n_restarts": 2,
             "draw_seed": 0,
             "best_restart": BEST_RESTART,

@@ -110,14 +110,35 @@ def test_one_test_cell_has_no_interval() -> None:
     assert "nan" not in said
 
 
-def test_zeros_are_those_of_all_entries() -> None:
+def test_zeros_are_those_of_all_entries_and_it_says_of_which_cells() -> None:
     adata = fake_fit()
     observed = 100 * (adata.X.toarray() == 0).mean()
     nb, zinb = (100 * adata.var[f"{m}_zero_fraction"].mean() for m in ("nb", "zinb"))
     assert nb < observed - 1
     assert conclusion(adata).endswith(
-        f"Of all entries {observed:.1f} % are zero; the NB expects {nb:.1f} % and the ZINB {zinb:.1f} %."
+        f"Of all entries of 400 cells, those that were trained on among them, {observed:.1f} % are zero; "
+        f"the best NB expects {nb:.1f} % (restart 1) and the best ZINB {zinb:.1f} % (restart 0)."
     )
+
+
+def test_without_a_zero_none_is_said_to_be() -> None:
+    adata = zt.simulate.gamma_poisson(n_obs=200, n_vars=20, means=np.full(20, 1000.0))
+    adata.X.data += 1
+    adata.X = adata.X.toarray() + (adata.X.toarray() == 0)
+    settings = {"n_restarts": 1, "n_samples": 5, "n_null": 3, "max_epochs": 2, "progress": False}
+    zt.tl.model_selection(adata, **settings)
+    said = conclusion(adata)
+    assert "those that were trained on among them, none is zero; the best NB expects" in said
+    assert "nan" not in said
+
+
+def test_some_of_the_cells_are_not_held_against_what_is_expected_of_all() -> None:
+    said = conclusion(fake_fit()[:150].copy())
+    assert said.endswith("of 400 cells that they know it for, 150 are here.")
+    assert "Of all entries" not in said
+    before = fake_fit()
+    del before.uns["zinbtools"]["params"]["n_cells"]  # as zinbtools 0.1.0 left it
+    assert "Of all entries of 400 cells" in conclusion(before)
 
 
 def test_the_table_is_the_mean_over_restarts_of_test_cells() -> None:

@@ -112,6 +112,7 @@ class Trained:
                     {
                         **self.settings.stored(),
                         "covariates": store_covariates(setup.covariates),
+                        "n_cells": adata.n_obs,
                         "n_restarts": self.n_restarts,
                         "draw_seed": self.draw_seed,
                         "best_restart": {name: self.best_restart(name) for name in self.models},
