@@ -8,7 +8,9 @@ from functools import cache
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
+from types import ModuleType
 
+import pandas as pd
 import pytest
 
 import zinbtools
@@ -90,3 +92,70 @@ def test_types_in_signatures_are_seen() -> None:
 
     assert types_in_signature(zinbtools.tl.ppc) == {Check}
     assert types_in_signature(Check) == {GeneStatistics}
+
+
+@pytest.fixture
+def selection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark that writes docs/verdict_calibration.md."""
+    monkeypatch.syspath_prepend(str(HOME / "tests/benchmarks"))
+    return import_module("selection")
+
+
+def test_the_page_of_the_intervals_is_as_its_writer_has_it(selection: ModuleType) -> None:
+    """Its numbers took days; what it says around them is compared."""
+    page = (HOME / "docs/verdict_calibration.md").read_text("utf-8")
+    assert page.startswith(selection.HEAD.format(restarts=3, options=" --seeds 8 22 --restarts 3"))
+    found = {
+        family: sum(map(int, re.findall(rf"^\| {family} .* (\d+)/14 \|", page, re.MULTILINE)))
+        for family in selection.FAMILIES
+    }
+    rows = [(family, i < n_covered) for family, n_covered in found.items() for i in range(28)]
+    told = selection.coverage(pd.DataFrame(rows, columns=["family", "covered"]))
+    assert told.startswith("Coverage: nominal 95 %, found 130 of 140 = 92.9 %")
+    assert told in page
+
+
+def test_coverage_is_told_of_what_was_evaluated(selection: ModuleType) -> None:
+    records = pd.DataFrame({"family": list("aabbb"), "covered": [True, False, True, True, None]})
+    told = selection.coverage(records)
+    assert "found 3 of 4 = 75.0 %" in told
+    assert "least for `a`, 1 of 2 = 50.0 %" in told
+
+
+def test_the_page_of_the_calls_tells_nominal_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HOME / "tests/benchmarks"))
+    tables = import_module("gene_tables")
+
+    def record(base: str, **numbers: int) -> dict[str, object]:
+        bins = [{"null": 0, "null_called": 0, "found": 0} | numbers]
+        return {"base": base, "method": "conditional", "bins": bins}
+
+    inflated = [record("a", null_called=1, found=99), record("b", null_called=6, found=94)]
+    unknown = record("knocked-out pbmc4k", null_called=50, found=50)
+    null = [record("a", null=600, null_called=3)]
+    told = tables._nominal(null, [*inflated, unknown], ["a", "b", "knocked-out pbmc4k"])
+    assert "Found: 1.0 % to 6.0 % of them, most for b." in " ".join(told.split())
+    assert "Found: 3 of 600 genes called = 0.50 %" in " ".join(told.split())
+    page, whole = (HOME / "docs/gene_calls.md").read_text("utf-8"), tables.PAGE
+    start, end = (whole.index(title) for title in ("{nominal}", "## Without inflation"))
+    assert whole[start + len("{nominal}") : end] in page
+
+
+BOOTSTRAP = ("README.md", *(f"docs/{page}.md" for page in ("gene_calls", "method", "results", "verdict")))
+
+
+@pytest.mark.parametrize("page", [*BOOTSTRAP, "docs/tutorials/genes.md"])
+def test_a_bootstrap_p_value_says_what_its_number_allows(page: str) -> None:
+    """Wherever twins are told of, so is the smallest p value that their number allows."""
+    paragraphs = re.split(r"\n\s*\n", (HOME / page).read_text("utf-8"))
+    about = "\n".join(part for part in paragraphs if "bootstrap" in part.lower() or "1 / (1 +" in part)
+    assert "bootstrap" in about
+    assert re.search(r"1 / \(1 \+ N\)", about)
+    assert re.search(r"no evidence beyond \.05", " ".join(about.split()))
+
+
+@pytest.mark.parametrize("name", ["get.zi_genes_df", "stats.zero_inflation.bootstrap_pval"])
+def test_and_so_do_the_functions(name: str) -> None:
+    told = " ".join(str(named(name).__doc__).split())
+    assert "1 / (1 + N)" in told
+    assert "no evidence beyond .05" in told

@@ -132,6 +132,8 @@ def bootstrap_pval(ratio: Floats, null: Floats, mean: Floats) -> Floats:
     would take thousands of twins. Those of all genes together would be those of no gene: the ratio of a
     sparse gene is nearly always about 0, so that its null would lend the others p values that are too small.
 
+    No p value is below ``1 / (1 + N)``: with 19 ratios it is no evidence beyond .05, whatever the gene's own.
+
     Parameters
     ----------
     ratio

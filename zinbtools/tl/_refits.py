@@ -89,7 +89,7 @@ def bootstrap(
     run: Run,
     rng: RNG,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Test counts that the NB has drawn; a row per twin, and a p value per fitted gene.
+    """Test counts that the NB has drawn; a row per twin, and a p value per fitted gene, see `bootstrap_pval`.
 
     Parameters
     ----------
