@@ -147,8 +147,8 @@ def _nominal(null: Sequence[Record], inflated: Sequence[Record], bases: Sequence
     fewest, most = (f"{100 * share:.1f} %" for share in (min(false.values()), false[worst]))
     return (
         f"Of the calls of `conditional` nominally 5 % at most are false. Found: {fewest} to {most} of them, "
-        f"most\nfor {worst}. Where nothing is inflated, nominally 5 % of the data sets at most have any call. "
-        f"Found: {called} of\n{n:,} genes called = {100 * called / n:.2f} %, bursting genes apart.\n"
+        f"most\nfor {worst}. Where nothing is inflated, nominally 5 % of the data sets at most have any "
+        f"call. Found: {called} of\n{n:,} genes called = {100 * called / n:.2f} %, bursting genes apart.\n"
     )
 
 
