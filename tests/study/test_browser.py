@@ -170,7 +170,9 @@ def test_all_that_counts_is_printed(report: Opened) -> None:
     assert report.page.locator("#verdict").is_visible()
     report.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert report.page.get_by_text("Every number, by restart").first.is_visible()
-    assert report.page.locator("details table").is_visible()
+    folded = report.page.locator("details table").all()
+    assert len(folded) == 2
+    assert all(table.is_visible() for table in folded)
 
 
 @pytest.mark.parametrize("width", [360, 1200])

@@ -14,7 +14,7 @@ import pytest
 
 from zinbtools import get, pl
 from zinbtools._record.parts import FAILURES
-from zinbtools.study import Incomplete, Study, _write, parts, report_html, write_study
+from zinbtools.study import Incomplete, Study, _write, parts, report_html, summary, write_study
 from zinbtools.study._manifest import FILES as KNOWN
 
 FILES = {
@@ -112,8 +112,11 @@ def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: P
     text = " ".join(" ".join(page.words).split())
     assert text.index(study.conclusion) < text.index("The two models") < text.index("How to read it")
     assert page.tags.index("p") < page.tags.index("table") < page.tags.index("img")
-    for model in ("nb", "zinb"):
-        assert f"{study.table.loc[model, 'nll']:.3f} ± 0.020" in text
+    best = summary(study.adata, best=True)
+    for model, which in (("nb", 1), ("zinb", 0)):
+        assert f"{model.upper()}, mean of 2 restarts {study.table.loc[model, 'nll']:.3f} ± 0.020" in text
+        assert f"{model.upper()}, best restart ({which}) {best.loc[model, 'nll']:.3f} ± 0.020" in text
+    assert page.tags.count("details") == 2  # the best restarts, and every number
     for part in (
         "400 cells × 60 genes (240 train, 80 validation, 80 test cells)",
         "zinbtools study x.h5ad",

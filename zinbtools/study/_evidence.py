@@ -56,12 +56,12 @@ def evidence(study: Study) -> list[ReportTable]:
     """Make every table of a study for which the results are there, the most important first."""
     adata, key = study.adata, study.key
     record, tables = Record.read(adata, key), [_models(study.table)]
-    if (study.table["restarts"] > 1).any():
-        tables.append(_best_restarts(summary(adata, best=True, key=key)))
     if PPC_KS in record:
         tables.append(_distances(adata, key))
     if SELECTION in record:
         tables.append(_restarts(get.model_selection_df(adata, key=key)))
+    if (study.table["restarts"] > 1).any():
+        tables.append(_best_restarts(summary(adata, best=True, key=key)))
     return [*tables, _metrics(get.metrics_df(adata, key=key))]
 
 
