@@ -12,7 +12,7 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.initialisation import initialise
-from zinbtools.model.laplace import _information, _slopes, posterior_mode
+from zinbtools.model.laplace import Modes, _information, _slopes, posterior_mode
 from zinbtools.model.layers import Streams
 from zinbtools.model.likelihood import log_likelihood
 from zinbtools.model.marginal import _Target
@@ -130,3 +130,13 @@ def test_the_mode_is_one(likelihood, config):
             higher |= target.log_joint(near, everyone) > top + 0.1
     assert higher.double().mean() < 0.05
     assert (torch.linalg.eigvalsh(mode.information) > 0).all()
+
+
+def test_modes_are_told_apart_and_counted():
+    """Of one cell, in two dimensions of scales 1 and 10: two ends are one mode, and two are alone."""
+    states = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.5, 9.0], [0.0, 50.0]])[:, None]
+    factors = torch.tensor([1.0, 10.0]).diag().expand(4, 1, 2, 2)
+    modes, times_found = Modes(states, factors, torch.tensor([[1.0], [4.0], [3.0], [2.0]])).distinct()
+    np.testing.assert_array_equal(modes.states[:, 0], states[[1, 2, 3, 0], 0])
+    np.testing.assert_array_equal(modes.log_mass[:, 0], [4, 3, 2, 1])
+    np.testing.assert_array_equal(times_found[:, 0], [1, 2, 1, 0])

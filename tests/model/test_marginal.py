@@ -13,9 +13,10 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.layers import Streams, affine
 from zinbtools.model.likelihood import log_likelihood
-from zinbtools.model.marginal import Proposal, _Target, marginal_log_likelihood
+from zinbtools.model.marginal import MarginalLikelihood, Proposal, _Target, marginal_log_likelihood
 from zinbtools.model.training import train
 from zinbtools.model.vae import CountVAE, Shape
+from zinbtools.stats.importance import error_of_mean
 
 PROPOSALS = get_args(Proposal)
 
@@ -117,6 +118,76 @@ def test_where_the_curvature_is_no_number_the_encoder_serves(data, cells, config
     )
     assert found.isfinite().all()
     np.testing.assert_allclose(found, expected, atol=0.5)
+
+
+@pytest.fixture(scope="module")
+def two_sided(config) -> tuple[CountVAE, CountData]:
+    """A decoder that says much the same of z and of -z, an encoder that knows z > 0 only, and 40 cells."""
+    model = CountVAE("nb", Shape(12), replace(config, n_latent=1, library="observed")).eval()
+    model.reset(Streams([0]))
+    (block,), half = model.decoder, config.n_hidden // 2
+    block.linear.weight.data[:] = torch.tensor([1.0, -1.0]).repeat_interleave(half)
+    model.scale.weight.data[:, half:] = 1.05 * model.scale.weight.data[:, :half]
+    model.log_theta.data[:] = 2.0
+    model.encoder.mean.weight.data[:] = model.encoder.log_variance.weight.data[:] = 0
+    model.encoder.mean.bias.data[:], model.encoder.log_variance.bias.data[:] = 1.0, -3.0
+    model.scale.weight.data *= 2
+    rng = np.random.default_rng(0)
+    z = torch.tensor(rng.uniform(0.7, 1.7, (1, 40, 1)) * rng.choice([-1, 1], (1, 40, 1))).float()
+    with torch.no_grad():
+        share = model.scale(model.decode_hidden(z, torch.zeros(40, 0))).softmax(-1)[0].numpy()
+    return model, CountData(1 + rng.negative_binomial(7, 7 / (7 + 400 * share)))
+
+
+def errors(model: CountVAE, data: CountData, **changes: int) -> tuple[float, float, MarginalLikelihood]:
+    """True and stated error of the mean over cells."""
+    found = marginal_log_likelihood(model, data, torch.arange(data.n_cells), **changes)
+    precise = copy.deepcopy(model).double()
+    with torch.no_grad():
+        exact = np.mean([integrate(precise, data, cell) for cell in range(data.n_cells)])
+    return (
+        float(found.log_likelihood.mean()) - exact,
+        float(error_of_mean(found.standard_error[0].numpy())),
+        found,
+    )
+
+
+def test_a_mode_that_the_encoder_does_not_know_is_found(two_sided, monkeypatch):
+    """Without the search elsewhere, half of the mass is missing and nothing says so."""
+    error, stated, _ = errors(*two_sided)
+    assert abs(error) < 0.02
+    assert 0.02 < stated < 0.15  # in a few cells one start of eight found the other mode
+    for sign in ("_HIGH", "_LET_PASS"):
+        monkeypatch.setattr(f"zinbtools.model.marginal.{sign}", np.inf)
+    error, stated, blind = errors(*two_sided)
+    assert error == pytest.approx(-np.log(2), abs=0.05)
+    assert stated < 0.01
+    assert (blind.pareto_k < 0.7).all()
+
+
+def test_a_mode_that_few_starts_find_is_admitted(two_sided, monkeypatch):
+    """The third of three starts often ends where the first did, as the second is between the modes."""
+    monkeypatch.setattr("zinbtools.model.marginal._STARTS", 3)
+    error, stated, _ = errors(*two_sided)
+    assert -2 * stated < error < -0.2
+
+
+def test_high_pareto_k_calls_for_a_search(two_sided, monkeypatch):
+    monkeypatch.setattr("zinbtools.model.marginal._LET_PASS", np.inf)
+    monkeypatch.setattr("zinbtools.model.marginal._HIGH", -1)
+    error, stated, _ = errors(*two_sided)
+    assert abs(error) < 3 * stated
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+def test_a_model_with_one_mode_a_cell_is_left_alone(likelihood, data, cells, config, monkeypatch):
+    settings = replace(config, max_epochs=60)
+    model = train(likelihood, data, Shape(data.n_genes), cells, settings, seeds=[0], order_seed=0).model
+    found = marginal_log_likelihood(model, data, cells.stop)
+    monkeypatch.setattr("zinbtools.model.marginal._LET_PASS", np.inf)
+    blind = marginal_log_likelihood(model, data, cells.stop)
+    assert torch.equal(found.log_likelihood, blind.log_likelihood)
+    assert torch.equal(found.standard_error, blind.standard_error)
 
 
 def test_by_draws_ends_with_all_of_them(data, cells, config):

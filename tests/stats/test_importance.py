@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from zinbtools.stats.importance import error_of_mean, log_mean, log_mean_alone, pareto_k
+from zinbtools.stats.importance import error_of_mean, log_mean, log_mean_alone, pareto_k, unseen, with_missing
 
 
 def k_in_exact_arithmetic(log_weights, n_tail):
@@ -119,6 +119,37 @@ def test_debiasing_takes_the_bias_away():
     bias, left = (values.mean() - 0.5 for values in (estimate.value, estimate.debiased))
     assert bias == pytest.approx(-0.5 * (estimate.standard_error**2).mean(), abs=0.01)
     assert abs(left) < 0.2 * abs(bias)
+
+
+def test_what_no_search_found_is_told_from_what_one_found():
+    """Six modes of random masses; eight searches end in each by its own chance, whatever its mass."""
+    rng = np.random.default_rng(0)
+    mass = rng.dirichlet(np.ones(6), 20_000).T
+    bounds = rng.dirichlet(np.ones(6), 20_000).T.cumsum(0)
+    ends = (rng.random((8, 1, 20_000)) > bounds[:-1]).sum(1)
+    times = np.stack([(ends == mode).sum(0) for mode in range(6)])
+    none = np.zeros((2, 20_000), dtype=int)  # so that there are as many rows as searches
+    missing = -np.log((mass * (times > 0)).sum(0))
+    told = unseen(np.log(np.r_[mass, np.ones_like(none)]), np.r_[times, none])
+    assert missing.mean() > 0.1
+    assert told.mean() == pytest.approx(missing.mean(), rel=0.25)
+
+
+def test_nothing_is_unseen_where_all_searches_agree():
+    assert unseen(np.zeros((3, 1)), np.array([[3], [0], [0]])) == 0
+    assert unseen(np.zeros((3, 1)), np.array([[1], [1], [1]])) == pytest.approx(np.log(3))
+
+
+def test_the_stated_error_admits_what_is_missing():
+    """Twenty cells that lack 0.1 nats each, which no number of cells averages out."""
+    estimate = log_mean(np.random.default_rng(0).normal(0, 0.1, size=(1000, 20)))
+    error = error_of_mean(with_missing(estimate, np.full(20, 0.1)).standard_error)
+    assert error == pytest.approx(np.hypot(0.1, np.sqrt(0.2 / 20)), rel=0.02)
+
+
+def test_the_stated_error_admits_that_one_draw_carries_everything():
+    estimate = log_mean(np.array([[0.0], [-1000.0]]))
+    assert with_missing(estimate, np.zeros(1)).standard_error == pytest.approx(np.sqrt(2))
 
 
 class LinearGaussianPoisson:

@@ -16,16 +16,59 @@ from .layers import NORM_EPS, Block
 from .likelihood import log_likelihood
 from .vae import CountParameters, CountVAE, Gaussian
 
-_MAX_STEPS = 8
+MAX_STEPS = 8
 _MAX_CUTS = 6
 _ENOUGH = 0.01  # nats that a step should promise
 
 
 class Mode(NamedTuple):
-    """Of each cell the most probable state, (B, D), and the posterior's information there, (B, D, D)."""
+    """Of each cell the most probable state, (B, D).
+
+    And there the posterior's information, (B, D, D), and the log joint density, (B,).
+    """
 
     state: Tensor
     information: Tensor
+    value: Tensor
+
+
+class Modes(NamedTuple):
+    """S Gaussians around modes of each of B posteriors.
+
+    Means, (S, B, D), factors of the covariances, (S, B, D, D), and the logs of the masses but for a constant
+    of the cell, (S, B).
+    """
+
+    states: Tensor
+    factors: Tensor
+    log_mass: Tensor
+
+    def of_cells(self, cells: slice) -> Modes:
+        """Return those of some cells."""
+        return Modes(*(part[:, cells] for part in self))
+
+    def near(self, states: Tensor) -> Tensor:
+        """Tell which of the Gaussians have some states, (B, D), in their bulk, (S, B)."""
+        whitened, _ = torch.linalg.solve_ex(self.factors, (states - self.states).unsqueeze(-1))
+        return whitened.square().sum((-2, -1)) < states.shape[-1]
+
+    def distinct(self) -> tuple[Modes, Tensor]:
+        """Sort the modes of each cell by mass, and count how often each was found, (S, B).
+
+        A mode in the bulk of a larger one is the same, and counts for that one: its own count is 0.
+        """
+        order = self.log_mass.argsort(0, descending=True)
+        modes = Modes(
+            self.states.take_along_dim(order[..., None], 0),
+            self.factors.take_along_dim(order[..., None, None], 0),
+            self.log_mass.take_along_dim(order, 0),
+        )
+        times_found = torch.zeros_like(order)
+        for k, state in enumerate(modes.states):
+            same = modes.near(state) & (times_found > 0)
+            largest = torch.where(same.any(0), same.int().argmax(0), k)
+            times_found.scatter_add_(0, largest[None], torch.ones_like(order[:1]))
+        return modes, times_found
 
 
 @torch.no_grad()
@@ -36,6 +79,7 @@ def posterior_mode(
     prior: Gaussian,
     start: Tensor,
     log_joint: Callable[[Tensor, Tensor], Tensor],
+    max_steps: int = MAX_STEPS,
 ) -> Mode:
     """Climb to the mode of each cell's posterior.
 
@@ -55,6 +99,8 @@ def posterior_mode(
     log_joint
         The log density of counts and state, (M,), of the states, (M, D), of those cells whose places among
         the B are given, (M,).
+    max_steps
+        After which a cell that has not arrived is left where it is.
     """
     climbing = torch.arange(len(cells), device=cells.device)
     state, value = start.clone(), log_joint(start, climbing)
@@ -64,7 +110,7 @@ def posterior_mode(
         batch = data.batch(cells[climbing])
         return _slopes(model, batch, Gaussian(*(part[climbing] for part in prior)), state[climbing])
 
-    for _ in range(_MAX_STEPS):
+    for _ in range(max_steps):
         gradient, information[climbing] = slopes()
         step, _ = torch.linalg.solve_ex(information[climbing], gradient)  # what is singular goes nowhere
         promising = (gradient * step).sum(-1) > 2 * _ENOUGH
@@ -79,10 +125,10 @@ def posterior_mode(
             state[moved[-1]], value[moved[-1]] = tried[better], found[better]
             trying, step = trying[~better], step[~better] / 3
         if not any(map(len, moved)):
-            return Mode(state, information)
+            return Mode(state, information, value)
         climbing = torch.cat(moved).sort().values
     information[climbing] = slopes()[1]
-    return Mode(state, information)
+    return Mode(state, information, value)
 
 
 def _slopes(model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor) -> tuple[Tensor, Tensor]:

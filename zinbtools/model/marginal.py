@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +20,23 @@ from .._check.rng import integers, seed_sequence
 from ..jobs.threads import MOST_THREADS, in_order
 from ..kernels.evaluation import States, fixed_terms, log_likelihoods, working_space
 from ..kernels.rows import Dispersion
-from ..stats.importance import LogMean, log_mean, log_mean_alone
+from ..stats.importance import GOOD_K, LogMean, log_mean, log_mean_alone, unseen, with_missing
 from .config import Proposal
 from .data import Batch, CountData
-from .laplace import posterior_mode
+from .laplace import MAX_STEPS, Modes, posterior_mode
 from .layers import Linear, Streams, affine
 from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
 
 _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not be narrower than the posterior
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
+_STARTS = 8  # of the search for modes, in each cell of a model that has several
+_PATIENCE = 24  # steps of each
+_HIGH = 0.25  # share of cells with a high Pareto k that says that a model has several
+_TRIED = 32  # cells, at most, that are searched for others
+_LET_PASS = 0.01  # nats per cell in others
+_NO_MASS = -1e300  # its log
+_LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
 
@@ -82,7 +90,9 @@ def marginal_log_likelihood(
     proposal
         The distribution r. ``"posterior"`` is the encoder's ``q(z|x_n) q(l|x_n)``, as in scvi-tools;
         ``"laplace"`` a Gaussian around the mode of the cell's posterior, a little wider than the curvature
-        there says, from which nine of ten draws are taken, and the tenth from the encoder's.
+        there says, from which nine of ten draws are taken, and the tenth from the encoder's. If many cells
+        have a high Pareto k, or a search from elsewhere finds other modes in some, modes are sought from
+        several starts in all, and the standard errors admit what even these may have missed.
     batch_size
         Cells that are looked at together, at most.
     n_threads
@@ -117,6 +127,14 @@ def _alone(model: CountVAE, replicate: int) -> CountVAE:
     return model
 
 
+class _Found(NamedTuple):
+    """Of a batch: the estimates, the sums over cells by numbers of draws, and the first cell's mode."""
+
+    estimate: LogMean
+    sums: list[float]
+    first: Modes | None
+
+
 def _of_replicate(
     model: CountVAE,
     data: CountData,
@@ -130,37 +148,58 @@ def _of_replicate(
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
 
     @torch.no_grad()  # which holds in one thread
-    def estimate(job: tuple[Tensor, int]) -> tuple[LogMean, list[float]]:
+    def estimate(job: tuple[Tensor, int], n_starts: int = 1) -> _Found:
         cells, seed = job
-        target = _Target(answering, data, cells)
-        draws = _proposal(target, model, data) if proposal == "laplace" else target.encoded
-        weights = target.log_weights(draws, Streams([seed], data.device), n_samples)
-        return log_mean(weights), [log_mean_alone(weights[:n]).sum() for n in by_draws]
+        target, streams = _Target(answering, data, cells), Streams([seed], data.device)
+        draws, modes, missing = target.encoded, None, None
+        if proposal == "laplace":
+            elsewhere = Streams([seed ^ 1], data.device)  # so that the draws are those of any other proposal
+            modes, missing = _modes(target, model, data, n_starts, elsewhere)
+            draws = _around(modes, target)
+        weights = target.log_weights(draws, streams, n_samples)
+        found = log_mean(weights)
+        return _Found(
+            found if missing is None else with_missing(found, missing),
+            [log_mean_alone(weights[:n]).sum() for n in by_draws],
+            None if modes is None else modes.of_cells(slice(1)),
+        )
 
-    jobs = zip(data.ahead(batches), seeds, strict=True)
-    found = list(in_order(estimate, jobs, n_threads if data.in_memory else 1))
-    estimates, sums = zip(*found, strict=True)
+    def everywhere(n_starts: int) -> list[_Found]:
+        jobs = zip(data.ahead(batches), seeds, strict=True)
+        of_batch = partial(estimate, n_starts=n_starts)
+        return list(in_order(of_batch, jobs, n_threads if data.in_memory else 1))
+
+    found = everywhere(1)
+    if proposal == "laplace":
+        high = np.concatenate([part.estimate.pareto_k > GOOD_K for part in found]).mean()
+        firsts = [(cells[:1], part.first) for cells, part in zip(batches, found, strict=True) if part.first]
+        if high > _HIGH or _overlooked(answering, model, data, firsts, seeds[0]) > _LET_PASS:
+            found = everywhere(_STARTS)
+    estimates, sums, _ = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / sum(map(len, batches))
     together = LogMean(*(np.concatenate(values) for values in zip(*estimates, strict=True)))
     return together, dict(zip(by_draws, curve.tolist(), strict=True))
 
 
 class _Mixture:
-    """C Gaussians for each of B cells: means (C, B, D), factors of the covariances (C, B, D, D), shares."""
+    """C Gaussians for each of B cells.
 
-    def __init__(self, means: Tensor, factors: Tensor, shares: list[float]) -> None:
+    Means (C, B, D), factors of the covariances (C, B, D, D), shares of the draws (C, B).
+    """
+
+    def __init__(self, means: Tensor, factors: Tensor, shares: Tensor) -> None:
         self._means, self._factors = means, factors
         self._whitening = torch.linalg.inv(factors)
-        self._shares = torch.tensor(shares, dtype=means.dtype, device=means.device)
+        self._bounds = shares.cumsum(0)[:-1]
         log_volume = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * means.shape[-1] * _LOG_2PI
-        self._log_constant = self._shares.log()[:, None] - log_volume
+        self._log_constant = shares.log() - log_volume
 
     def draw(self, n_draws: int, streams: Streams) -> Tensor:
         """Draw K states for each cell, (K, B, D)."""
         n_cells, n_dimensions = self._means.shape[1:]
         (noise,) = streams.normal(n_cells, n_dimensions, n_draws, like=self._means)
         (chance,) = streams.uniform(n_cells, n_draws, bound=0.5, like=self._means)
-        chosen = torch.bucketize(chance + 0.5, self._shares.cumsum(0)[:-1])
+        chosen = (chance + 0.5 > self._bounds.unsqueeze(-1)).sum(0)
         draws = self._means.unsqueeze(-1) + self._factors @ noise
         return draws.take_along_dim(chosen[None, :, None], 0)[0].permute(2, 0, 1)
 
@@ -190,9 +229,20 @@ class _Target:
             prior_variance = torch.cat([prior_variance, l_prior_variance[:, None]], 1)
         self.prior = Gaussian(prior_mean, prior_variance)
         self.mean, self.factor = mean, torch.diag_embed(variance.sqrt())
-        self.encoded = _Mixture(mean[None], self.factor[None], [1.0])
+        self.encoded = _Mixture(mean[None], self.factor[None], torch.ones_like(mean[None, :, 0]))
         on_gpu = data.device.type == "cuda"
         self._compiled = None if on_gpu else _Compiled(model, data, cells, self._batch)
+
+    def starts(self, n: int, streams: Streams) -> list[Tensor]:
+        """Choose where to start n searches for modes.
+
+        At the encoder's mean, the prior's, and draws from the prior; but for the first with the library size
+        that was observed.
+        """
+        (noise,) = streams.normal(max(0, n - 2), *self.mean.shape, like=self.mean)
+        states = torch.stack([self.prior.mean, *(self.prior.mean + self.prior.variance.sqrt() * noise)])
+        states[..., self._model.config.n_latent :] = self._batch.log_library[:, None]
+        return [self.mean, *states][:n]
 
     def log_weights(self, proposal: _Mixture, streams: Streams, n_draws: int) -> np.ndarray:
         """Compute the log weights of draws for each cell, (K, B)."""
@@ -291,16 +341,69 @@ class _SideBySide:
         return affine(hidden, self._weight, self._bias, self._out[: len(hidden)]).numpy()
 
 
-def _proposal(target: _Target, model: CountVAE, data: CountData) -> _Mixture:
-    """Make a proposal around the modes of the posteriors; see `marginal_log_likelihood`."""
-    mode = posterior_mode(model, data, target.cells, target.prior, target.mean, target.log_joint)
-    covariance, _ = torch.linalg.inv_ex(mode.information)
+def _climb(
+    target: _Target, model: CountVAE, data: CountData, starts: Sequence[Tensor], max_steps: int = MAX_STEPS
+) -> Modes:
+    """Search for modes from each of the starts; the factors are widened."""
+    searches = [
+        posterior_mode(model, data, target.cells, target.prior, start, target.log_joint, max_steps)
+        for start in starts
+    ]
+    state, information, value = (torch.stack(parts) for parts in zip(*searches, strict=True))
+    covariance, _ = torch.linalg.inv_ex(information)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     # where a model is so poor that its curvature is no number, or has no width, the encoder's will have to do
     bad = (failed != 0) | ~factor.isfinite().all(-1).all(-1)
-    factor = torch.where(bad[:, None, None], target.factor, _WIDENING * factor)
+    log_mass = value + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return Modes(
+        torch.where(bad[..., None], target.mean, state),
+        torch.where(bad[..., None, None], target.factor, _WIDENING * factor),
+        torch.where(bad | ~log_mass.isfinite(), _NO_MASS, log_mass),
+    )
+
+
+def _modes(
+    target: _Target, model: CountVAE, data: CountData, n_starts: int, streams: Streams
+) -> tuple[Modes, np.ndarray | None]:
+    """Find the modes of some cells, and tell from several starts what all of them may have missed, nats."""
+    if n_starts == 1:
+        return _climb(target, model, data, [target.mean]), None
+    found = _climb(target, model, data, target.starts(n_starts, streams), _PATIENCE)
+    modes, times_found = found.distinct()
+    missing = unseen(*(part.numpy(force=True) for part in (modes.log_mass, times_found)))
+    return modes._replace(log_mass=modes.log_mass.where(times_found > 0, _NO_MASS)), missing
+
+
+def _overlooked(
+    answering: CountVAE,
+    model: CountVAE,
+    data: CountData,
+    firsts: Sequence[tuple[Tensor, Modes]],
+    seed: int,
+) -> float:
+    """Search a few cells from elsewhere: nats per cell in modes far from those that were found before."""
+    some = firsts[:: math.ceil(len(firsts) / _TRIED)]
+    chosen, known = zip(*some, strict=True)
+    cells = next(iter(data.ahead([torch.cat(chosen)])))
+    modes = Modes(*(torch.cat(parts, 1) for parts in zip(*known, strict=True)))
+    target = _Target(answering, data, cells)
+    start = target.starts(3, Streams([seed], data.device))[-1]
+    other = _climb(target, model, data, [start])
+    gain = torch.nn.functional.softplus(other.log_mass - modes.log_mass)
+    return float(gain.where(~modes.near(other.states[0]), 0).mean())
+
+
+def _around(modes: Modes, target: _Target) -> _Mixture:
+    """Make a proposal of the modes of each cell and its encoder's answer; see `marginal_log_likelihood`.
+
+    A mode's share goes with the root of its mass: of how narrow a posterior is there, the mass tells little.
+    """
+    mass = (modes.log_mass - modes.log_mass.max(0).values).exp()
+    shares = mass.sqrt() * (mass >= _LEAST_MASS)
+    shares = (1 - _DEFENSIVE) * shares / shares.sum(0)
+    encoded = torch.full_like(shares[:1], _DEFENSIVE)
     return _Mixture(
-        torch.stack([torch.where(bad[:, None], target.mean, mode.state), target.mean]),
-        torch.stack([factor, target.factor]),
-        [1 - _DEFENSIVE, _DEFENSIVE],
+        torch.cat([modes.states, target.mean[None]]),
+        torch.cat([modes.factors, target.factor[None]]),
+        torch.cat([shares, encoded]),
     )

@@ -76,6 +76,39 @@ def log_mean(log_weights: Floats) -> LogMean:
     )
 
 
+def unseen(log_mass: Floats, times_found: Floats) -> Floats:
+    """Estimate what is missing from the log of a mean of weights by modes that no search found.
+
+    By the jackknife over searches: a mode that a single one found would be missing without it.
+
+    Parameters
+    ----------
+    log_mass
+        Logs of the masses of the modes, but for a constant, (S, ...).
+    times_found
+        How many of S searches, of one mode each, found each; 0 for what is no mode of its own, (S, ...).
+
+    Examples
+    --------
+    >>> unseen(np.log([3.0, 1.0, 1.0]), np.array([2, 1, 0])).round(2)  # -log(1 - 2/3 of 1/4)
+    np.float64(0.18)
+    """
+    shares, _ = _normalised(np.where(times_found > 0, log_mass, -np.inf))
+    n = len(log_mass)
+    return -np.log1p(-(n - 1) / n * (shares * (times_found == 1)).sum(0))
+
+
+def with_missing(estimate: LogMean, missing: Floats) -> LogMean:
+    """Let the standard errors admit a bias: ``missing``, nats, and the jackknife's where that is large.
+
+    `error_of_mean` takes half of the squared error for the bias, so this is added as twice its size. Where
+    few draws carry the weight, the jackknife's is larger than that; one nat of it is believed.
+    """
+    variance = estimate.standard_error**2
+    jackknife = np.minimum(estimate.debiased - estimate.value, 1)
+    return estimate._replace(standard_error=np.sqrt(np.maximum(variance, 2 * jackknife) + 2 * missing))
+
+
 def log_mean_alone(log_weights: Floats) -> Floats:
     """Compute the log of the mean weight, (K, ...) to (...), without diagnostics."""
     return _normalised(log_weights)[1] - np.log(len(log_weights))
