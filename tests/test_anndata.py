@@ -210,7 +210,7 @@ def scaled(counts: np.ndarray, total: float) -> np.ndarray:
     [
         (lambda x, rng: 2 * x, "100% of the numbers are even"),
         (lambda x, rng: x + rng.binomial(x, 0.8), "of the numbers are even"),
-        (lambda x, rng: 10 * x, "next larger ones are rare"),
+        (lambda x, rng: 10 * x, "100% of the numbers are multiples of 10"),
         (lambda x, rng: scaled(x, 1e4), "next larger ones are rare"),
         (lambda x, rng: scaled(9 * x + rng.poisson(30, x.shape), 1e4), "nearly the same total"),
     ],

@@ -11,8 +11,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._record.keys import is_written
+from .._words.count_kinds import CountKind, advice
 from .._words.warn import warn
 from .findings import Findings
+from .kinds import MOLECULES, Finding
 from .lazy import LazyCounts, bounds_of
 from .reading import check_shape, gene_names, layer_names, read_mask, read_matrix, stored_matrix
 from .rows import single_precision
@@ -36,11 +38,14 @@ class Counts:
         Which of the AnnData's genes they are, by index, (n_fitted,).
     digests
         By which the counts of each cell are known again, float64, (n_obs,).
+    finding
+        What the numbers are: molecules, or something else; not looked at where they were fitted before.
     """
 
     matrix: Matrix
     genes: np.ndarray
     digests: np.ndarray
+    finding: Finding = MOLECULES
 
     def blocks(self) -> Iterator[sparse.csr_array]:
         """Give the counts of all cells in order, in blocks that fit into memory."""
@@ -128,8 +133,10 @@ def read_counts(
         warn(f"{place} holds numbers that are not whole; they are rounded.")
         matrix, found = rounded(matrix)
     refuse_empty(found, place, genes, empty_genes=empty_genes)
-    _warn(found, place)
-    return Counts(matrix, genes, found.digests)
+    counts = Counts(matrix, genes, found.digests)
+    finding = found.finding(lambda: next(counts.blocks()))
+    _warn(found, finding, place)
+    return replace(counts, finding=finding)
 
 
 def copy_counts(adata: AnnData, layer: str | None = None) -> sparse.csr_array:
@@ -233,14 +240,12 @@ def refuse_empty(found: Findings, place: Place, genes: np.ndarray, *, empty_gene
             )
 
 
-def _warn(found: Findings, place: Place) -> None:
+def _warn(found: Findings, finding: Finding, place: Place) -> None:
     """Warn of what makes one doubt that numbers are counts of different cells."""
-    doubts, n_twins = found.doubts(), found.n_twins()
-    if doubts:
-        warn(
-            f"{place} may hold no counts: {' and '.join(doubts)}. Numbers that were multiplied or scaled "
-            "look zero-inflated to the models; give molecules or reads as they were counted."
-        )
+    n_twins = found.n_twins()
+    if finding.sign:
+        what = "reads" if finding.kind == CountKind.READS else "no counts of molecules"
+        warn(f"{place} may hold {what}: {finding.sign}. {advice(finding.kind)}.")
     if n_twins > _TWINS * len(found.of_cells):
         warn(
             f"{n_twins} cells have the same counts as another cell, as if samples had been merged twice; "

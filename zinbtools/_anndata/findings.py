@@ -8,7 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from .digests import cell_digests
+from .kinds import Finding, Some, kind_of
 from .rows import columns, tidy
+from .spectra import Spectra
 
 _ENTRIES = 2**20  # looked at together, so that what is derived of them stays small
 _RECOVERED = 1e-3, 1e-6  # how far counts recovered from float32 logs are off, and per count
@@ -39,7 +41,7 @@ class Findings:
         self._of_cells: list[np.ndarray] = []
         self._digests: list[np.ndarray] = []
         self._totals: list[np.ndarray] = []
-        self._n_even = self._n_ties = 0
+        self._spectra = Spectra(len(genes))
 
     @property
     def of_cells(self) -> np.ndarray:
@@ -80,25 +82,12 @@ class Findings:
             least, per_count = _RECOVERED
             close = (whole > 0) & (off <= np.maximum(least, per_count * whole))
             self.are_recovered = self.are_recovered and bool(close.all())
-        elif self.smallest >= 0:
-            half = rows.data / 2
-            self._n_even += int(np.count_nonzero(half == np.floor(half)))
-            self._n_ties += _ties(rows)
+        elif self.smallest >= 0 and self.are_whole and self.largest_fitted < 2**53:
+            self._spectra.add(rows)
 
-    def doubts(self) -> list[str]:
-        """Tell what these whole numbers have that counts do not; the comments explain the thresholds."""
-        n_cells, n_counts = len(self.of_cells), int(self.of_cells.sum())
-        noise, totals, found = 2.5 * np.sqrt(n_counts), np.concatenate(self._totals), []
-        # At most .48 in counts of nine protocols, reads and molecules; 1 where they were doubled.
-        if self._n_even > 0.55 * n_counts + noise:
-            found.append(f"{self._n_even / n_counts:.0%} of the numbers are even")
-        # 0 there; up to .7 for small counts that were multiplied, or scaled to a total and rounded.
-        if self._n_ties > 0.01 * n_counts + noise:
-            found.append("the smallest numbers of cells are above 1, and the next larger ones are rare")
-        # At least 70 there, and 1 for Poisson counts; 0 if as many reads were drawn of each cell.
-        if n_cells >= 50 and np.ptp(totals) > 0 and 100 < totals.mean() > 20 * totals.var():
-            found.append("all cells have nearly the same total, as normalised numbers do")
-        return found
+    def finding(self, some: Some) -> Finding:
+        """Tell what these whole numbers are; ``some`` gives rows of the fitted genes to look at once more."""
+        return kind_of(self._spectra, self.of_genes, np.concatenate(self._totals), some)
 
     def n_twins(self) -> int:
         """Count cells whose counts another cell has too, beyond the first of each kind."""
@@ -116,18 +105,3 @@ def _split(rows: sparse.csr_array) -> Iterator[sparse.csr_array]:
         stop = max(start + 1, int(rows.indptr.searchsorted(rows.indptr[start] + _ENTRIES, side="right")) - 1)
         yield rows[start:stop]
         start = stop
-
-
-def _ties(rows: sparse.csr_array) -> int:
-    """Count the smallest numbers of rows, where above 1, less the first of each row and those one larger.
-
-    Small counts are common, and those next to them too: 1, 1, 1, 2, 2, 3. Multiplied by 3 they leave gaps.
-    """
-    sizes = np.diff(rows.indptr)
-    starts, sizes = rows.indptr[:-1][sizes > 0], sizes[sizes > 0]
-    smallest = np.minimum.reduceat(rows.data, starts)
-    high = smallest > 1
-    if not high.any():
-        return 0
-    above = rows.data - np.repeat(np.where(high, smallest, np.inf), sizes)
-    return int(np.count_nonzero(above == 0) - np.count_nonzero(above == 1) - np.count_nonzero(high))

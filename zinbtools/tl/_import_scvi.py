@@ -117,7 +117,8 @@ def import_scvi(
         layer_memory=layer_memory,
     ).of_models(_configs(imported, n_train=int((labels == "train").sum())))
     wanted = affordable(adata, settings)
-    setup = setup_of(Sample(counts.matrix, adata, one.genes), settings, one.covariates, labels, where)
+    sample = Sample(counts.matrix, adata, one.genes, counts.finding)
+    setup = setup_of(sample, settings, one.covariates, labels, where)
     trainings = {
         found.likelihood: _training(found, source.history, where)
         for found, source in sorted(zip(imported, sources, strict=True), key=lambda pair: pair[0].likelihood)

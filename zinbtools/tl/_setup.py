@@ -18,6 +18,7 @@ from torch import Tensor
 from .._anndata.counts import Matrix, read_counts
 from .._anndata.covariates import Covariates, read_covariates, warn_of_untrained
 from .._anndata.fitted_counts import places_of
+from .._anndata.kinds import MOLECULES, Finding
 from .._anndata.lazy import LazyCounts
 from .._anndata.reading import SPLITS, gene_names, read_split
 from .._check.rng import RNG, integers, seed_sequence
@@ -80,11 +81,14 @@ class Sample:
         An AnnData with the columns of ``obs`` that a fit may ask for.
     genes
         Names of the genes, (n_fitted,).
+    finding
+        What the numbers are: molecules, or something else.
     """
 
     matrix: Matrix
     cells: AnnData
     genes: pd.Index
+    finding: Finding = MOLECULES
 
     @property
     def n_obs(self) -> int:
@@ -104,7 +108,9 @@ class Sample:
         full = np.ravel(matrix.sum(1)) > 0
         present = np.ravel(matrix.sum(0)) > 0
         obs = self.cells.obs if cells is None else self.cells.obs.iloc[cells]
-        return Sample(matrix[full][:, present], AnnData(obs=obs[full].copy()), self.genes[present])
+        return Sample(
+            matrix[full][:, present], AnnData(obs=obs[full].copy()), self.genes[present], self.finding
+        )
 
 
 def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarray]:
@@ -117,7 +123,7 @@ def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarr
     counts = read_counts(
         adata, settings.layer, None if mask.all() else column if by_column else mask, settings.check_counts
     )
-    return Sample(counts.matrix, adata, names[counts.genes]), counts.digests
+    return Sample(counts.matrix, adata, names[counts.genes], counts.finding), counts.digests
 
 
 def _rows(matrix: Matrix, cells: np.ndarray) -> sparse.csr_array:

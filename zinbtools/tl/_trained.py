@@ -104,7 +104,7 @@ class Trained:
         layers
             Which of them to make.
         """
-        setup = self.setup
+        setup, found = self.setup, self.setup.sample.finding
         results = Results(
             obs={keys.split: pd.Categorical(setup.labels, categories=SPLITS), keys.digest: digests},
             uns={
@@ -120,7 +120,8 @@ class Trained:
                         "version": version("zinbtools"),
                         **params,
                     }
-                ),
+                )
+                | {"counts": str(found.kind), "counts_sign": found.sign},
                 HISTORY.name: history_table(self.trainings),
                 METRICS.name: metrics_table(self.metrics),
                 WEIGHTS.name: {name: weight_arrays(t.model) for name, t in self.trainings.items()},

@@ -1,0 +1,259 @@
+"""Gather from a matrix, block by block, what tells counts of molecules from other whole numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+N_SMALL = 12  # numbers from 1 to here are counted one by one, for each cell and each gene
+N_OVERALL = 64  # and to here, in all cells and genes together
+DIVISORS = (2, 3, 5, 7, 11, 13)
+
+
+class Spectra:
+    """Sums over the positive whole numbers so far.
+
+    Attributes
+    ----------
+    of_genes
+        How often each gene has each of the numbers 1 to `N_SMALL`, (n_genes, N_SMALL).
+    overall
+        How often there are 1 to `N_OVERALL` in all.
+    powers
+        Sums of the first three powers of each gene's numbers, (3, n_genes).
+    n_divisible
+        How many numbers each of `DIVISORS` divides.
+    divisor, largest
+        Of all numbers: the greatest common divisor, and the largest.
+    n_ties
+        Numbers that are the smallest of their cell, where that is above 1, less the first of each cell and
+        less the numbers that are larger by one.
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        self.of_genes = np.zeros((n_genes, N_SMALL), dtype=np.int64)
+        self.overall = np.zeros(N_OVERALL, dtype=np.int64)
+        self.powers = np.zeros((3, n_genes))
+        self.n_divisible = np.zeros(len(DIVISORS), dtype=np.int64)
+        self.divisor = self.largest = self.n_ties = 0
+        self._of_cells: list[np.ndarray] = []
+
+    @property
+    def of_cells(self) -> np.ndarray:
+        """How often each cell has each of the small numbers, (n_cells, N_SMALL)."""
+        return np.concatenate([np.zeros((0, N_SMALL), dtype=np.int32), *self._of_cells])
+
+    def add(self, rows: sparse.csr_array) -> None:
+        """Take in rows of positive whole numbers."""
+        numbers, (n_cells, n_genes) = rows.data.astype(np.int64), rows.shape
+        small = numbers <= N_SMALL
+        cells = np.repeat(np.arange(n_cells), np.diff(rows.indptr))[small]
+        self._of_cells.append(_table(cells, numbers[small], n_cells).astype(np.int32))
+        if not numbers.size:
+            return
+        self.of_genes += _table(rows.indices[small], numbers[small], n_genes)
+        self.overall += np.bincount(np.minimum(numbers, N_OVERALL + 1), minlength=N_OVERALL + 2)[1:-1]
+        power = np.ones(len(numbers))
+        for sums in self.powers:
+            power *= numbers
+            sums += np.bincount(rows.indices, power, minlength=n_genes)
+        self.n_divisible += [int(np.count_nonzero(numbers % k == 0)) for k in DIVISORS]
+        self.divisor = int(np.gcd(self.divisor, np.gcd.reduce(numbers)))
+        self.largest = max(self.largest, int(numbers.max()))
+        self.n_ties += _ties(rows)
+
+
+def _table(places: np.ndarray, numbers: np.ndarray, n_places: int) -> np.ndarray:
+    flat = places.astype(np.int64) * N_SMALL + numbers - 1
+    return np.bincount(flat, minlength=n_places * N_SMALL).reshape(n_places, N_SMALL)
+
+
+def _ties(rows: sparse.csr_array) -> int:
+    """Count the smallest numbers of rows, where above 1, less the first of each row and those one larger.
+
+    Small counts are common, and those next to them too: 1, 1, 1, 2, 2, 3. Multiplied by 3 they leave gaps.
+    """
+    sizes = np.diff(rows.indptr)
+    starts, sizes = rows.indptr[:-1][sizes > 0], sizes[sizes > 0]
+    smallest = np.minimum.reduceat(rows.data, starts)
+    high = smallest > 1
+    if not high.any():
+        return 0
+    above = rows.data - np.repeat(np.where(high, smallest, np.inf), sizes)
+    return int(np.count_nonzero(above == 0) - np.count_nonzero(above == 1) - np.count_nonzero(high))
+
+
+def roughness(tables: np.ndarray, fewest: int = 20) -> tuple[float, float]:
+    r"""Measure how uneven the small numbers of cells are, beyond chance, and by how many standard errors.
+
+    How often a cell has 1, 2, 3, ... molecules follows the sum over all cells, more or less steep:
+    :math:`p_v \propto q_v e^{a v} v^b`, two parameters for each cell. Numbers that were scaled by a factor
+    of the cell's own and rounded leave gaps and peaks, and in every cell at other places.
+
+    Parameters
+    ----------
+    tables
+        As `Spectra.of_cells`.
+    fewest
+        Cells with fewer small numbers are left out.
+
+    Returns
+    -------
+    The mean squared relative deviation without that of sampling, 0 for counts, and its ratio to its
+    standard error; both 0 for fewer than 10 cells.
+    """
+    overall = tables.sum(axis=0) + 0.5
+    tables = tables[tables.sum(axis=1) >= fewest].astype(np.float64)
+    if len(tables) < 10:
+        return 0.0, 0.0
+    excess = scale = square = 0.0
+    tilts = _tilts(overall / overall.sum())
+    for some in np.array_split(tables, -(-len(tables) // 20_000)):
+        sizes, shares = some.sum(axis=1, keepdims=True), _tilted(some, overall, tilts)
+        expected = sizes * shares
+        by_chance = expected * (1 - shares) - sizes * _fitted(shares, tilts)
+        by_cell = ((some - expected) ** 2 - by_chance).sum(axis=1)
+        excess, scale = excess + by_cell.sum(), scale + (expected**2).sum()
+        square += (by_cell**2).sum()
+    return float(excess / scale), float(excess / np.sqrt(square)) if square else 0.0
+
+
+def _tilts(weights: np.ndarray) -> np.ndarray:
+    """Make the numbers and their logs orthonormal under weights, (2, N_SMALL)."""
+    numbers = np.arange(1.0, len(weights) + 1)
+    tilts: list[np.ndarray] = []
+    for tilt in (numbers, np.log(numbers)):
+        tilt = tilt - (tilt * weights).sum()
+        for other in tilts:
+            tilt = tilt - (tilt * other * weights).sum() * other
+        tilts.append(tilt / np.sqrt((tilt**2 * weights).sum()))
+    return np.stack(tilts)
+
+
+def _tilted(tables: np.ndarray, overall: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """Fit the tilts of each row by Newton's method, with a weak prior; return the shares, (n, N_SMALL)."""
+    sizes, slopes = tables.sum(axis=1, keepdims=True), np.zeros((len(tables), len(tilts)))
+    prior = 0.5
+    for _ in range(12):
+        shares = _shares(overall, slopes @ tilts)
+        gradient = (tables - sizes * shares) @ tilts.T - prior * slopes
+        curvature = sizes[:, :, None] * _covariance(shares, tilts) + prior * np.eye(len(tilts))
+        slopes += np.clip(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], -1, 1)
+    return _shares(overall, slopes @ tilts)
+
+
+def _covariance(shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    means = shares @ tilts.T
+    return np.einsum("cv,iv,jv->cij", shares, tilts, tilts) - means[:, :, None] * means[:, None, :]
+
+
+def _fitted(shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """How much of the variance by chance, of one number, the fit of the tilts takes away."""
+    centred = tilts - (shares @ tilts.T)[:, :, None]
+    weights = np.linalg.inv(_covariance(shares, tilts) + 1e-3 * np.eye(len(tilts)))
+    return np.asarray(shares**2 * np.einsum("civ,cij,cjv->cv", centred, weights, centred))
+
+
+def _shares(overall: np.ndarray, tilt: np.ndarray) -> np.ndarray:
+    logs = np.log(overall) + tilt
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def gap(overall: np.ndarray) -> int:
+    r"""Find a number that is more frequent beside its neighbours than it can be among counts.
+
+    Counts of molecules are Poisson about whatever cells hold. Of any mixture of Poisson distributions
+    :math:`(v + 1) p_{v+1} / p_v` rises with v, so that :math:`p_v^2 \le p_{v-1} p_{v+1} (v + 1) / v`.
+
+    Parameters
+    ----------
+    overall
+        As `Spectra.overall`.
+
+    Returns
+    -------
+    The number from 2 on whose square is more than twice that bound, by six standard errors, and furthest
+    beyond it; 0 if there is none.
+    """
+    here, below, above = (np.asarray(overall[k], dtype=np.float64) for k in _NEIGHBOURS)
+    number = np.arange(2, len(here) + 2)
+    factor = 2 * (number + 1) / number
+    excess = here**2 - factor * below * above
+    square = 4 * here**3 + factor**2 * (below**2 * above + below * above**2)
+    errors = excess / np.sqrt(np.maximum(square, 1))
+    return int(number[errors.argmax()]) if errors.max() > 6 else 0
+
+
+_NEIGHBOURS = slice(1, -1), slice(None, -2), slice(2, None)
+
+
+def spread(powers: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    r"""Measure for each gene how its numbers vary, as a share of what a Poisson distribution would make.
+
+    Counts of molecules are Poisson about whatever a cell holds, so that they vary by at least as much. Zeros
+    do not enter: with each number x taken x times, x - 1 is Poisson about something too, and its variance
+    over its mean is at least 1.
+
+    Parameters
+    ----------
+    powers
+        As `Spectra.powers`.
+    n_cells
+        How many numbers each gene has.
+
+    Returns
+    -------
+    The ratio for each gene with 20 numbers or more and a mean of x - 1 of at least 1, in no order.
+    """
+    first, second, third = powers
+    pairs, triples = second - first, third - 3 * second + 2 * first  # sums of x (x - 1) and so on
+    enough = (n_cells >= 20) & (pairs >= first)
+    mean = pairs[enough] / first[enough]
+    return np.asarray((triples[enough] / first[enough] + mean - mean**2) / mean)
+
+
+def likeness(rows: sparse.csr_array, rare: np.ndarray, n_cells: int = 1000, n_genes: int = 1500) -> float:
+    """Measure how much more alike those cells are that have many of a rare gene, than those with one.
+
+    A marker of cells of one kind is high in these, and seen once in others. Copies of a molecule are not of
+    a kind: a cell that happens to have many is not more like the next such cell than like one with a single.
+
+    Parameters
+    ----------
+    rows
+        Counts of all genes; the first ``n_cells`` rows and the ``n_genes`` that most of them have are used.
+    rare
+        The rare genes, by index.
+
+    Returns
+    -------
+    Mean cosine of profiles between two cells with 2 or more, less that between one of these and one with
+    1, over the rare genes (each left out of the profiles); 0 if there are none to compare.
+    """
+    rows = rows[np.ravel(rows.sum(axis=1)) > 0][:n_cells]
+    common = np.argsort(-np.bincount(rows.indices, minlength=rows.shape[1]), kind="stable")[:n_genes]
+    profiles = _profiles(rows, common)
+    counts = rows[:, rare].toarray().T
+    many, one = (counts >= 2).astype(np.float64), (counts == 1).astype(np.float64)
+    n_many, n_one = many.sum(axis=1), one.sum(axis=1)
+    enough = (n_many >= 2) & (n_one >= 2)
+    if not enough.any():
+        return 0.0
+    many, one, n_many, n_one = many[enough], one[enough], n_many[enough], n_one[enough]
+    with_many, with_one = many @ profiles, one @ profiles
+    own = rare[enough][:, None] == common  # a gene's own column says nothing of the others
+    with_many[own] = with_one[own] = 0
+    squares = (many @ profiles**2 * ~own).sum(axis=1)
+    alike = ((with_many**2).sum(axis=1) - squares) / (n_many * (n_many - 1))
+    unlike = (with_many * with_one).sum(axis=1) / (n_many * n_one)
+    return float(np.average(alike - unlike, weights=np.minimum(n_many - 1, n_one)))
+
+
+def _profiles(rows: sparse.csr_array, genes: np.ndarray) -> np.ndarray:
+    """Log counts at one depth, without the mean over cells, of length 1; (n_cells, n_genes)."""
+    totals = np.ravel(rows.sum(axis=1))[:, None]
+    logs = np.log1p(rows[:, genes].toarray() / totals * np.median(totals))
+    logs -= logs.mean(axis=0)
+    logs /= np.maximum(np.linalg.norm(logs, axis=1, keepdims=True), 1e-9)
+    return np.asarray(logs - logs.mean(axis=0), dtype=np.float64)
