@@ -119,7 +119,7 @@ def _variance(x: sparse.csr_array) -> Floats:
 
 
 def panel(rng: np.random.Generator, n_genes: int, high: float, background: float) -> sparse.csr_array:
-    """Draw markers of 12 types of cells, as spatial panels have them: high in one type, background elsewhere."""
+    """Draw markers of 12 types of cells, as spatial panels have: high in one, background elsewhere."""
     types, own = rng.integers(12, size=1500), rng.integers(12, size=n_genes)
     mean = np.where(types[:, None] == own, high, background) * rng.gamma(2, 0.5, n_genes)
     return sparse.csr_array(rng.poisson(mean * rng.gamma(2, 0.5, mean.shape)).astype(float))
@@ -229,7 +229,7 @@ def main() -> None:
         told = finding(x)
         right = (told.kind != "molecules") == (kind != "molecules")
         found[kind].append(right)
-        named_so[kind].append(told.kind == ("log-transformed" if kind == "logs" else kind))
+        named_so[kind].append(told.kind == {"logs": "log-transformed"}.get(kind, kind.partition(",")[0]))
         if show or not right:
             print(
                 f"{'' if right else 'WRONG '}{kind}: {name}, {x.shape}: {told.kind} {told.sign}", flush=True

@@ -12,7 +12,7 @@ from .._words.count_kinds import CountKind
 from .spectra import DIVISORS, Spectra, gap, likeness, roughness, spread
 
 # What molecules have at most (least) in the measured files, and their subsets: docs/counts.md.
-ROUGH, ROUGH_ERRORS = 0.008, 4.0
+ROUGH, ROUGH_ERRORS, ROUGH_BEYOND_CHANCE = 0.01, 2.5, 4.0
 NARROW, FEWEST_GENES = 0.65, 5
 EVEN_TOTALS, FEWEST_CELLS = 0.3, 50
 RARE, FEWEST_SEEN, FEWEST_RARE, MORE_THAN_SPIKE_INS = 0.3, 3, 30, 100
@@ -67,9 +67,7 @@ def _multiples(found: Spectra, n_counts: np.ndarray) -> Finding | None:
 def _gaps(found: Spectra, n_counts: np.ndarray) -> Finding | None:
     """See gaps between the small numbers, as rounding leaves where they were scaled or logs."""
     n = int(n_counts.sum())
-    first, second = found.powers[:2].sum(axis=1)
-    alike = n * second < 1.36 * first**2 and found.largest < 200  # standard deviation of 0.6 means
-    kind = CountKind.LOGS if alike else CountKind.SCALED
+    kind = _logs_or_scaled(found, n_counts)
     if found.n_ties > 0.01 * n + 2.5 * np.sqrt(n):
         sign = "the smallest numbers of cells are above 1, and the next larger ones are rare"
         return Finding(kind, sign)
@@ -80,12 +78,19 @@ def _gaps(found: Spectra, n_counts: np.ndarray) -> Finding | None:
 
 def _rough(found: Spectra, n_counts: np.ndarray) -> Finding | None:
     """See gaps between the small numbers that are elsewhere in each cell, as each has a factor of its own."""
-    rough, errors = roughness(found.of_cells)
-    if not (rough > ROUGH and errors > ROUGH_ERRORS):
+    rough, errors, beyond_chance = roughness(found.of_cells)
+    if not (rough > ROUGH and errors > ROUGH_ERRORS and beyond_chance > ROUGH_BEYOND_CHANCE):
         return None
     sign = "within a cell some small numbers are frequent and the next ones rare, in each cell other numbers"
-    logs = found.largest <= 30 and _is_narrow(found, n_counts)
-    return Finding(CountKind.LOGS if logs else CountKind.SCALED, sign)
+    return Finding(_logs_or_scaled(found, n_counts), sign)
+
+
+def _logs_or_scaled(found: Spectra, n_counts: np.ndarray) -> CountKind:
+    """Tell logs, which are small or alike, from other numbers that leave gaps."""
+    first, second = found.powers[:2].sum(axis=1)
+    alike = n_counts.sum() * second < 1.36 * first**2  # standard deviation of 0.6 means
+    small = found.largest <= 25 and _is_narrow(found, n_counts)
+    return CountKind.LOGS if small or (alike and found.largest < 200) else CountKind.SCALED
 
 
 def _is_narrow(found: Spectra, n_counts: np.ndarray) -> bool:
@@ -99,7 +104,7 @@ def _narrow(found: Spectra, n_counts: np.ndarray) -> Finding | None:
         return None
     share = float(np.mean(spread(found.powers, n_counts) < NARROW))
     sign = f"{share:.0%} of the genes with high numbers vary less from cell to cell than counts can"
-    return Finding(CountKind.LOGS if found.largest <= 30 else CountKind.SCALED, sign)
+    return Finding(_logs_or_scaled(found, n_counts), sign)
 
 
 def _one_depth(totals: np.ndarray) -> Finding | None:

@@ -7,6 +7,8 @@ from scipy import sparse
 
 N_SMALL = 12  # numbers from 1 to here are counted one by one, for each cell and each gene
 N_OVERALL = 64  # and to here, in all cells and genes together
+_NEIGHBOURS = slice(1, -1), slice(None, -2), slice(2, None)
+_PRIOR = 0.5  # precision of a cell's tilts
 DIVISORS = (2, 3, 5, 7, 11, 13)
 
 
@@ -83,12 +85,12 @@ def _ties(rows: sparse.csr_array) -> int:
     return int(np.count_nonzero(above == 0) - np.count_nonzero(above == 1) - np.count_nonzero(high))
 
 
-def roughness(tables: np.ndarray, fewest: int = 20) -> tuple[float, float]:
+def roughness(tables: np.ndarray, fewest: int = 20) -> tuple[float, float, float]:
     r"""Measure how uneven the small numbers of cells are, beyond chance, and by how many standard errors.
 
     How often a cell has 1, 2, 3, ... molecules follows the sum over all cells, more or less steep:
-    :math:`p_v \propto q_v e^{a v} v^b`, two parameters for each cell. Numbers that were scaled by a factor
-    of the cell's own and rounded leave gaps and peaks, and in every cell at other places.
+    :math:`p_v \propto q_v e^{a v} v^b`, two parameters for each cell. Numbers that were
+    scaled by a factor of the cell's own and rounded leave gaps and peaks, and in every cell at other places.
 
     Parameters
     ----------
@@ -99,27 +101,29 @@ def roughness(tables: np.ndarray, fewest: int = 20) -> tuple[float, float]:
 
     Returns
     -------
-    The mean squared relative deviation without that of sampling, 0 for counts, and its ratio to its
-    standard error; both 0 for fewer than 10 cells.
+    The mean squared relative deviation without that of sampling, 0 for counts; its ratio to its standard
+    error, by the differences between cells; and to the error that counts without any would have. All are 0
+    for fewer than 10 cells.
     """
     overall = tables.sum(axis=0) + 0.5
     tables = tables[tables.sum(axis=1) >= fewest].astype(np.float64)
     if len(tables) < 10:
-        return 0.0, 0.0
-    excess = scale = square = 0.0
+        return 0.0, 0.0, 0.0
+    excess = scale = square = chance = 0.0
     tilts = _tilts(overall / overall.sum())
     for some in np.array_split(tables, -(-len(tables) // 20_000)):
         sizes, shares = some.sum(axis=1, keepdims=True), _tilted(some, overall, tilts)
         expected = sizes * shares
-        by_chance = expected * (1 - shares) - sizes * _fitted(shares, tilts)
+        by_chance = expected * (1 - shares) - _fitted(sizes, shares, tilts)
         by_cell = ((some - expected) ** 2 - by_chance).sum(axis=1)
         excess, scale = excess + by_cell.sum(), scale + (expected**2).sum()
         square += (by_cell**2).sum()
-    return float(excess / scale), float(excess / np.sqrt(square)) if square else 0.0
+        chance += (2 * expected**2 + expected).sum()
+    return float(excess / scale), float(excess / np.sqrt(max(square, 1e-9))), float(excess / np.sqrt(chance))
 
 
 def _tilts(weights: np.ndarray) -> np.ndarray:
-    """Make the numbers and their logs orthonormal under weights, (2, N_SMALL)."""
+    """Make v and log v orthonormal under weights, (2, N_SMALL)."""
     numbers = np.arange(1.0, len(weights) + 1)
     tilts: list[np.ndarray] = []
     for tilt in (numbers, np.log(numbers)):
@@ -131,14 +135,22 @@ def _tilts(weights: np.ndarray) -> np.ndarray:
 
 
 def _tilted(tables: np.ndarray, overall: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """Fit the tilts of each row by Newton's method, with a weak prior; return the shares, (n, N_SMALL)."""
+    """Fit the tilts of each row by damped Newton steps, with a weak prior; return its shares."""
     sizes, slopes = tables.sum(axis=1, keepdims=True), np.zeros((len(tables), len(tilts)))
-    prior = 0.5
-    for _ in range(12):
+    damping, value = np.full((len(tables), 1), 0.1), np.full(len(tables), -np.inf)
+    tried, identity = slopes, np.eye(len(tilts))
+    for _ in range(20):
+        reached = (tables * np.log(_shares(overall, tried @ tilts))).sum(axis=1)
+        reached -= _PRIOR / 2 * (tried**2).sum(axis=1)
+        better = reached >= value
+        slopes = np.where(better[:, None], tried, slopes)
+        value = np.maximum(value, reached)
+        damping = np.where(better[:, None], damping / 4, damping * 8)
         shares = _shares(overall, slopes @ tilts)
-        gradient = (tables - sizes * shares) @ tilts.T - prior * slopes
-        curvature = sizes[:, :, None] * _covariance(shares, tilts) + prior * np.eye(len(tilts))
-        slopes += np.clip(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], -1, 1)
+        gradient = (tables - sizes * shares) @ tilts.T - _PRIOR * slopes
+        curvature = sizes[:, :, None] * _covariance(shares, tilts)
+        curvature += (_PRIOR + sizes * damping)[:, :, None] * identity
+        tried = slopes + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
     return _shares(overall, slopes @ tilts)
 
 
@@ -147,17 +159,17 @@ def _covariance(shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
     return np.einsum("cv,iv,jv->cij", shares, tilts, tilts) - means[:, :, None] * means[:, None, :]
 
 
-def _fitted(shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """How much of the variance by chance, of one number, the fit of the tilts takes away."""
+def _fitted(sizes: np.ndarray, shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """How much of the variance of each number by chance the fit of the tilts takes away."""
     centred = tilts - (shares @ tilts.T)[:, :, None]
-    weights = np.linalg.inv(_covariance(shares, tilts) + 1e-3 * np.eye(len(tilts)))
-    return np.asarray(shares**2 * np.einsum("civ,cij,cjv->cv", centred, weights, centred))
+    fit = np.linalg.inv(sizes[:, :, None] * _covariance(shares, tilts) + _PRIOR * np.eye(len(tilts)))
+    return np.asarray((sizes * shares) ** 2 * np.einsum("civ,cij,cjv->cv", centred, fit, centred))
 
 
 def _shares(overall: np.ndarray, tilt: np.ndarray) -> np.ndarray:
     logs = np.log(overall) + tilt
     shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return np.asarray(np.maximum(shares / shares.sum(axis=1, keepdims=True), 1e-12))
 
 
 def gap(overall: np.ndarray) -> int:
@@ -183,9 +195,6 @@ def gap(overall: np.ndarray) -> int:
     square = 4 * here**3 + factor**2 * (below**2 * above + below * above**2)
     errors = excess / np.sqrt(np.maximum(square, 1))
     return int(number[errors.argmax()]) if errors.max() > 6 else 0
-
-
-_NEIGHBOURS = slice(1, -1), slice(None, -2), slice(2, None)
 
 
 def spread(powers: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
