@@ -11,7 +11,8 @@ from scipy import sparse
 from .._words.count_kinds import CountKind
 from .spectra import DIVISORS, Spectra, gap, likeness, roughness, spread
 
-# What molecules have at most (least) in the measured files, and their subsets: docs/counts.md.
+# docs/files.md tells how far counts of molecules are from these.
+EVEN, MULTIPLES = 0.55, 0.95
 ROUGH, ROUGH_ERRORS, ROUGH_BEYOND_CHANCE = 0.01, 2.5, 4.0
 NARROW, FEWEST_GENES = 0.65, 5
 EVEN_TOTALS, FEWEST_CELLS = 0.3, 50
@@ -43,7 +44,7 @@ def kind_of(found: Spectra, n_counts: np.ndarray, totals: np.ndarray, some: Some
     some
         Gives rows of the matrix, to look at once more if they may be reads.
     """
-    for sign in (_multiples, _gaps, _rough, _narrow):
+    for sign in (_multiples, _even, _gaps, _rough, _narrow):
         finding = sign(found, n_counts)
         if finding is not None:
             return finding
@@ -51,17 +52,24 @@ def kind_of(found: Spectra, n_counts: np.ndarray, totals: np.ndarray, some: Some
 
 
 def _multiples(found: Spectra, n_counts: np.ndarray) -> Finding | None:
-    """See numbers that one number divides more often than it divides counts, one in k and less."""
+    """See numbers that are nearly all multiples of one."""
     n = int(n_counts.sum())
-    noise = 2.5 * np.sqrt(n)
-    for k, divided in zip(reversed(DIVISORS), found.n_divisible[::-1], strict=True):
-        if divided > (1 / k + 0.1 * (1 - 1 / k)) * n + noise:
-            if found.divisor > 1:
-                what = "even" if found.divisor == 2 else f"multiples of {found.divisor}"
-                return Finding(CountKind.MULTIPLES, f"100% of the numbers are {what}")
-            what = "even" if k == 2 else f"multiples of {k}"
+    for k, divided in zip(DIVISORS, found.n_divisible.tolist(), strict=True):
+        if n >= 100 and divided > MULTIPLES * n:
+            factor = max(k, found.divisor)
+            what = "even" if factor == 2 else f"multiples of {factor}"
             return Finding(CountKind.MULTIPLES, f"{divided / n:.0%} of the numbers are {what}")
     return None
+
+
+def _even(found: Spectra, n_counts: np.ndarray) -> Finding | None:
+    """See more even numbers than there are among counts, at most half."""
+    n = int(n_counts.sum())
+    if not found.n_divisible[0] > EVEN * n + 2.5 * np.sqrt(n):
+        return None
+    if _logs_or_scaled(found, n_counts) == CountKind.LOGS:  # of which 2 may be the most frequent
+        return None
+    return Finding(CountKind.MULTIPLES, f"{found.n_divisible[0] / n:.0%} of the numbers are even")
 
 
 def _gaps(found: Spectra, n_counts: np.ndarray) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from .. import get
 from .._record.parts import FAILURES, PARAMS, PPC_KS, SELECTION
 from .._record.record import Record
 from .._words.answers import Answer
+from .._words.count_kinds import CountKind, advice
 from .._words.models import MODELS, model_name
 from .._words.numbers import percent
 from ..get._checks import check_words
@@ -60,7 +61,7 @@ def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
         ``key_added`` of the fit to read.
     """
     record, metrics = Record.read(adata, key), get.metrics_df(adata, best=True, key=key)
-    lights = [_restarts(adata, key), _convergence(health_of_fit(adata, key))]
+    lights = [*_counts(record), _restarts(adata, key), _convergence(health_of_fit(adata, key))]
     if shares := pareto_shares(adata, key):
         lights.append(_pareto(shares))
     if {record.keys.marginal_ll(model) for model in MODELS} <= set(adata.obs):
@@ -68,6 +69,21 @@ def diagnostics(adata: AnnData, key: str | None = None) -> list[Light]:
     if PPC_KS in record and (predictions := _predictions(adata, key)):
         lights.append(predictions)
     return lights
+
+
+def _counts(record: Record) -> Iterator[Light]:
+    """Judge what the numbers are, if the fit looked."""
+    params = record[PARAMS]
+    if "counts" not in params:
+        return
+    kind, sign = CountKind(str(params["counts"])), str(params.get("counts_sign", ""))
+    question = "Are these counts of molecules?"
+    if kind == CountKind.MOLECULES:
+        yield Light("good", question, "Nothing in the numbers speaks against it.")
+        return
+    finding = f"{sign[0].upper()}{sign[1:]}."
+    mild = kind in (CountKind.READS, CountKind.DOWNSAMPLED)
+    yield Light("look" if mild else "bad", question, finding, f"{advice(kind)}.")
 
 
 def _restarts(adata: AnnData, key: str | None) -> Light:
