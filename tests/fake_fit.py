@@ -158,7 +158,7 @@ def _params(adata: AnnData, keys: Keys) -> dict[str, Any]:
             "best_restart": BEST_RESTART,
             "version": version("zinbtools"),
         }
-    )
+    ) | {"counts": "molecules", "counts_sign": ""}
 
 
 def _weights(model: str, n_vars: int) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from zinbtools._words.numbers import percent
 from zinbtools.study._diagnostics import Light, diagnostics
 
 QUESTIONS = {
+    "counts": "counts of molecules",
     "restarts": "run to its end",
     "convergence": "long enough",
     "pareto": "likelihoods be trusted",
@@ -44,6 +45,27 @@ def test_a_sound_study_is_all_good(adata: AnnData) -> None:
     assert len(lights) == len(QUESTIONS)
     assert {light.level for light in lights} == {"good"}
     assert not any(light.advice for light in lights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "advice"),
+    [
+        ("reads", "look", "copies of molecules"),
+        ("scaled", "bad", "normalised"),
+        ("multiples", "bad", "divide"),
+    ],
+)
+def test_numbers_that_are_no_molecules(adata: AnnData, kind: str, level: str, advice: str) -> None:
+    adata.uns["zinbtools"]["params"] |= {"counts": kind, "counts_sign": "a sign was seen"}
+    found = light(adata, "counts")
+    assert (found.level, found.finding) == (level, "A sign was seen.")
+    assert advice in found.advice
+    assert others(adata, "counts") == {"good"}
+
+
+def test_a_fit_that_did_not_look_has_no_light_for_its_counts(adata: AnnData) -> None:
+    del adata.uns["zinbtools"]["params"]["counts"]
+    assert len(diagnostics(adata)) == len(QUESTIONS) - 1
 
 
 def others(adata: AnnData, which: str) -> set[str]:

@@ -1,0 +1,212 @@
+"""Whole numbers that are no counts of molecules are named, and counts of molecules are not accused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+import zinbtools as zt
+from zinbtools._anndata.counts import read_counts
+from zinbtools._anndata.findings import Findings
+from zinbtools._anndata.kinds import Finding
+from zinbtools._anndata.spectra import N_OVERALL, Spectra, gap, likeness, roughness, spread
+from zinbtools._words.count_kinds import CountKind, advice
+
+Floats = NDArray[np.float64]
+MOLECULES = (
+    "cortex_zeisel2015",
+    "pbmc4k_hvg2000",
+    "pbmc3k",
+    "kang2018_pbmc_ifnb2800",
+    "ercc_zheng2017_gemcode",
+    "ercc_macosko2015_dropseq",
+    "pbmc68k_reduced",
+    "rnamix_celseq2_mixology",
+    "ziegenhain2017_celseq2_reads_and_umis",
+    "ziegenhain2017_scrbseq_reads_and_umis",
+)
+
+
+def finding(numbers: Floats | sparse.csr_array, n_blocks: int = 1) -> Finding:
+    numbers = sparse.csr_array(numbers)
+    found = Findings(np.arange(numbers.shape[1]))
+    edges = np.linspace(0, numbers.shape[0], n_blocks + 1).astype(int)
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        found.add(numbers[start:stop])
+    return found.finding(lambda: numbers)
+
+
+@pytest.fixture(scope="module")
+def molecules() -> Floats:
+    """NB counts of 300 cells x 600 genes, from rare ones to those with 50 per cell; depths differ."""
+    rng = np.random.default_rng(0)
+    rate = np.exp(rng.normal(-1, 1.8, 600)) * rng.lognormal(0, 0.5, (300, 1)) * rng.gamma(2, 0.5, (300, 600))
+    counts = rng.poisson(rate).astype(float)
+    return counts[:, counts.sum(0) > 0]
+
+
+def scaled(counts: Floats, total: float | None = None) -> Floats:
+    sums = counts.sum(1, keepdims=True)
+    return counts / sums * (total or np.median(sums))
+
+
+def copies(counts: Floats) -> Floats:
+    """Each molecule with 1 and more reads, 8 on average, far from all alike."""
+    rng = np.random.default_rng(1)
+    return counts + rng.poisson(rng.gamma(np.where(counts > 0, counts / 3, 1), 21) * (counts > 0))
+
+
+CHANGES: dict[str, tuple[CountKind, Callable[[Floats], Floats]]] = {
+    "twos": (CountKind.MULTIPLES, lambda x: 2 * x),
+    "threes": (CountKind.MULTIPLES, lambda x: 3 * x),
+    "tens": (CountKind.MULTIPLES, lambda x: 10 * x),
+    "median": (CountKind.SCALED, scaled),
+    "CPM": (CountKind.SCALED, lambda x: scaled(x, 1e6)),
+    "1e4": (CountKind.SCALED, lambda x: scaled(x, 1e4)),
+    "log1p": (CountKind.LOGS, np.log1p),
+    "log2": (CountKind.LOGS, lambda x: np.log2(x + 1)),
+    "log of 1e4": (CountKind.LOGS, lambda x: np.log1p(scaled(x, 1e4))),
+    "10 log of 1e4": (CountKind.LOGS, lambda x: 10 * np.log1p(scaled(x, 1e4))),
+    "reads": (CountKind.READS, copies),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_numbers_that_are_no_molecules_are_named(molecules: Floats, name: str) -> None:
+    kind, change = CHANGES[name]
+    assert finding(molecules) == (CountKind.MOLECULES, "")
+    found = finding(np.rint(change(molecules)))
+    assert found.kind == kind
+    assert found.sign
+
+
+def test_one_depth_is_seen(molecules: Floats) -> None:
+    rng = np.random.default_rng(0)
+    rows = molecules[molecules.sum(1) >= 300].astype(np.int64)
+    drawn = np.stack([rng.multivariate_hypergeometric(row, 300) for row in rows])
+    assert finding(drawn.astype(float)).kind == CountKind.DOWNSAMPLED
+    some = drawn[:, rng.permutation(drawn.shape[1])[:300]]
+    assert finding(some.astype(float)).kind == CountKind.MOLECULES  # a part of it is as good as any counts
+
+
+def test_the_finding_does_not_depend_on_the_blocks(molecules: Floats) -> None:
+    for numbers in (molecules, np.rint(scaled(molecules)), copies(molecules)):
+        assert finding(numbers, n_blocks=7) == finding(numbers)
+
+
+@pytest.mark.parametrize("mean", [0.05, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("theta", [0.3, 3.0])
+def test_simulated_counts_of_any_depth_are_not_accused(mean: float, theta: float) -> None:
+    rng = np.random.default_rng(3)
+    rate = mean * rng.lognormal(0, 1, 300) * rng.lognormal(0, 0.4, (200, 1))
+    counts = rng.poisson(rate * rng.gamma(theta, 1 / theta, (200, 300))).astype(float)
+    assert finding(counts[counts.sum(1) > 0]).kind == CountKind.MOLECULES
+
+
+@pytest.mark.parametrize("high", [3.0, 8.0, 20.0])
+@pytest.mark.parametrize("background", [0.02, 0.1])
+def test_markers_are_not_taken_for_reads(high: float, background: float) -> None:
+    """A panel of markers: many in cells of one kind, one now and then in the others."""
+    rng = np.random.default_rng(4)
+    kinds, own = rng.integers(10, size=800), rng.integers(10, size=200)
+    mean = np.where(kinds[:, None] == own, high, background) * rng.gamma(2, 0.5, 200)
+    counts = rng.poisson(mean * rng.gamma(2, 0.5, mean.shape)).astype(float)
+    assert finding(counts).kind == CountKind.MOLECULES
+    shuffled = np.stack([rng.permutation(column) for column in counts.T], axis=1)
+    rare = np.arange(200)
+    assert likeness(sparse.csr_array(counts), rare) > 0.1 > 0.01 > likeness(sparse.csr_array(shuffled), rare)
+
+
+def test_zero_inflation_is_not_taken_for_reads() -> None:
+    rng = np.random.default_rng(5)
+    counts = rng.poisson(rng.gamma(2, 5, (500, 300))) * (rng.random((500, 300)) < 0.15)
+    assert finding(counts.astype(float)).kind == CountKind.MOLECULES
+
+
+def test_zeros_and_ones_are_not_accused() -> None:
+    rng = np.random.default_rng(6)
+    assert finding((rng.random((500, 200)) < rng.beta(1, 6, 200)).astype(float)).kind == CountKind.MOLECULES
+
+
+def test_little_is_not_enough_to_tell() -> None:
+    assert finding(np.array([[2.0, 0, 4], [0, 6, 2]])) == (CountKind.MOLECULES, "")
+    assert finding(np.zeros((5, 3))) == (CountKind.MOLECULES, "")
+
+
+def test_statistics_of_mixtures_of_poisson_distributions() -> None:
+    """What no mixture has: a gap, and a variance below the mean."""
+    rng = np.random.default_rng(7)
+    mixed = rng.poisson(rng.choice([1.0, 12.0], (4000, 20))).astype(float)
+    for numbers, narrow in ((mixed, False), (np.rint(np.sqrt(mixed)), True), (np.rint(1.5 * mixed), False)):
+        spectra, rows = Spectra(20), sparse.csr_array(numbers)
+        spectra.add(rows)
+        counted = np.bincount(numbers[numbers > 0].astype(int), minlength=N_OVERALL + 1)[1 : N_OVERALL + 1]
+        np.testing.assert_array_equal(spectra.overall, counted)
+        assert bool(np.median(spread(spectra.powers, (numbers > 0).sum(0))) < 0.8) == narrow
+        assert bool(gap(spectra.overall)) == (numbers is not mixed)
+
+
+def test_roughness_is_the_variance_of_gaps() -> None:
+    """Cells that are steeper than others are not rough; those with factors of their own are."""
+    rng = np.random.default_rng(8)
+    numbers = np.arange(1, 13)
+    steep = np.exp(-rng.uniform(0.1, 0.8, (400, 1)) * numbers) * 400
+    assert roughness(rng.poisson(steep))[0] == pytest.approx(0, abs=2e-3)
+    factors = rng.gamma(10, 0.1, steep.shape)  # variance 0.1
+    rough, errors, beyond_chance = roughness(rng.poisson(steep * factors))
+    assert 0.03 < rough < 0.1
+    assert errors > 5
+    assert beyond_chance > 5
+
+
+def test_a_warning_says_what_was_seen_and_what_to_do(molecules: Floats) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_counts(AnnData(molecules)).finding.kind == CountKind.MOLECULES
+    with pytest.warns(UserWarning, match=r"adata\.X may hold reads: .* copies of molecules look like zero"):
+        read_counts(AnnData(copies(molecules)))
+    with pytest.warns(UserWarning, match=r"no counts of molecules: 100% of the numbers are even\. .* divide"):
+        read_counts(AnnData(2 * molecules))
+    assert all(advice(kind) for kind in CountKind if kind != CountKind.MOLECULES)
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_the_finding_is_kept_with_the_fit(counts: AnnData, tmp_path: Path, store: str, factor: int) -> None:
+    counts.X = counts.X * factor
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zt.tl.fit_nb_zinb(counts, max_epochs=1, progress=False)
+        path = tmp_path / f"fit.{store}"
+        getattr(counts, f"write_{store}")(path)
+    params = getattr(ad, f"read_{store}")(path).uns["zinbtools"]["params"]
+    expected = ("molecules", "") if factor == 1 else ("multiples", "100% of the numbers are multiples of 3")
+    assert (str(params["counts"]), str(params["counts_sign"])) == expected
+
+
+@pytest.mark.parametrize("name", MOLECULES)
+def test_real_molecules_are_not_accused(shared_data: Path, name: str) -> None:
+    adata = ad.read_h5ad(shared_data / "data" / f"{name}.h5ad")
+    counts, rng = sparse.csr_array(adata.X), np.random.default_rng(0)
+    for n_cells, n_genes in ((10_000, 100_000), (60, 50), (60, 1000), (300, 300)):
+        some = counts[np.sort(rng.permutation(counts.shape[0])[:n_cells])]
+        some = some[:, rng.permutation(counts.shape[1])[:n_genes]]
+        some = some[np.ravel(some.sum(axis=1)) > 0]
+        assert finding(some) == (CountKind.MOLECULES, "")
+
+
+@pytest.mark.parametrize("name", ["mousegut_smartseq2_reads", *MOLECULES[-2:]])
+def test_real_reads_are_named(shared_data: Path, name: str) -> None:
+    adata = ad.read_h5ad(shared_data / "data" / f"{name}.h5ad")
+    reads = sparse.csr_array(adata.layers.get("reads", adata.X))
+    genes = np.random.default_rng(0).permutation(np.flatnonzero(reads.sum(axis=0)))[:500]
+    for some in (reads, reads[:, genes]):
+        assert finding(some).kind == CountKind.READS
