@@ -260,4 +260,4 @@ def test_few_cells_and_a_large_monte_carlo_error(adata: AnnData) -> None:
 def test_what_was_not_run_is_not_judged(adata: AnnData) -> None:
     del adata.uns["zinbtools"]["ppc"], adata.obs["nb_marginal_ll"], adata.obs["zinb_marginal_ll"]
     assert [light(adata, which).level for which in ("restarts", "convergence")] == ["good", "good"]
-    assert len(diagnostics(adata)) == 2
+    assert len(diagnostics(adata)) == 3

@@ -17,6 +17,7 @@ ROUGH, ROUGH_ERRORS, ROUGH_BEYOND_CHANCE = 0.01, 2.5, 4.0
 NARROW, FEWEST_GENES = 0.65, 5
 EVEN_TOTALS, FEWEST_CELLS = 0.3, 50
 RARE, FEWEST_SEEN, FEWEST_RARE, MORE_THAN_SPIKE_INS = 0.3, 3, 30, 100
+RARE_SHARE = 0.1
 COPIES, MANY_COPIES, FEW_COPIES, HEAVY_TAIL, MARKERS = 2.0, 40.0, 1.1, 1.5, 0.04
 
 Some: TypeAlias = Callable[[], sparse.csr_array]
@@ -127,7 +128,7 @@ def _one_depth(totals: np.ndarray) -> Finding | None:
 def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Finding | None:
     """See genes that few cells have, and those many times: one molecule there, and its copies."""
     rare = (n_counts >= FEWEST_SEEN) & (n_counts <= RARE * n_cells)
-    if len(rare) < MORE_THAN_SPIKE_INS or np.count_nonzero(rare) < FEWEST_RARE:
+    if len(rare) < MORE_THAN_SPIKE_INS or np.count_nonzero(rare) < max(FEWEST_RARE, RARE_SHARE * len(rare)):
         return None
     sums, sizes = found.powers[0][rare], n_counts[rare]
     lower, middle = np.quantile(sums / sizes, [0.25, 0.5])

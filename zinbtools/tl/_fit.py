@@ -112,7 +112,7 @@ def fit_nb_zinb(
     Warns
     -----
     UserWarning
-        If whole numbers look like no counts (multiplied, or scaled and rounded), if many cells are there
+        If whole numbers look like reads, or like no counts at all, if many cells are there
         twice, if a batch or category has no training cell, or if ``layer_memory`` is too small.
 
     Raises
