@@ -41,4 +41,6 @@ def test_nothing_better_is_found_by_search() -> None:
 def _gene(x: np.ndarray, mean: np.ndarray) -> likelihood.Gene:
     cells = np.flatnonzero(x)
     n = len(x)
-    return likelihood.gather(mean, np.ones(n), np.zeros(n, np.int64), cells, x[cells].astype(float), np.array([0, n]))
+    return likelihood.gather(
+        mean, np.ones(n), np.zeros(n, np.int64), cells, x[cells].astype(float), np.array([0, n])
+    )

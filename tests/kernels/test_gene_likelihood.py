@@ -36,7 +36,9 @@ def test_likelihood_and_its_derivatives(family: int, alpha: float) -> None:
     x[:8] += 1
     x[8:12], x[16:] = [0, 64, 65, 300], 0
     table, cells = np.array([[1, 0.2], [1, 1.1], [1, -0.5]]), np.flatnonzero(x)
-    gene = likelihood.gather(mean, np.ones(len(mean)), rows, cells, x[cells].astype(float), np.array([0, 8, 16, 24]))
+    gene = likelihood.gather(
+        mean, np.ones(len(mean)), rows, cells, x[cells].astype(float), np.array([0, 8, 16, 24])
+    )
     dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
     at = np.array([0.3, 0.4, *[np.log(alpha)] * dispersed, *[-0.7] * inflated])
 

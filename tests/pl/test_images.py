@@ -55,7 +55,7 @@ def called() -> AnnData:
     adata.var["zi_pval"] = np.exp(-(np.clip(z, 0, None) ** 2) / 2)
     adata.var["zi_dropout"] = adata.var["zinb_mean_dropout"]
     adata.var["zi_call"] = pd.Categorical(
-        np.select([z > 3, adata.X.mean(axis=0).A1 < 0.3], ["zero-inflated", "undecided"], "not zero-inflated")
+        np.select([z > 3, adata.X.mean(axis=0).A1 < 0.3], ["zero-inflated", "undecided"], "negligible")
     )
     return adata
 
@@ -97,7 +97,7 @@ def test_other_colors_would_be_seen(
 ) -> None:
     colors = {"nb": _style.COLORS["zinb"], "zinb": _style.COLORS["nb"]}
     monkeypatch.setattr(f"zinbtools.pl._{name}.COLORS", _style.COLORS | colors)
-    calls = {"not zero-inflated": colors["nb"], "zero-inflated": colors["zinb"]}
+    calls = {"negligible": colors["nb"], "zero-inflated": colors["zinb"]}
     monkeypatch.setattr("zinbtools.pl._zi_scores.CALLED", calls)
     assert difference(drawn(PLOTS[name](called), tmp_path), read(BASELINE / f"{name}.png")) > TOLERANCE
 

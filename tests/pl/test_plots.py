@@ -373,7 +373,7 @@ def calls(_calls: AnnData) -> AnnData:
 
 def test_the_histogram_shows_the_calls(calls: AnnData) -> None:
     table = get.zi_genes_df(calls)
-    counts = {call: (table["call"] == call).sum() for call in ("not zero-inflated", "zero-inflated")}
+    counts = {call: (table["call"] == call).sum() for call in ("negligible", "zero-inflated")}
     assert legend_of(pl.zi_scores(calls)) == [
         "all (40)",
         *(f"{call} ({n})" for call, n in counts.items()),

@@ -81,7 +81,7 @@ def test_position(interval: tuple[float, float], where: str) -> None:
 
 
 def test_every_verdict_can_be_reached() -> None:
-    cases = [("above", True), ("below", True), ("inside", False), ("above", False)]
+    cases = [("above", True), ("above", False), ("below", True), ("inside", False), ("open", True)]
     assert tuple(conclude(*case) for case in cases) == tuple(Answer)  # type: ignore[arg-type]
     assert {type(conclude(*case)) for case in cases} == {str}  # type: ignore[arg-type]
 
@@ -124,9 +124,22 @@ def test_zero_excess_without_a_zero() -> None:
 def test_genes_and_their_sum_each_get_half_of_alpha(gene: float, pooled: float, found: bool) -> None:
     unknown = np.full(2, np.nan)
     adjusted_pvals = np.array([gene, 1.0])
-    excess = ZeroExcess(unknown, unknown, unknown, unknown, adjusted_pvals, 0.0, 0.0, 0.0, pooled)
+    excess = ZeroExcess(unknown, unknown, unknown, unknown, adjusted_pvals, 0.1, 0.0, 0.0, pooled)
     assert excess.found(0.05) is found
     assert excess.n_genes(gene) == (1 if gene < 1 else 2)
+    assert not excess._replace(null_share=0.2).found(0.05)
+
+
+def test_replicates_of_fewer_cells_are_scaled() -> None:
+    """Of a quarter of the cells: the level is right, and the mean and error are those of all of them."""
+    rng, found, sizes = np.random.default_rng(3), 0, (1200, 300)
+    p = rng.uniform(0.05, 0.95, 50)
+    for _ in range(400):
+        observed, null = rng.binomial(1200, p).astype(float), rng.binomial(300, p, (50, 50)).astype(float)
+        excess = zero_excess(observed, 1200 * p, null, np.tile(300 * p, (50, 1)), sizes[0] / sizes[1])
+        found += excess.pval_pooled <= 0.05
+    assert 8 <= found <= 34
+    assert excess.null_sd.mean() == pytest.approx(np.sqrt(1200 * p * (1 - p)).mean(), rel=0.05)
 
 
 def test_a_true_model_lacks_zeros_as_often_as_it_should() -> None:

@@ -23,7 +23,7 @@ from zinbtools.stats.zero_inflation import (
     threshold,
 )
 
-ZERO_INFLATED, NOT_INFLATED, UNDECIDED = Call
+ZERO_INFLATED, NEGLIGIBLE, UNDECIDED = Call
 ENOUGH = np.full(4, 100)  # cells with a count
 
 
@@ -59,11 +59,11 @@ def test_the_threshold_is_that_of_benjamini_and_hochberg() -> None:
     assert threshold(np.array([np.nan]), 0.05) == 0.05
 
 
-def test_calls_need_significance_or_power() -> None:
+def test_calls_follow_from_where_the_interval_lies() -> None:
     adjusted = np.array([0.05, 0.06, 0.06, 0.06, np.nan, np.nan, 0.0])
-    power = np.array([0.1, 0.5, 0.49, np.nan, 0.9, np.nan, np.nan])
-    expected = [ZERO_INFLATED, NOT_INFLATED, UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, ZERO_INFLATED]
-    assert call(adjusted, power, 0.05).tolist() == expected
+    highest = np.array([0.1, 0.01, 0.011, np.nan, 0.005, np.nan, np.nan])
+    expected = [ZERO_INFLATED, NEGLIGIBLE, UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, ZERO_INFLATED]
+    assert call(adjusted, highest, 0.05, 0.01).tolist() == expected
 
 
 def test_genes_of_few_cells_are_neither_tested_nor_counted() -> None:
@@ -146,9 +146,12 @@ def test_only_families_that_were_fitted_are_tested(
 
 def test_every_class_can_be_reached() -> None:
     family = np.array(["poisson", "nb", "zip", "zinb", "poisson"], dtype=object)
-    calls = np.array([UNDECIDED, UNDECIDED, NOT_INFLATED, UNDECIDED, ZERO_INFLATED], dtype=object)
-    assert tuple(classes(family, calls)) == tuple(GeneClass)
-    assert {type(word) for word in classes(family, calls)} == {str}  # which files can hold
+    calls = np.array([UNDECIDED, UNDECIDED, NEGLIGIBLE, UNDECIDED, ZERO_INFLATED], dtype=object)
+    explained = np.array([True, False, False, False, True])
+    assert tuple(classes(family, calls, explained)) == tuple(GeneClass)
+    assert {type(word) for word in classes(family, calls, explained)} == {str}  # which files can hold
+    explained[3] = True
+    assert classes(family, calls, explained)[3] == GeneClass.EXPLAINED
 
 
 def test_groups_of_like_mean_are_no_smaller_than_a_hundred() -> None:

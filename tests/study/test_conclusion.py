@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,9 @@ from anndata import AnnData
 from fake_fit import fake_fit
 
 import zinbtools as zt
+from zinbtools._words.count_kinds import CountKind
+from zinbtools.get._sentence import cautions
+from zinbtools.stats.equivalence import conclude, position
 from zinbtools.study import conclusion, summary
 from zinbtools.study._summary import table_cells, table_text
 
@@ -16,29 +21,31 @@ def with_difference(difference: float, half: float, verdict: str, position: str)
     adata = fake_fit()
     row = {"model": "zinb", "difference": difference, "low": difference - half, "high": difference + half}
     row |= {"n_cells": 80, "n_restarts": 5, "nll": 200 - difference, "rope": 0.2, "position": position}
-    row |= {"se": half / 2}
-    zeros = {"observed": [600.0, 400.0], "expected": [510.0, 300.0], "null_mean": [-10.0, 0.0]}
+    row |= {"se": half / 2, "df": 20.0, "sd_cells": 8 * half / 2, "sd_restarts": 0.1 * half}
     adata.uns["zinbtools"]["model_selection"] |= {
         "verdict": verdict,
+        "explained_by": "",
+        "excess_zeros": True,
         "differences": pd.DataFrame([row]),
         "by_restart": pd.DataFrame(),
         "tests": pd.DataFrame(),
-        "zeros": pd.DataFrame(zeros),
-        "pooled_zeros": {"n_genes": 12, "n_tested": 60},
+        "zeros": pd.DataFrame({"observed": [600.0, 400.0]}),
+        "pooled_zeros": {"n_cells": 800, "n_expected": 800.0},
+        "calls": calls([]),
         "params": {"alpha": 0.05},
     }
     return adata
+
+
+def calls(rows: list[tuple[str, str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["gene", "call", "explained_by", "on_in"], dtype=object)
 
 
 @pytest.mark.parametrize(
     ("found", "opening", "relation"),
     [
         ((0.05, 0.1, "no practical difference", "inside"), "No practical difference: on", "within the"),
-        (
-            (0.19, 0.3, "no practical difference", "open"),
-            "No practical difference could be established: on",
-            "neither within nor beyond the",
-        ),
+        ((0.19, 0.3, "undecided", "open"), "Undecided: on", "neither within nor beyond the"),
         ((20.0, 1.2, "zinb", "above"), "Zero-inflate: on", "beyond the"),
         ((-20.0, 1.2, "nb", "below"), "Do not zero-inflate: on", "beyond the"),
         (
@@ -57,68 +64,159 @@ def test_the_answer_is_as_certain_as_the_numbers(
         f"{opening} 80 test cells and 5 restarts the ZINB's log likelihood minus the NB's is "
         f"{difference:+.3g} nats per cell (95 % interval {difference - half:.3g} to {difference + half:.3g}; "
     )
-    assert f"of the NB's 200), {relation} ±0.2 that make no practical difference; " in said
-    assert "there are 25.0 % more zeros than the NB would expect of its own counts, and " in said
-    assert "significantly more in 12 of 60 genes. Of all entries " in said
+    assert f"of the NB's 200), {relation} ±0.2 that make no practical difference. " in said
+    assert (
+        "Of 1,600 entries (800 cells, 2 genes) 62.5 % are zero, where the NB expects 50.0 %: an excess"
+        in said
+    )
+    assert "None of 2 genes is zero-inflated by itself." in said
+
+
+def test_what_is_undecided_says_what_would_decide_it() -> None:
+    """Half the interval has to become .15. Of the variance, .0225, cells make 1.44 / N, restarts .0009 / R.
+
+    The rest, 1.73 / (N R), shrinks with the cells as well:
+    (1.44 + 1.73 / 5) / ((.15 / 1.96)^2 - .0009 / 5) = 315. More restarts alone would not do.
+    """
+    adata = with_difference(0.05, 0.3, "undecided", "open")
+    assert "If it stays as large, about 320 test cells would decide it." in conclusion(adata)
+    adata = with_difference(0.2, 0.3, "undecided", "open")
+    assert "no number of cells or restarts is sure to decide it." in conclusion(adata)
 
 
 @pytest.mark.parametrize(
-    ("observed", "expected", "null_mean", "words"),
+    ("observed", "expected", "words"),
     [
-        (100.0, 250.0, -50.0, "there are 50.0 % fewer zeros than the NB would expect of its own counts, and"),
-        (900.0, 200.0, 100.0, "there are 200.0 % more zeros than the NB would expect of its own counts, and"),
-        (0.0, 210.0, 0.0, "the number of zeros is 0, where the NB would expect 210.0 of its own counts, and"),
-        (1.0, 0.9, -1.0, "the number of zeros is 1, where the NB would expect 0.0 of its own counts, and"),
+        (100.0, 250.0, "6.2 % are zero, where the NB expects 15.6 %: no excess"),
+        (0.0, 210.0, "0 are zero, where the NB expects 210.0: no excess"),
+        (1.0, 0.0, "1 are zero, where the NB expects 0.0: no excess"),
     ],
 )
-def test_zeros_are_held_against_those_that_are_expected(
-    observed: float, expected: float, null_mean: float, words: str
+def test_zeros_and_those_that_are_expected_have_one_base(
+    observed: float, expected: float, words: str
 ) -> None:
     adata = with_difference(0.05, 0.1, "no practical difference", "inside")
-    table = pd.DataFrame({"observed": [observed], "expected": [expected], "null_mean": [null_mean]})
-    adata.uns["zinbtools"]["model_selection"]["zeros"] = table
+    found = adata.uns["zinbtools"]["model_selection"]
+    found["zeros"] = pd.DataFrame({"observed": [observed, 0.0]})
+    found["pooled_zeros"]["n_expected"], found["excess_zeros"] = expected, False
     assert words in conclusion(adata)
 
 
+def test_genes_are_named_with_what_explains_their_zeros() -> None:
+    adata = with_difference(0.05, 0.1, "no practical difference", "inside")
+    rows = [
+        ("A", "zero-inflated", "", ""),
+        ("Xist", "zero-inflated", "sex", "f"),
+        ("B", "zero-inflated", "", ""),
+    ]
+    rows += [("C", "undecided", "dispersion", "")]
+    adata.uns["zinbtools"]["model_selection"]["calls"] = calls(rows)
+    said = conclusion(adata)
+    assert "2 of 2 genes are zero-inflated by themselves: A and B." in said
+    assert "The zeros of Xist follow obs['sex'] (Xist is on in 'f' only): give it as a covariate." in said
+    assert (
+        "The zeros of 1 more gene are explained by a dispersion that depends on the state of the cell."
+        in said
+    )
+
+
 @pytest.mark.parametrize(
-    ("of_groups", "answer", "words"),
+    ("of_groups", "explained_by", "words"),
     [
-        (["", ""], "zinb", "No group could be compared by itself."),
-        (["zinb", "nb", "zinb", ""], "zinb", "Compared group by group, 2 of 3 are zero-inflated (a, c)."),
-        (["zinb"], "nb", "Compared group by group, 1 of 1 is zero-inflated (a)."),
-        (["nb", "nb"], "nb", "Compared group by group, none of 2 is zero-inflated."),
-        (
-            ["nb", "no practical difference"],
-            "zinb",
-            "Compared group by group, none of 2 is zero-inflated: heterogeneity makes them look so together.",
-        ),
+        (["", ""], "", "No group could be compared by itself."),
+        (["zinb", "nb", "zinb", ""], "", "Compared group by group, 2 of 3 are zero-inflated (a, c)."),
+        (["zinb"], "", "Compared group by group, 1 of 1 is zero-inflated (a)."),
+        (["nb", "undecided"], "", "none of 2 is shown to be zero-inflated; 1 undecided."),
+        (["nb", "no practical difference"], "groups", "differences between the groups explain it."),
     ],
 )
-def test_groups_are_told_apart(of_groups: list[str], answer: str, words: str) -> None:
-    adata = with_difference(20.0, 1.2, answer, "above")
+def test_groups_are_told_apart(of_groups: list[str], explained_by: str, words: str) -> None:
+    adata = with_difference(20.0, 1.2, "zinb", "above")
     groups = pd.DataFrame({"group": list("abcd")[: len(of_groups)], "verdict": of_groups})
-    adata.uns["zinbtools"]["model_selection"]["groups"] = groups
-    assert f"genes. {words} Of all entries" in conclusion(adata)
+    adata.uns["zinbtools"]["model_selection"] |= {"groups": groups, "explained_by": explained_by}
+    assert words in conclusion(adata)
+
+
+def test_cautions_are_in_the_sentence() -> None:
+    adata = with_difference(-20.0, 1.2, "nb", "below")
+    adata.uns["zinbtools"]["model_selection"]["differences"]["n_restarts"] = 1
+    adata.uns["zinbtools"]["model_selection"]["differences"]["n_cells"] = 30
+    found = adata.uns["zinbtools"]["model_selection"]
+    short = "training was cut short: at most 3 epochs, where 103 are asked for."
+    said = " ".join(cautions(found, short, CountKind.MULTIPLES))
+    for words in ("were multiplied", short, "with one restart", "fewer than 50 test cells", "train longer"):
+        assert words in said
+    assert not [
+        *cautions(
+            with_difference(1, 1, "zinb", "above").uns["zinbtools"]["model_selection"],
+            "",
+            CountKind.MOLECULES,
+        )
+    ]
+    found["cautions"] = np.array(["Caution: look."], dtype=object)
+    assert conclusion(adata).endswith("Caution: look.")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_two_sentences_contradict_each_other(seed: int) -> None:
+    """Whatever was found: each claim is read out of the text again and held against the others."""
+    random = np.random.default_rng(seed)
+    rope, difference, half = 0.2, float(random.normal(0, 0.5)), float(random.exponential(0.3))
+    where = position(difference - half, difference + half, rope)
+    excess, asked = bool(random.random() < 0.5), where == "above"
+    of_rival = position(low := float(random.normal(0.2, 0.5)), low + 0.3, rope)
+    survives = of_rival == "above" and bool(random.random() < 0.7)
+    adata = with_difference(difference, half, conclude(where, excess and survives), where)
+    found = adata.uns["zinbtools"]["model_selection"]
+    rows = [("nb", difference, difference - half, difference + half, where, excess)]
+    if asked:
+        rows.append(("nb-gene-cell", low + 0.15, low, low + 0.3, of_rival, survives))
+    names = ["model", "zinb_gain", "zinb_low", "zinb_high", "zinb_position", "excess_zeros"]
+    expected = 1000 - random.integers(1, 900) if excess else random.integers(1000, 1600)
+    words = random.choice(["zero-inflated", "undecided"], int(random.integers(0, 9)))
+    by = [str(random.choice(["", "sex"])) if call == "zero-inflated" else "dispersion" for call in words]
+    genes = [(f"gene{k}", *pair, "") for k, pair in enumerate(zip(words, by, strict=True))]
+    found |= {
+        "rivals": pd.DataFrame(rows, columns=names),
+        "excess_zeros": excess,
+        "explained_by": "dispersion" if asked and not survives else "",
+        "pooled_zeros": {"n_cells": 800, "n_expected": float(expected)},
+        "calls": calls(genes),
+    }
+    said = conclusion(adata)
+    opening = said.partition(":")[0]
+    ends = [float(x) for x in re.findall(r"95 % interval (\S+) to ([^;)]+)", said)[0]]
+    assert (opening == "No practical difference") == (" within the ±" in said and " nor " not in said)
+    if opening == "No practical difference":
+        assert max(map(abs, ends)) <= rope * 1.01
+    assert (opening == "Undecided") == ("neither within nor beyond" in said) == ("decide it." in said)
+    if opening == "Zero-inflate":
+        assert ends[0] >= 0.99 * rope
+        assert "an excess beyond chance" in said
+        assert "the dispersion does not explain them" in said
+    if opening == "Better fit, not zero inflation":
+        assert (
+            "no excess beyond chance" in said
+            or "what the dispersion explains" in said
+            or "explains them" in said
+        )
+    observed, told = (
+        float(x) for x in re.findall(r"(\S+) % are zero, where the NB expects (\S+) %", said)[0]
+    )
+    assert (observed > told) or "no excess beyond chance" in said
+    n_inflated = sum(call == "zero-inflated" and not column for _, call, column, _ in genes)
+    assert f"{n_inflated or 'None'} of 2 genes" in said
+    assert ("follow obs['sex']" in said) == ("sex" in by)
+    assert "nan" not in said
 
 
 def test_one_test_cell_has_no_interval() -> None:
-    adata = with_difference(3.0, np.nan, "no practical difference", "open")
+    adata = with_difference(3.0, np.nan, "undecided", "open")
     adata.uns["zinbtools"]["model_selection"]["differences"]["n_cells"] = 1
     said = conclusion(adata)
     assert "on 1 test cell and 5 restarts" in said
     assert "(one test cell: no interval; 1.5 % of the NB's 200)" in said
     assert "nan" not in said
-
-
-def test_zeros_are_those_of_all_entries_and_it_says_of_which_cells() -> None:
-    adata = fake_fit()
-    observed = 100 * (adata.X.toarray() == 0).mean()
-    nb, zinb = (100 * adata.var[f"{m}_zero_fraction"].mean() for m in ("nb", "zinb"))
-    assert nb < observed - 1
-    assert conclusion(adata).endswith(
-        f"Of all entries of 400 cells, those that were trained on among them, {observed:.1f} % are zero; "
-        f"the best NB expects {nb:.1f} % (restart 1) and the best ZINB {zinb:.1f} % (restart 0)."
-    )
 
 
 def test_without_a_zero_none_is_said_to_be() -> None:
@@ -128,17 +226,8 @@ def test_without_a_zero_none_is_said_to_be() -> None:
     settings = {"n_restarts": 1, "n_samples": 5, "n_null": 3, "max_epochs": 2, "progress": False}
     zt.tl.model_selection(adata, **settings)
     said = conclusion(adata)
-    assert "those that were trained on among them, none is zero; the best NB expects" in said
+    assert "Of 4,000 entries (200 cells, 20 genes) 0 are zero, where the NB expects " in said
     assert "nan" not in said
-
-
-def test_some_of_the_cells_are_not_held_against_what_is_expected_of_all() -> None:
-    said = conclusion(fake_fit()[:150].copy())
-    assert said.endswith("of 400 cells that they know it for, 150 are here.")
-    assert "Of all entries" not in said
-    before = fake_fit()
-    del before.uns["zinbtools"]["params"]["n_cells"]  # as zinbtools 0.1.0 left it
-    assert "Of all entries of 400 cells" in conclusion(before)
 
 
 def test_the_table_is_the_mean_over_restarts_of_test_cells() -> None:

@@ -177,10 +177,10 @@ def test_names_cannot_break_the_page(study: Study) -> None:
 
 def test_calls_are_counted_and_can_be_chosen(study: Study) -> None:
     study.adata.var["zi_call"] = pd.Categorical(
-        np.repeat(["zero-inflated", "not zero-inflated", "undecided"], [10, 20, 30])
+        np.repeat(["zero-inflated", "negligible", "undecided"], [10, 20, 30])
     )
     report = report_html(study, [], title="counts")
-    assert "Of 60 genes: 10 zero-inflated, 30 undecided, 20 not zero-inflated." in report
+    assert "Of 60 genes: 10 zero-inflated, 30 undecided, 20 negligible." in report
     assert Page(report).tags.count("option") == 4
 
 

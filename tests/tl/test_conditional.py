@@ -44,7 +44,8 @@ def test_nothing_is_called_without_inflation() -> None:
     call = adata.var["zi_call"]
     assert (call == "zero-inflated").sum() == 0
     mean = np.asarray(adata.X.mean(axis=0)).ravel()
-    assert (call[mean > 3] == "not zero-inflated").mean() > 0.9
+    assert (adata.var["zi_dropout_high"][mean > 3] < 0.1).mean() > 0.9
+    assert (call[mean > 20] == "negligible").mean() > 0.5
     assert (call[mean < 0.05] == "undecided").all()
 
 
@@ -85,8 +86,10 @@ def test_columns_fit_together(mixed: AnnData, negligible: float) -> None:
     assert var["zi_pval_adj"][~tested].isna().all()
     assert list(var["zi_call"].cat.categories) == list(Call)
     np.testing.assert_array_equal(var["zi_call"] == "zero-inflated", var["zi_pval_adj"] <= 0.05)
-    open_ = ~tested | (var["zi_pval_adj"] > 0.05) & (var["zi_power"] < 0.5)
-    np.testing.assert_array_equal(var["zi_call"] == "undecided", open_)
+    settled = tested & (var["zi_pval_adj"] > 0.05) & (var["zi_dropout_high"] <= negligible)
+    np.testing.assert_array_equal(var["zi_call"] == "negligible", settled)
+    inside = (var["zi_dropout_low"] <= var["zi_dropout"]) & (var["zi_dropout"] <= var["zi_dropout_high"])
+    assert inside[tested].all()
 
 
 def test_a_few_zeros_too_many_are_no_zero_inflation() -> None:
@@ -94,7 +97,7 @@ def test_a_few_zeros_too_many_are_no_zero_inflation() -> None:
     adata = zt.simulate.gamma_poisson(4000, 10, means=np.full(10, 40.0), n_types=1, rng=0)
     adata = zt.simulate.knockout(adata, zt.simulate.Uniform(0.004), share=1.0, rng=0)
     zt.tl.fit_nb_zinb(adata, models="nb", max_epochs=5, progress=False)
-    for negligible, call, family in ((0.0, Call.ZERO_INFLATED, "zinb"), (0.01, Call.NOT_ZERO_INFLATED, "nb")):
+    for negligible, call, family in ((0.0, Call.ZERO_INFLATED, "zinb"), (0.01, Call.NEGLIGIBLE, "nb")):
         zt.tl.zi_scores(adata, negligible_dropout=negligible)
         zt.tl.zero_test(adata, negligible_dropout=negligible)
         assert (adata.var["zi_call"] == call).mean() >= 0.8
@@ -130,11 +133,11 @@ def test_layers_are_not_needed(mixed: AnnData) -> None:
     np.testing.assert_allclose(other.var["zi_score"], mixed.var["zi_score"], rtol=1e-5, atol=1e-9)
 
 
-def test_an_undecided_gene_needs_a_larger_dropout_to_be_of_interest(mixed: AnnData) -> None:
-    zt.tl.zi_scores(mixed, smallest_dropout=0.02)
-    small = (mixed.var["zi_call"] == "undecided").sum()
-    zt.tl.zi_scores(mixed, smallest_dropout=0.5)
-    assert small > (mixed.var["zi_call"] == "undecided").sum()
+def test_a_dropout_that_may_be_larger_is_negligible_in_more_genes(mixed: AnnData) -> None:
+    zt.tl.zi_scores(mixed, negligible_dropout=0.005)
+    few = (mixed.var["zi_call"] == "negligible").sum()
+    zt.tl.zi_scores(mixed, negligible_dropout=0.09)
+    assert few < (mixed.var["zi_call"] == "negligible").sum()
 
 
 @pytest.mark.slow

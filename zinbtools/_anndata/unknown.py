@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,49 +11,67 @@ from scipy import stats
 
 N_BINS = 8  # of a column of numbers
 MOST_LEVELS = 60
-CELLS_PER_LEVEL = 10
+FEWEST_CELLS = 20  # of a level; smaller ones are one together
 LIKE_THE_TOTAL = 0.8  # rank correlation with the library size, above which a column is that by another name
 
 
-def unknown_columns(
-    obs: pd.DataFrame, known: Collection[str], totals: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and level of each cell, (N,) from 0, of columns with a few levels, or with numbers in bins.
+class Column(NamedTuple):
+    """A column as levels.
+
+    Attributes
+    ----------
+    name
+        Of the column.
+    levels
+        Level of each cell, (N,), from 0.
+    names
+        Of the levels.
+    """
+
+    name: str
+    levels: np.ndarray
+    names: list[str]
+
+
+def unknown_columns(obs: pd.DataFrame, known: Collection[str], totals: np.ndarray) -> Iterator[Column]:
+    """Yield the columns with a few levels of 20 cells or more, or with numbers, in bins of as many cells.
 
     Parameters
     ----------
     known
-        Columns that are left out.
+        Names of columns that are left out.
     totals
         Counts of each cell, (N,). Numbers that follow them say nothing new: they are made of the zeros.
     """
-    for name in obs.columns:
-        if str(name) in known or obs.columns.tolist().count(name) > 1:
+    names = obs.columns.tolist()
+    for name in names:
+        if str(name) in known or names.count(name) > 1:
             continue
-        values = obs[name]
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-            levels = _binned(values.to_numpy(dtype=np.float64, na_value=np.nan), totals)
-        else:
-            levels = pd.factorize(values, use_na_sentinel=True)[0] + 1  # 0: missing
-            levels = np.unique(levels, return_inverse=True)[1].ravel()
-        n_levels = int(levels.max()) + 1 if len(levels) else 0
-        if 2 <= n_levels <= min(MOST_LEVELS, len(obs) // CELLS_PER_LEVEL):
-            yield str(name), levels
+        words = _words(obs[name], totals)
+        sizes = words.value_counts()
+        if len(sizes) > max(MOST_LEVELS, 1) or len(sizes) > len(obs) // FEWEST_CELLS:
+            continue
+        words = words.where(words.map(sizes) >= FEWEST_CELLS, "others")
+        levels, there = pd.factorize(words, sort=True)
+        if len(there) > 1 and np.bincount(levels).min() >= FEWEST_CELLS:
+            yield Column(str(name), levels, there.tolist())
 
 
-def _binned(values: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Quantiles of numbers, or the numbers themselves where there are few; what is not finite is a level."""
-    finite = np.isfinite(values)
-    levels = np.zeros(len(values), dtype=np.int64)
-    some = values[finite]
+def _words(values: pd.Series, totals: np.ndarray) -> pd.Series:
+    """The level of each cell in words; one and the same where there is nothing to be told by."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return values.astype(object).where(values.notna(), "missing").astype(str)
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    finite = np.isfinite(numbers)
+    some = numbers[finite]
+    words = np.full(len(numbers), "missing", dtype=object)
     different = np.unique(some)
-    if len(different) < 2:
-        return levels
-    if len(different) > N_BINS:
-        if abs(stats.spearmanr(some, totals[finite]).statistic) >= LIKE_THE_TOTAL:
-            return levels
-        different = np.unique(np.quantile(some, np.arange(1, N_BINS) / N_BINS))
-        levels[finite] = 1 + np.searchsorted(different, some, side="right")
+    if len(different) <= N_BINS:
+        words[finite] = [f"{value:g}" for value in some]
+    elif abs(stats.spearmanr(some, totals[finite]).statistic) >= LIKE_THE_TOTAL:
+        words[:] = "like the total"
     else:
-        levels[finite] = 1 + np.searchsorted(different, some)
-    return np.unique(levels, return_inverse=True)[1].ravel()
+        ends = np.unique(np.quantile(some, np.linspace(0, 1, N_BINS + 1)))
+        bins = np.searchsorted(ends[1:-1], some, side="right")
+        words[finite] = [f"{ends[b]:.3g} to {ends[b + 1]:.3g}" for b in bins]
+    return pd.Series(words, index=values.index)

@@ -17,6 +17,7 @@ ZI_COLUMNS = (
     "power",
     "call",
     "explained_by",
+    "on_in",
     "pval_bootstrap",
 )
 

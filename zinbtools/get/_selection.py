@@ -15,6 +15,7 @@ from ._sentence import sentence
 if TYPE_CHECKING:
     from anndata import AnnData
 
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """Answer to whether the counts should be zero-inflated, with what it rests on.

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from .._words.answers import Answer, Call, Explanation
+from .._words.count_kinds import CountKind, advice
 from .._words.numbers import counted, percent
 from ..stats.crossed import CrossedMean
 
 _FEW_ZEROS = 100  # below which a percentage of them says little
+_FEW_CELLS = 50
 _NAMED = 5  # genes, at most
 _MOST_NEEDED = 1e5  # restarts or cells that are worth naming
 _OPENINGS = {
@@ -29,7 +31,14 @@ _RELATIONS = {"above": "beyond", "below": "beyond", "inside": "within", "open": 
 def sentence(found: Mapping[str, Any]) -> str:
     """Say the verdict in a few sentences, with the numbers that led to it."""
     return " ".join(
-        [*_difference(found), *_rival(found), _zeros(found), *_genes(found), *_groups(found), *_cautions(found)]
+        [
+            *_difference(found),
+            *_rival(found),
+            _zeros(found),
+            *_genes(found),
+            *_groups(found),
+            *_cautions(found),
+        ]
     )
 
 
@@ -105,10 +114,13 @@ def _zeros(found: Mapping[str, Any]) -> str:
     n_cells = int(pooled["n_cells"])
     n_entries = n_cells * n_genes
     entries = f"{n_entries:,} entries ({counted(n_cells, 'cell')}, {counted(n_genes, 'gene')})"
+    excess = "an excess" if found["excess_zeros"] else "no excess"
     if min(observed, expected) < _FEW_ZEROS:
-        return f"Of {entries} {observed:,.0f} are zero, where the NB expects {expected:,.1f}."
-    shares = f"{percent(observed / n_entries)} are zero, where the NB expects {percent(expected / n_entries)}"
-    return f"Of {entries} {shares}."
+        numbers = f"{observed:,.0f} are zero, where the NB expects {expected:,.1f}"
+    else:
+        shares = percent(observed / n_entries), percent(expected / n_entries)
+        numbers = f"{shares[0]} are zero, where the NB expects {shares[1]}"
+    return f"Of {entries} {numbers}: {excess} beyond chance."
 
 
 def _genes(found: Mapping[str, Any]) -> Iterator[str]:
@@ -121,13 +133,29 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
     are = "are zero-inflated by themselves" if len(inflated) > 1 else "is zero-inflated by itself"
     yield f"{len(inflated) or 'None'} of {counted(n, 'gene')} {are}{names}."
     for column in dict.fromkeys(by[called & (by != "")]):
-        told = calls.loc[called & (by == column), "gene"].astype(str).tolist()
-        yield f"The zeros of {_listed(told)} follow obs[{column!r}]: give it as a covariate."
+        told = calls[called & (by == column)]
+        on = told["on_in"].astype(str)
+        only = (
+            f" ({_on(told['gene'].astype(str)[on != ''].tolist(), on[on != ''].tolist())})" if any(on) else ""
+        )
+        genes = _listed(told["gene"].astype(str).tolist())
+        yield f"The zeros of {genes} follow obs[{column!r}]{only}: give it as a covariate."
+    if found["explained_by"] == Explanation.COVARIATE:
+        yield "Without these genes there is no excess of zeros beyond chance."
     n_dispersed = int((~called & (by == Explanation.DISPERSION)).sum())
     if n_dispersed:
         more = " more" if called.any() else ""
         genes = f"{n_dispersed:,}{more} gene{'s' if n_dispersed > 1 else ''}"
         yield f"The zeros of {genes} are explained by a dispersion that depends on the state of the cell."
+
+
+def _on(genes: Sequence[str], levels: Sequence[str]) -> str:
+    """Say which genes are on in one level only."""
+    of_level = {level: [g for g, of in zip(genes, levels, strict=True) if of == level] for level in levels}
+    return "; ".join(
+        f"{_listed(some)} {'is' if len(some) == 1 else 'are'} on in {level!r} only"
+        for level, some in of_level.items()
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -163,8 +191,20 @@ def _cautions(found: Mapping[str, Any]) -> list[str]:
     return [str(caution) for caution in np.atleast_1d(found.get("cautions", []))]
 
 
-def cautions(found: Mapping[str, Any]) -> Iterator[str]:
-    """What the numbers of a comparison leave open, whatever it found."""
+def cautions(found: Mapping[str, Any], training: str, kind: CountKind) -> Iterator[str]:
+    """What the numbers of a comparison leave open, whatever it found.
+
+    Parameters
+    ----------
+    training
+        What to know of the trainings, in a sentence; empty if they had come to their end.
+    kind
+        What the numbers are that were fitted.
+    """
+    if kind != CountKind.MOLECULES:
+        yield f"Caution: {_lowered(advice(kind))}."
+    if training:
+        yield f"Caution: {training}"
     row = found["differences"].set_index("model").loc["zinb"]
     if int(row["n_restarts"]) == 1:
         yield "Caution: with one restart the interval does not have in it what another seed would change."
@@ -177,4 +217,5 @@ def cautions(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-_FEW_CELLS = 50
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -99,9 +99,7 @@ class _Start(NamedTuple):
 
 
 @compiled
-def fit_block(
-    columns: Columns, offsets: Offsets, table: Table, question: Question, output: Output
-) -> None:
+def fit_block(columns: Columns, offsets: Offsets, table: Table, question: Question, output: Output) -> None:
     """Fit families to some genes."""
     for g in range(len(columns.starts) - 1):
         stored = slice(columns.starts[g], columns.starts[g + 1])

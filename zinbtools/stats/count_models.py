@@ -145,8 +145,8 @@ def fit_counts(
     Raises
     ------
     ValueError
-        If shapes do not go together, means or inverse dispersions are not positive, covariates do not have full rank, a family is
-        not known or ``negligible_dropout`` or ``interval_level`` is out of range.
+        If shapes do not go together, means or inverse dispersions are not positive, covariates do not have
+        full rank, a family is not known, or ``negligible_dropout`` or ``interval_level`` is out of range.
 
     Examples
     --------

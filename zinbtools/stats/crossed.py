@@ -35,7 +35,7 @@ class CrossedMean(NamedTuple):
     n_columns: int
 
     def needed(self, half_width: float, level: float = 0.95) -> tuple[float, float]:
-        """Rows alone, and columns alone, that would make half an interval this wide; infinite where they cannot.
+        """Rows alone, and columns alone, that make half an interval this wide; infinite where they cannot.
 
         With as many of the other as there are, and a normal quantile.
 

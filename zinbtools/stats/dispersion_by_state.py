@@ -1,8 +1,8 @@
-"""How a gene's dispersion depends on the state of a cell: a ridge regression whose penalty the counts choose."""
+"""How a gene's dispersion depends on the state of a cell: a regression whose penalty the counts choose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,18 +55,42 @@ def main_directions(states: Iterable[NDArray[np.floating]], n_directions: int) -
     >>> main_directions([states[:20], states[20:]], 3)(states).std(0).round(6)
     array([1., 1., 1.])
     """
-    n, total, products = 0, 0.0, 0.0
+    n, total, products = 0, np.zeros(()), np.zeros(())
     for block in states:
         of_block = np.asarray(block, dtype=np.float64)
         n, total, products = n + len(block), total + of_block.sum(0), products + of_block.T @ of_block
-    mean = np.asarray(total / n)
+    mean = total / n
     values, axes = linalg.eigh(products / n - np.outer(mean, mean))
     kept = np.flatnonzero(values > 1e-9 * max(float(values[-1]), 1e-300))[::-1][:n_directions]
     return Directions(mean, axes[:, kept] / np.sqrt(values[kept]))
 
 
-def relative_inverse_dispersions(counts: Floats, means: Floats, states: Floats) -> Floats:
-    r"""By which factor a gene's inverse dispersion differs between cells, (N,).
+class ByState(NamedTuple):
+    """How the inverse dispersion of a gene differs between cells.
+
+    Attributes
+    ----------
+    factors
+        By which it does, (N,).
+    precision
+        Of the prior of the coefficients.
+    penalty
+        Nats that the prior takes from the log likelihood, ``precision |w|^2 / 2``.
+    """
+
+    factors: Floats
+    precision: float
+    penalty: float
+
+
+def dispersion_by_state(
+    counts: Floats,
+    means: Floats,
+    states: Floats,
+    weights: Floats | None = None,
+    precisions: Sequence[float] = PRECISIONS,
+) -> ByState:
+    r"""Estimate by which factor a gene's inverse dispersion differs between cells.
 
     .. math:: x_n \sim \mathrm{NB}(e^b \mu_n, e^{a + s_n w}), \qquad w \sim N(0, 1 / \lambda)
 
@@ -82,35 +106,52 @@ def relative_inverse_dispersions(counts: Floats, means: Floats, states: Floats) 
         Positive numbers that its means are proportional to, (N,).
     states
         What its dispersion may depend on, standardised, (N, K).
+    weights
+        How much each count counts, (N,), 1 by default: where some are dropouts, the probability that it is
+        none.
+    precisions
+        Values of ``lambda`` to choose from, the largest first.
     """
     every = -(-len(counts) // MOST_CELLS)
     some = slice(None, None, every)
     x, mu, design = counts[some], means[some], states[some]
+    w = np.ones(len(x)) if weights is None else weights[some]
     at = np.zeros(design.shape[1] + 2)
-    at[0] = np.log(x.sum() / mu.sum())
-    at[1] = _by_moments(x, mu * np.exp(at[0]))
-    best, evidence = at, -np.inf
-    for precision in PRECISIONS:
-        at, found = _climb(x, mu, design, precision, at)
+    at[0] = np.log(x.sum() / (w @ mu))
+    at[1] = _by_moments(x, mu * np.exp(at[0]), w)
+    best, chosen, evidence = at, precisions[0], -np.inf
+    for precision in precisions:
+        at, found = _climb(_Counts(x, mu, w, design), precision, at)
         if found < evidence:
             break
-        best, evidence = at, found
-    return np.exp(np.clip(states @ best[2:], -8.0, 8.0))
+        best, chosen, evidence = at, precision, found
+    factors = np.exp(np.clip(states @ best[2:], -8.0, 8.0))
+    return ByState(factors, chosen, 0.5 * chosen * float(best[2:] @ best[2:]))
 
 
-def _by_moments(x: Floats, mu: Floats) -> float:
-    excess = max(float(np.mean((x - mu) ** 2 - mu)), 1e-3 * float(np.mean(mu**2)))
-    return float(np.clip(np.log(np.mean(mu**2) / excess), -4.0, 6.0))
+class _Counts(NamedTuple):
+    """Counts of a gene with what is given of the cells."""
+
+    x: Floats
+    mu: Floats
+    weights: Floats
+    states: Floats
 
 
-def _climb(x: Floats, mu: Floats, states: Floats, precision: float, at: Floats) -> tuple[Floats, float]:
+def _by_moments(x: Floats, mu: Floats, weights: Floats) -> float:
+    square = float(weights @ mu**2)
+    excess = max(float(weights @ ((x - mu) ** 2 - mu)), 1e-3 * square)
+    return float(np.clip(np.log(square / excess), -4.0, 6.0))
+
+
+def _climb(counts: _Counts, precision: float, at: Floats) -> tuple[Floats, float]:
     """Newton's method; the parameters (b, a, w), and the log of the evidence for the precision."""
-    point = _evaluate(x, mu, states, precision, at)
+    point = _evaluate(counts, precision, at)
     for _ in range(_MOST_STEPS):
         step = linalg.solve(point.curvature, point.gradient, assume_a="pos")
         step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
         while True:
-            trial = _evaluate(x, mu, states, precision, at + step)
+            trial = _evaluate(counts, precision, at + step)
             if trial.height >= point.height or np.abs(step).max() < 1e-6:
                 break
             step = step / 2
@@ -121,36 +162,38 @@ def _climb(x: Floats, mu: Floats, states: Floats, precision: float, at: Floats) 
         if gain < _TOLERANCE:
             break
     _, log_volume = np.linalg.slogdet(point.curvature)
-    return at, point.height + 0.5 * states.shape[1] * np.log(precision) - 0.5 * float(log_volume)
+    n_states = counts.states.shape[1]
+    return at, point.height + 0.5 * n_states * np.log(precision) - 0.5 * float(log_volume)
 
 
-def _evaluate(x: Floats, mu: Floats, states: Floats, precision: float, at: Floats) -> _Point:
+def _evaluate(counts: _Counts, precision: float, at: Floats) -> _Point:
+    x, mu, w, states = counts
     log_theta = np.clip(at[1] + states @ at[2:], *_LOG_THETA)
     theta, m = np.exp(log_theta), mu * np.exp(at[0])
     total = theta + m
     log_share, share = -np.log1p(m / theta), theta / total
-    height = float(theta @ log_share)
+    height = float((w * theta) @ log_share)
     slope = theta * (log_share + 1.0 - share)
     bend = slope + theta * (1.0 - share) ** 2  # of a zero
     where = np.flatnonzero(x)
     n, t = x[where], theta[where]
     of_total = total[where]
-    height += float(np.sum(special.gammaln(n + t) - special.gammaln(t) + n * np.log(m[where] / of_total)))
+    height += float(
+        w[where] @ (special.gammaln(n + t) - special.gammaln(t) + n * np.log(m[where] / of_total))
+    )
     risen = special.digamma(n + t) - special.digamma(t)
     added = t * (risen - n / of_total)
     slope[where] += added
-    bend[where] += added + t**2 * (
-        special.polygamma(1, n + t) - special.polygamma(1, t) + n / of_total**2
-    )
+    bend[where] += added + t**2 * (special.polygamma(1, n + t) - special.polygamma(1, t) + n / of_total**2)
     p = len(at)
     curvature = np.zeros((p, p))  # mean and dispersion of an NB are orthogonal in expectation
-    curvature[0, 0] = float(np.sum(theta * m * (theta + x) / total**2))
-    weight = np.maximum(-bend, 0.0)
+    curvature[0, 0] = float(np.sum(w * theta * m * (theta + x) / total**2))
+    slope, weight = w * slope, w * np.maximum(-bend, 0.0)
     curvature[1, 1] = weight.sum() + 1e-6
     curvature[2:, 1] = curvature[1, 2:] = weight @ states
     curvature[2:, 2:] = (states * weight[:, None]).T @ states
     ridge = np.r_[0.0, _PRIOR[1], np.full(p - 2, precision)]
     curvature[np.diag_indices(p)] += ridge
     off = np.r_[0.0, at[1] - _PRIOR[0], at[2:]]
-    gradient = np.r_[((x - m) * share).sum(), slope.sum(), slope @ states] - ridge * off
+    gradient = np.r_[w @ ((x - m) * share), slope.sum(), slope @ states] - ridge * off
     return _Point(height - 0.5 * float(ridge @ off**2), gradient, curvature)

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from .._words.answers import Answer
-
-if TYPE_CHECKING:
-    import pandas as pd
+Floats = NDArray[np.float64]
 
 
-def explained_by_groups(groups: pd.DataFrame, alpha: float) -> bool:
-    """Say whether no group is zero-inflated, and together they are clearly within or below their regions.
+def within_regions(n_cells: Floats, difference: Floats, se: Floats, rope: Floats, alpha: float) -> bool:
+    """Say whether groups, (n_groups,) each, are together clearly within or below their regions.
 
-    That none of them is found to be is not enough: each has fewer cells than all. So their differences are
-    averaged, by their cells, and the interval must not reach beyond the average of the regions.
-
-    Parameters
-    ----------
-    groups
-        A row per group: ``n_cells``, ``difference``, ``se``, ``rope`` and ``verdict``, empty where it was
-        not compared.
+    That none of them is above its own is not enough: each has fewer cells than all. So their differences are
+    averaged, by their cells, and the interval of level ``1 - alpha`` must not reach beyond the average of the
+    regions.
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> groups = pd.DataFrame(
-    ...     {"n_cells": [500, 400], "difference": [0.1, -0.1], "se": [0.1, 0.1], "rope": 0.5, "verdict": "undecided"}
-    ... )
-    >>> explained_by_groups(groups, 0.05), explained_by_groups(groups.assign(rope=0.1), 0.05)
+    >>> two = np.ones(2)
+    >>> within_regions(two, 0.1 * two, 0.1 * two, 0.5 * two, 0.05), within_regions(two, two, two, two, 0.05)
     (True, False)
     """
-    judged = groups[groups["verdict"] != ""]
-    if not len(judged) or (judged["verdict"] == Answer.ZINB).any():
-        return False
-    weight = judged["n_cells"].to_numpy(dtype=np.float64)
-    weight /= weight.sum()
-    mean = float(weight @ judged["difference"].to_numpy())
-    se = float(np.sqrt(weight**2 @ judged["se"].to_numpy() ** 2))
-    rope = float(weight @ judged["rope"].to_numpy())
-    return mean + float(stats.norm.isf(alpha / 2)) * se <= rope
+    weight = n_cells / n_cells.sum()
+    error = float(np.sqrt(weight**2 @ se**2))
+    return float(weight @ (difference - rope)) + float(stats.norm.isf(alpha / 2)) * error <= 0

@@ -14,7 +14,7 @@ from .zero_inflation import adjusted_pval, boundary_pval, dropout_likelihood_rat
 
 Floats = NDArray[np.float64]
 
-FEWEST_CELLS = 20  # of a level that is a rate of its own; the cells of all smaller ones share one
+NEARLY_ALL = 0.95  # of the counts of a gene that is on in one level only
 
 
 class ToldBy(NamedTuple):
@@ -26,14 +26,13 @@ class ToldBy(NamedTuple):
         Of the gene's mean being the same at all levels, beside what else is known of its cells.
     pval_dropout
         Of its dropout, once each level has a mean of its own.
-    n_on
-        Number of levels that have nearly all of its counts: 1 for a gene that is on in one level only, and 0
-        where they are more than half of the levels.
+    on_in
+        The level that has nearly all of its counts, -1 where none has.
     """
 
     pval: Floats
     pval_dropout: Floats
-    n_on: NDArray[np.int64]
+    on_in: NDArray[np.int64]
 
 
 def told_by(
@@ -51,9 +50,8 @@ def told_by(
     counts, means, inverse_dispersions, negligible_dropout
         As for `zinbtools.stats.count_models.fit_counts`.
     levels
-        The level of each cell, (N,), from 0.
+        The level of each cell, (N,), from 0, each with 20 cells or more.
     """
-    levels = merged(levels)
     n_levels = int(levels.max()) + 1
     options: dict[str, Any] = {
         "inverse_dispersions": inverse_dispersions,
@@ -65,31 +63,17 @@ def told_by(
     z = fits.of("zinb")
     ratio = np.maximum(2 * (fits.log_likelihood[:, z] - without.log_likelihood[:, z]), 0.0)
     of_level = np.stack([np.asarray(counts[levels == k].sum(0)).ravel() for k in range(n_levels)])
-    share = np.sort(of_level / of_level.sum(0), axis=0)[::-1].cumsum(0)
-    n_on = 1 + (share < 0.95).sum(0)
+    largest = of_level.argmax(0)
+    nearly_all = of_level.max(0) >= NEARLY_ALL * of_level.sum(0)
     return ToldBy(
         stats.chi2.sf(ratio, n_levels - 1),
         boundary_pval(dropout_likelihood_ratio(fits)),
-        np.where(2 * n_on <= n_levels, n_on, 0),
+        np.where(nearly_all, largest, -1),
     )
 
 
-def merged(levels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the levels from 0; those with fewer than 20 cells become one.
-
-    Examples
-    --------
-    >>> merged(np.repeat([0, 1, 2, 3], [30, 5, 25, 6])).tolist() == np.repeat([1, 0, 2, 0], [30, 5, 25, 6]).tolist()
-    True
-    """
-    sizes = np.bincount(levels)
-    return np.unique(np.where(sizes[levels] < FEWEST_CELLS, -1, levels), return_inverse=True)[1].ravel()
-
-
-def best_column(
-    found: Mapping[str, ToldBy], alpha: float
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Name the column that tells each gene's zeros, or an empty word, (G,); and its number of levels that are on.
+def best_column(found: Mapping[str, ToldBy], alpha: float) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Name the column that tells each gene's zeros, or an empty word, (G,); and the level that it is on in.
 
     A column tells them where the gene's mean depends on it, at the false discovery rate ``alpha`` over genes
     and columns, and no dropout is left once it is known, at level ``alpha``. Of several the one that says
@@ -102,5 +86,5 @@ def best_column(
     best = np.where(tells, pval, 2.0).argmin(0)
     any_tells = tells.any(0)
     columns = np.where(any_tells, np.array(names, dtype=object)[best], "").astype(object)
-    n_on = np.stack([found[name].n_on for name in names])[best, np.arange(pval.shape[1])]
-    return columns, np.where(any_tells, n_on, 0)
+    on_in = np.stack([found[name].on_in for name in names])[best, np.arange(pval.shape[1])]
+    return columns, np.where(any_tells, on_in, -1)

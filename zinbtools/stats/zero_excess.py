@@ -61,8 +61,9 @@ def zero_excess(
     Sums over many cells are close to normal, so that one more of them, less the mean of the replicates' and
     over their standard deviation times ``sqrt(1 + 1 / n_null)``, is Student's t with ``n_null - 1`` degrees
     of freedom. Where the replicates are of fewer cells, by the factor ``scale``, their mean and variance are
-    multiplied by it, and it takes the place of the 1 above the line. Fewer than 20 zeros are not: then a p value is no smaller than a Poisson number's of the
-    zeros that are expected, to which the mean of the replicates' excess is added if it is above 0.
+    multiplied by it, and the factor is ``sqrt(1 + scale / n_null)``. Fewer than 20 zeros are not close to
+    normal: then a p value is no smaller than a Poisson number's of the zeros that are expected, to which the
+    mean of the replicates' excess is added if it is above 0.
 
     A network does not expect exactly the zeros of its own counts either, once it has encoded them: what
     counts is how much further from the data it is.

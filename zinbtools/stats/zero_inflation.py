@@ -214,18 +214,22 @@ def simplest(
     return family, tests
 
 
-def classes(family: Strings, calls: Strings) -> Strings:
+def classes(family: Strings, calls: Strings, explained: NDArray[np.bool_]) -> Strings:
     """Choose a `GeneClass` from the simplest family by library size only and the call given the cell state.
+
+    The state explains a dropout where the interval given it ends below what there is by library size only,
+    ``explained``, (G,).
 
     Examples
     --------
-    >>> classes(np.array(["nb", "zinb"], object), np.array(["undecided", "negligible"], object))
+    >>> calls = np.array(["undecided", "undecided"], object)
+    >>> classes(np.array(["nb", "zinb"], object), calls, np.array([False, True]))
     array(['NB suffices', 'zero-inflated, explained by cell state'], dtype=object)
     """
     found = np.full(len(family), GeneClass.POISSON.value, dtype=object)
     found[family == "nb"] = GeneClass.NB.value
     marginally = np.isin(family, ["zip", "zinb"])
-    found[marginally] = GeneClass.EXPLAINED.value
-    found[marginally & (calls == Call.UNDECIDED)] = GeneClass.UNDECIDED.value
+    found[marginally] = GeneClass.UNDECIDED.value
+    found[marginally & (explained | (calls == Call.NEGLIGIBLE))] = GeneClass.EXPLAINED.value
     found[calls == Call.ZERO_INFLATED] = GeneClass.ZERO_INFLATED.value
     return found

@@ -15,7 +15,6 @@ from .._record.parts import SELECTION
 from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words
-from ._conclusion import zeros_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +53,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
         "Grey: the genes as observed. A model whose marks or line lie below them expects too few zeros at "
         "that mean.",
         "Scatter of the genes: share of cells without a count against mean count, with what NB and ZINB "
-        f"expect. {zeros_sentence(adata, key)}",
+        "expect.",
         pl.dropout(adata, key=key, show=False, return_fig=True),
     )
     distances = get.ppc_ks_df(adata, key=key)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ..stats.count_models import CountFits, fit_counts
-from ..stats.dispersion_by_state import relative_inverse_dispersions
+from ..stats.dispersion_by_state import ByState, dispersion_by_state
 
 COUNTS_BYTES = 2**28  # of the genes whose counts, or means, are in memory at a time
 MEMORY_BYTES = 2**28  # of means; more of them go through a file
@@ -43,17 +43,50 @@ def fit_columns(
 
 
 class Around(NamedTuple):
-    """Counts of some genes, and what is given of each entry, (N, n)."""
+    """Counts of some genes, and what is given of each entry, (N, n); the states of the cells, (N, K)."""
 
     counts: sparse.csc_array
     means: np.ndarray
     inverse_dispersions: np.ndarray
+    states: np.ndarray
+    precisions: np.ndarray
+    penalties: np.ndarray
 
     def fit(self, **options: Any) -> CountFits:
         """Fit them as `fit_counts` does."""
-        return fit_counts(
-            self.counts, self.means, inverse_dispersions=self.inverse_dispersions, **options
-        )
+        return fit_counts(self.counts, self.means, inverse_dispersions=self.inverse_dispersions, **options)
+
+    def without_dropouts(self, fits: CountFits) -> Around:
+        """With the dispersions of the counts that are no dropouts, as the ZINBs of ``fits`` see it."""
+        z = fits.of("zinb")
+        pi, theta = fits.dropout[:, z], fits.inverse_dispersion[:, z] * self.inverse_dispersions
+        mu = self.means * np.exp(fits.coefficients[:, z, 0])
+        zero = np.exp(-np.where(np.isinf(theta), mu, theta * np.log1p(mu / theta)))
+        none = (1 - pi) * zero / (pi + (1 - pi) * zero)
+        weights = np.where(self.counts.toarray() > 0, 1.0, none)
+        found = [
+            dispersion_by_state(x, self.means[:, k], self.states, weights[:, k], [self.precisions[k]])
+            for k, x in enumerate(_columns(self.counts))
+        ]
+        return self._of(self.counts, self.means, self.states, found)
+
+    @classmethod
+    def by_state(cls, counts: sparse.csc_array, means: np.ndarray, states: np.ndarray) -> Around:
+        """With dispersions that differ between the cells as far as their states tell."""
+        found = [dispersion_by_state(x, means[:, k], states) for k, x in enumerate(_columns(counts))]
+        return cls._of(counts, means, states, found)
+
+    @classmethod
+    def _of(
+        cls, counts: sparse.csc_array, means: np.ndarray, states: np.ndarray, found: Sequence[ByState]
+    ) -> Around:
+        factors, precisions, penalties = (np.array(part) for part in zip(*found, strict=True))
+        return cls(counts, means, factors.T, states, precisions, penalties)
+
+
+def _columns(counts: sparse.csc_array) -> Iterator[np.ndarray]:
+    for k in range(counts.shape[1]):
+        yield counts[:, [k]].toarray().ravel()
 
 
 def around_states(
@@ -70,7 +103,7 @@ def around_states(
     blocks, n_counts, means
         As for `fit_columns`.
     states
-        As for `relative_inverse_dispersions`, (N, K).
+        As for `dispersion_by_state`, (N, K).
     chosen
         Which genes, (G,) boolean.
     """
@@ -78,15 +111,7 @@ def around_states(
         some = np.flatnonzero(chosen[group])
         if not len(some):
             continue
-        columns, of_some = counts[:, some], np.asarray(of_group[:, some], dtype=np.float64)
-        factors = np.stack(
-            [
-                relative_inverse_dispersions(columns[:, [k]].toarray().ravel(), of_some[:, k], states)
-                for k in range(len(some))
-            ],
-            axis=1,
-        )
-        yield Around(columns, of_some, factors)
+        yield Around.by_state(counts[:, some], np.asarray(of_group[:, some], dtype=np.float64), states)
 
 
 def _with_counts(

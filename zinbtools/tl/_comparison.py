@@ -24,7 +24,10 @@ from ._setup import Run, Sample, Seeds, Setup, prepare
 from ._trained import Trained, train
 
 AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
-RIVAL_ROUNDS = (3, 5)  # of the two models with a dispersion per gene and cell, at most as many as of the others
+RIVAL_ROUNDS = (
+    3,
+    5,
+)  # of the two models with a dispersion per gene and cell, at most as many as of the others
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
 
@@ -146,7 +149,7 @@ class Comparison:
 
     @cached_property
     def zeros(self) -> ZeroCalibration:
-        """Count the zeros of all cells against what the NB's best restart expects; test cells are drawn again."""
+        """Zeros of all cells, and what the NB's best restart expects; the test cells are drawn again."""
         device, seed = self.data.device, self.method.seed
         everyone, drawn = _some(self.fit.cells("all"), MOST_CELLS, seed), _some(self.cells, MOST_DRAWN, seed)
         return zero_calibration(
@@ -171,8 +174,10 @@ class Comparison:
 
     def excess_among(self, genes: np.ndarray) -> ZeroExcess:
         """The same of some genes, by a mask, (n_genes,)."""
-        *counts, scale = self.zeros
-        return zero_excess(*(of_genes[..., genes] for of_genes in counts), scale)
+        zeros = self.zeros
+        of_data = zeros.observed[genes], zeros.expected[genes]
+        of_null = zeros.null_observed[:, genes], zeros.null_expected[:, genes]
+        return zero_excess(*of_data, *of_null, zeros.scale)
 
     @property
     def is_inflated(self) -> bool:

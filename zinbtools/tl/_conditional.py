@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._anndata.results import spread
-from .._anndata.unknown import unknown_columns
+from .._anndata.unknown import Column, unknown_columns
 from .._record.keys import ZI_COLUMNS, Keys
 from .._words.answers import Call, Explanation
 from ..get._fitted import Fitted
@@ -26,8 +26,10 @@ from ..stats.told_by import ToldBy, best_column, told_by
 from ._columns import Around, Means, around_states, fit_columns, gene_groups, joined
 from ._trained import Trained
 
+WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
-N_DIRECTIONS = 40  # of the decoder's hidden layer, on which a gene's dispersion may depend
+# Of the decoder's hidden layer, on which a gene's dispersion may depend; fewer where cells are few.
+N_DIRECTIONS, CELLS_PER_DIRECTION = 40, 25
 
 
 class CallRule(NamedTuple):
@@ -82,7 +84,7 @@ class GeneTests:
     rule
         When a gene is called.
     columns
-        Levels of the cells by columns that the fit does not know, (n_cells,) each.
+        What the fit does not know of these cells.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class GeneTests:
         cells: np.ndarray,
         rule: CallRule,
         means: np.ndarray | None = None,
-        columns: Mapping[str, np.ndarray] = {},
+        columns: Sequence[Column] = (),
     ) -> None:
         self._fit, self._data, self._rule, self._columns = fit, data, rule, columns
         self._cells, self._given = torch.as_tensor(cells, device=data.device), means
@@ -108,8 +110,9 @@ class GeneTests:
         """Test every gene; what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
         Genes that are called with one dispersion for all cells are tested again, with one that depends on
-        the state of the cell: a p value is the larger of the two. Of these it is asked whether a column
-        tells their zeros.
+        the state of the cell: a p value is the larger of the two. The null has the dispersion of an NB, which
+        takes up some of a dropout; the ZINB that of the counts that are no dropouts; each is charged what
+        the prior of its coefficients takes. It is asked whether a column tells the zeros of these genes.
         """
         with self._means() as groups:
             found = self._tested(fit_columns(self._counts, self._n_counts, groups(), **self._options))
@@ -128,17 +131,26 @@ class GeneTests:
         self, some: Iterable[Around], which: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, ToldBy]]:
         """Test some genes again; and what each column says of them."""
-        fits, told = [], {name: [] for name in self._columns}
+        tests: list[np.ndarray] = []
+        fits: list[CountFits] = []
+        told: dict[str, list[ToldBy]] = {column.name: [] for column in self._columns}
         negligible = self._rule.negligible_dropout
         for genes in some:
-            fits.append(genes.fit(**self._options))
-            for name, levels in self._columns.items():
-                told[name].append(told_by(*genes, levels, negligible_dropout=negligible))
+            under_null = genes.fit(**self._options)
+            kept = genes.without_dropouts(under_null)
+            fits.append(kept.fit(**self._options))
+            highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits[-1]))
+            null = under_null.null_log_likelihood - genes.penalties
+            tests.append(np.maximum(2.0 * (highest - null), 0.0))
+            for column in self._columns:
+                told[column.name].append(told_by(*kept[:3], column.levels, negligible_dropout=negligible))
         together = {
             name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
             for name, parts in told.items()
         }
-        return self._tested(joined(fits), which), together
+        ratio = np.concatenate(tests)
+        tested = self._tested(joined(fits), which)
+        return tested | {"ratio": ratio, "pval": zi.boundary_pval(ratio)}, together
 
     def _tested(self, fits: CountFits, which: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
         ratio = zi.dropout_likelihood_ratio(fits)
@@ -166,14 +178,19 @@ class GeneTests:
         information = found.pop("information")
         power = zi.power(information, rule.smallest_dropout, level, rule.negligible_dropout)
         calls = zi.call(adjusted, found["dropout_high"], rule.alpha, rule.negligible_dropout)
-        explained = np.full(len(calls), "", dtype=object)
+        explained, on_in = np.full((2, len(calls)), Explanation.NONE.value, dtype=object)
         explained[again & ~(adjusted <= rule.alpha)] = Explanation.DISPERSION.value
         if told:
-            columns, _ = best_column(told, rule.alpha)
-            by_column = np.full(len(calls), "", dtype=object)
-            by_column[again] = columns
-            explained = np.where(calls == Call.ZERO_INFLATED, by_column, explained)
-        return {**found, "pval_adj": adjusted, "power": power, "call": calls, "explained_by": explained}
+            names = {column.name: column.names for column in self._columns}
+            called = calls == Call.ZERO_INFLATED
+            for gene, column, level in zip(
+                np.flatnonzero(again), *best_column(told, rule.alpha), strict=True
+            ):
+                if column and called[gene]:
+                    explained[gene] = column
+                    on_in[gene] = names[column][level] if level >= 0 else ""
+        words = {"call": calls, "explained_by": explained, "on_in": on_in}
+        return {**found, "pval_adj": adjusted, "power": power, **words}
 
     def _counts(self) -> Iterator[sparse.csr_array]:
         return self._data.compressed(self._cells)
@@ -196,10 +213,16 @@ class GeneTests:
         def states() -> Iterator[np.ndarray]:
             return hidden_states(nb, self._data, self._cells)
 
+        n_directions = min(N_DIRECTIONS, 1 + len(self._cells) // CELLS_PER_DIRECTION)
         library = main_directions((block[:, -1:] for block in states()), 1)
-        hidden = main_directions((block[:, :-1] for block in states()), N_DIRECTIONS)
+        hidden = main_directions((block[:, :-1] for block in states()), n_directions)
         blocks = (np.hstack([hidden(block[:, :-1]), library(block[:, -1:])]) for block in states())
         return np.concatenate(list(blocks)).astype(np.float32)
+
+
+def _penalised(genes: Around, fits: CountFits) -> np.ndarray:
+    """Log likelihood of the ZINBs, less what the priors of their dispersions take, nats, (n_genes,)."""
+    return fits.log_likelihood[:, fits.of("zinb")] - genes.penalties
 
 
 def conditional_test(
@@ -214,10 +237,10 @@ def conditional_test(
 
     With ``obs`` of all cells it is asked which of its columns tell the zeros of the genes that are called.
     """
-    columns = {}
+    columns: list[Column] = []
     if obs is not None:
-        totals = data.log_library.numpy(force=True)[cells]
-        columns = dict(unknown_columns(obs.iloc[cells], known_columns(fit), totals))
+        totals = data.log_library.numpy(force=True).ravel()[cells]
+        columns = [*unknown_columns(obs.iloc[cells], known_columns(fit), totals)]
     return GeneTests(fit, data, cells, rule, means, columns).results()
 
 
@@ -241,15 +264,17 @@ def write_columns(target: AnnData, keys: Keys, genes: np.ndarray, columns: dict[
         place = keys.zi(name)
         if name in columns:
             values = columns[name]
-            write = _spread_words if values.dtype == object else spread
-            target.var[place] = write(values, genes, target.n_vars)
+            if name in WORDS:
+                target.var[place] = _spread_words(name, values, genes, target.n_vars)
+            else:
+                target.var[place] = spread(values, genes, target.n_vars)
         elif place in target.var:
             del target.var[place]
 
 
-def _spread_words(words: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
+def _spread_words(name: str, words: np.ndarray, genes: np.ndarray, n_vars: int) -> pd.Categorical:
     """Place words of the fitted genes among all genes; missing elsewhere."""
     full = np.full(n_vars, None, dtype=object)
     full[genes] = words
     calls = [call.value for call in Call]
-    return pd.Categorical(full, categories=calls if set(words) <= set(calls) else sorted({*words, ""}))
+    return pd.Categorical(full, categories=calls if name == "call" else sorted({*words, ""}))

@@ -25,20 +25,21 @@ from .._words.answers import Answer, Call, Explanation
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
+from ..get._health import health_of_runs
 from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
 from ..jobs import DaskClient
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
-from ..stats.groups import explained_by_groups
+from ..stats.groups import within_regions
 from ._asked import asked
-from ._conditional import CallRule, conditional_test, write_columns
 from ._comparison import Comparison, Method
+from ._conditional import CallRule, conditional_test, write_columns
 from ._fit import fit_nb_zinb
 from ._marginal import write_estimates
 from ._metrics import update_metrics
-from ._outputs import affordable
+from ._outputs import affordable, history_table
 from ._ppc import choose, predictive_checks
 from ._refits import FEWEST_CELLS, on_the_same_split, parts, settings_again, twins
 from ._selection_tables import (
@@ -87,13 +88,18 @@ def model_selection(
 ) -> AnnData | None:
     r"""Say whether a zero-inflated model accounts better for the counts, by how much and how surely.
 
-    Two questions are kept apart. Does the ZINB PREDICT better? ``d_rn``, the log likelihood of test cell n
+    Three questions are kept apart. Does the ZINB PREDICT better? ``d_rn``, the log likelihood of test cell n
     under restart r of the ZINB minus that under restart r of the NB (same seed, same minibatches), is
     averaged over cells and restarts. Its standard error has both as random effects,
     ``s_cells^2 / N + s_restarts^2 / R + s_rest^2 / (N R)``, and the interval is held against a region of
-    practical equivalence. Are there EXCESS ZEROS? The zeros of test cells are compared with what the NB, at
+    practical equivalence. Are there EXCESS ZEROS? The zeros of all cells are compared with what the NB, at
     its own means and dispersions, expects of them, and this with the same for counts that the NB has drawn
-    itself. They can come apart, as a dropout head takes up whatever else the NB lacks.
+    itself. They can come apart, as a dropout head takes up whatever else the NB lacks. Does SOMETHING ELSE
+    explain both? A dispersion that differs between cells makes zeros in some of them. So where the ZINB is
+    above the region, both models are compared once more, with a dispersion per gene and cell (as many pairs,
+    up to 5), and it is the ZINB only if it is above the region there too, with excess zeros.
+
+    Genes are tested as `zinbtools.tl.zi_scores` does.
 
     Beside them stands what the 2019 study had: metrics per restart, medians and rank-sum tests over restarts.
 
@@ -117,7 +123,8 @@ def model_selection(
         NLL, one bit in a thousand: `zinbtools.stats.equivalence.default_rope`.
     groupby
         Column of ``obs`` with cell types or batches: the comparison is repeated within each of at least 100
-        cells, by models of its own. Zero inflation that is nowhere within groups was heterogeneity.
+        cells, by models of its own. If no group is zero-inflated and together they are clearly within or
+        below their regions, differences between the groups explain what all cells show.
     n_bootstrap
         Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart each):
         how large a difference and how many zeros by dropout the ZINB finds where there are none.
@@ -132,16 +139,25 @@ def model_selection(
 
     Returns
     -------
-    ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll` and
-    `zinbtools.tl.ppc` do, for all restarts, and ``uns["zinbtools"]["model_selection"]``, which
+    ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll`,
+    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts, and ``uns["zinbtools"]["model_selection"]``, which
     `zinbtools.get.verdict` and `zinbtools.get.model_selection_df` read:
 
     ``verdict``
-        ``"zinb"``: the interval lies above the region and there are excess zeros. ``"better fit, not zero
-        inflation"``: the former only. ``"nb"``: it lies below the region. ``"no practical difference"``:
-        neither, be it that the interval lies inside the region or that it is too wide.
-    ``sentence``
-        The same for people.
+        ``"zinb"``: the interval lies above the region, there are excess zeros, and nothing that was asked
+        explains them. ``"better fit, not zero inflation"``: the interval lies above the region, but one of
+        the others fails. ``"nb"``: it lies below the region. ``"no practical difference"``: inside.
+        ``"undecided"``: it reaches over an edge.
+    ``explained_by``
+        Of a better fit: ``"dispersion"`` (per gene and cell), ``"groups"`` (of ``groupby``), ``"covariate"``
+        (the excess is in genes whose zeros a column of ``obs`` tells), or an empty word.
+    ``sentence``, ``cautions``
+        The same for people, and what to know before it is believed; the latter is not there if it is empty.
+    ``rivals``
+        What `zinbtools.get.rivals_df` returns.
+    ``calls``
+        Genes that are zero-inflated, or whose zeros are explained: ``gene``, ``dropout``, its interval,
+        ``call``, ``explained_by``, ``on_in``.
     ``differences``
         A row per model that is compared with the NB: ``difference`` (nats per cell, POSITIVE = better than
         the NB), ``se``, ``df``, ``low``, ``high``, ``sd_cells``, ``sd_restarts``, ``n_cells``,
@@ -153,8 +169,8 @@ def model_selection(
         and Hochberg over all of them, and ``better``, the model that is significantly so (bold in the study).
     ``zeros``, ``pooled_zeros``
         Per gene, the numbers of zeros that are there and that the NB's best restart expects, with the null;
-        over all genes, the excess as a share of the zeros that are there, with the null. The sentence gives
-        it per zeros that are expected, the null's mean added to these.
+        over all genes, ``n_expected``, to which the null's mean is added, and the excess as a share of the
+        zeros that are there, with the null.
     ``groups``, ``bootstrap``
         A row per group, or per twin.
 
@@ -225,7 +241,11 @@ def model_selection(
         update_metrics(target, keys, predicted[0])
         target.uns[keys.uns][PPC.name] = predicted[1]
     result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
-    result |= storable({"cautions": [*cautions(result)]})
+    health = health_of_runs(
+        history_table(main.fit.trainings), main.fit.settings, len(main.fit.cells("train"))
+    )
+    training = "" if health is None else health.caution
+    result |= storable({"cautions": [*cautions(result, training, sample.finding.kind)]})
     result["sentence"] = sentence(result)
     target.uns[keys.uns][SELECTION.name] = result
     return target if copy else None
@@ -276,13 +296,23 @@ def _result(
     if labels is not None:
         groups = result["groups"] = pd.DataFrame(_within_groups(main, labels))
         inflated = main.position == "above" and has_excess and not explained
-        if inflated and explained_by_groups(groups, alpha):
+        if inflated and _explain(groups, alpha):
             explained = Explanation.GROUPS
     return result | {
         "excess_zeros": bool(has_excess),
         "verdict": conclude(main.position, has_excess and not explained),
         "explained_by": explained.value,
     }
+
+
+def _explain(groups: pd.DataFrame, alpha: float) -> bool:
+    """Whether no group is zero-inflated, and together they show that there is nothing within them."""
+    judged = groups[groups["verdict"] != ""]
+    if not len(judged) or (judged["verdict"] == Answer.ZINB).any():
+        return False
+    numbers = judged[["n_cells", "difference", "se", "rope"]].to_numpy(dtype=np.float64)
+    n_cells, difference, se, rope = numbers.T
+    return within_regions(n_cells, difference, se, rope, alpha)
 
 
 def _ask_columns(result: dict[str, Any], main: Comparison, genes: Mapping[str, np.ndarray]) -> None:
@@ -346,8 +376,9 @@ def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, An
         row: dict[str, Any] = {
             "group": name,
             "n_cells": part.n_obs,
-            **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll", "zero_share"), np.nan),
-            **dict.fromkeys(("position", "verdict", "explained_by", "message"), ""),
+            **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll"), np.nan),
+            **{"position": "", "zero_share": np.nan},
+            **dict.fromkeys(("verdict", "explained_by", "message"), ""),
         }
         if part.n_obs < FEWEST_CELLS:
             yield row | {"message": f"fewer than {FEWEST_CELLS} cells"}

@@ -17,7 +17,7 @@ from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import CallRule, check_nb, conditional_test, write_columns, stored_means
+from ._conditional import CallRule, check_nb, conditional_test, stored_means, write_columns
 from ._refits import bootstrap
 from ._setup import Run
 
@@ -50,8 +50,18 @@ def zi_scores(
     and compared with the best of those whose dropout probability is negligible, at most 0.01: the counts of
     no gene are NB to the letter, and with enough cells all would differ from it. The ratio's null is half a
     chi-squared and half 0. Cell types, library sizes and batches are in the means, and so are no evidence of
-    zero inflation. Genes that are silent in some cells for reasons that no other gene shows (bursts) cannot
-    be told from dropout and are called.
+    zero inflation.
+
+    Nor is a dispersion that differs between cells. A gene that is found so is tested again with
+    ``theta_ng = theta_g exp(s_n w_g)``, where ``s_n`` is the state of the cell in the network: the 40 main
+    directions of the decoder's last hidden layer (fewer for less than 1,000 cells) and the library size. The
+    coefficients have a normal prior whose width the counts choose
+    (`zinbtools.stats.dispersion_by_state.dispersion_by_state`). The p value is the larger of the two.
+
+    Of a gene that is called it is asked whether a column of ``obs`` that the fit does not know tells its
+    zeros: with a mean for each level, is the gene better explained, and is no dropout left? Genes that are
+    silent in some cells for reasons that neither other genes nor a column shows (bursts) cannot be told from
+    dropout and are called.
 
     A gene with a count in fewer than 20 of the cells is not tested, and undecided: of a few counts it is not
     known how many zeros an NB makes, and the p value means nothing
@@ -88,10 +98,20 @@ def zi_scores(
     ``zi_pval``, ``zi_pval_adj``
         P value, and adjusted by Benjamini and Hochberg among the genes with a count in 20 cells or more, NaN
         for the others, whose p value is not to be trusted; for ``"conditional"`` only, as are the rest.
-    ``zi_dropout``, ``zi_excess_zeros``
-        Dropout probability, and the share of the gene's zeros that it makes where the NB would not.
-    ``zi_power``, ``zi_call``
-        Power for ``smallest_dropout``; zero-inflated, not zero-inflated or undecided.
+    ``zi_dropout``, ``zi_dropout_low``, ``zi_dropout_high``
+        Dropout probability, and the ends of its interval of level ``1 - 2 alpha``, by the profile of the
+        likelihood.
+    ``zi_excess_zeros``
+        The share of the gene's zeros that the dropout makes where the NB would not.
+    ``zi_power``
+        Power for ``smallest_dropout``.
+    ``zi_call``
+        Zero-inflated: above the negligible dropout, by the adjusted p value; negligible: the upper end of
+        the interval is not above it; undecided: neither.
+    ``zi_explained_by``, ``zi_on_in``
+        For a gene that is called, the column of ``obs`` that tells its zeros, and the level that has nearly
+        all of its counts; ``"dispersion"`` for one that was called only with one dispersion for all cells;
+        otherwise empty words.
     ``zi_pval_bootstrap``
         With twins: the share of their likelihood ratios that are at least as large as the gene's,
         ``(1 + #) / (1 + N)``, among the 100 or more genes of like mean, and all genes if they are fewer than
@@ -117,7 +137,7 @@ def zi_scores(
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, progress=False)
     >>> zt.tl.zi_scores(adata)
     >>> sorted(adata.var["zi_call"].cat.categories)
-    ['not zero-inflated', 'undecided', 'zero-inflated']
+    ['negligible', 'undecided', 'zero-inflated']
     """
     check_anndata(adata, copy)
     rule = CallRule(alpha, negligible_dropout, smallest_dropout)
