@@ -1,7 +1,7 @@
 """Verdicts and gene calls on counts whose truth is known: dispersions that differ, dropout, and both.
 
 ``python tests/benchmarks/rivals.py --out records.jsonl --sets 20 [--data FOLDER] [--only NAME ...]`` adds a
-line for each data set that is not there yet; ``--write FILE`` writes the table. Seeds are other than
+line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. Seeds are other than
 those with which the method was made.
 """
 
@@ -25,6 +25,7 @@ from zinbtools.stats.count_models import fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio, dropout_pval_adj
 
 N_CELLS, N_GENES, FIRST_SEED = 1000, 150, 1000
+START, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def types(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +228,11 @@ def main() -> None:
             file.write(json.dumps(record) + "\n")
         print(record, flush=True)
     if arguments.write:
-        arguments.write.write_text(table(read(arguments.out)))
+        page = arguments.write.read_text()
+        before, _, rest = page.partition(START)
+        arguments.write.write_text(
+            f"{before}{START}\n\n{table(read(arguments.out))}\n{END}{rest.partition(END)[2]}"
+        )
     print(table(read(arguments.out)))
 
 

@@ -107,7 +107,7 @@ def _health(lights: Sequence[Light]) -> str:
 
 
 def _call_names(genes: ReportTable) -> list[str]:
-    """List the calls that were made: zero-inflated, undecided, not zero-inflated."""
+    """List the calls that were made: zero-inflated, undecided, negligible."""
     return sorted({row[-1] for row in genes.rows}, reverse=True) if genes.columns[-1] == "call" else []
 
 

@@ -20,6 +20,7 @@ _BYTES_PER_MEAN = 16  # as they are read, and in double precision
 _CELLS_AT_ONCE = 4096
 
 Blocks = Callable[[], Iterable[sparse.csr_array]]
+States = Callable[[int], np.ndarray]
 
 
 def fit_columns(
@@ -43,12 +44,13 @@ def fit_columns(
 
 
 class Around(NamedTuple):
-    """Counts of some genes, and what is given of each entry, (N, n); the states of the cells, (N, K)."""
+    """Counts of some genes, given by index, and what is given of each entry, (N, n)."""
 
+    genes: np.ndarray
     counts: sparse.csc_array
     means: np.ndarray
     inverse_dispersions: np.ndarray
-    states: np.ndarray
+    states: States
     precisions: np.ndarray
     penalties: np.ndarray
 
@@ -65,23 +67,26 @@ class Around(NamedTuple):
         none = (1 - pi) * zero / (pi + (1 - pi) * zero)
         weights = np.where(self.counts.toarray() > 0, 1.0, none)
         found = [
-            dispersion_by_state(x, self.means[:, k], self.states, weights[:, k], [self.precisions[k]])
-            for k, x in enumerate(_columns(self.counts))
+            dispersion_by_state(x, self.means[:, k], self.states(g), weights[:, k], [self.precisions[k]])
+            for k, (g, x) in enumerate(zip(self.genes, _columns(self.counts), strict=True))
         ]
-        return self._of(self.counts, self.means, self.states, found)
+        return self._with(found)
 
     @classmethod
-    def by_state(cls, counts: sparse.csc_array, means: np.ndarray, states: np.ndarray) -> Around:
-        """With dispersions that differ between the cells as far as their states tell."""
-        found = [dispersion_by_state(x, means[:, k], states) for k, x in enumerate(_columns(counts))]
-        return cls._of(counts, means, states, found)
-
-    @classmethod
-    def _of(
-        cls, counts: sparse.csc_array, means: np.ndarray, states: np.ndarray, found: Sequence[ByState]
+    def by_state(
+        cls, genes: np.ndarray, counts: sparse.csc_array, means: np.ndarray, states: States
     ) -> Around:
+        """With dispersions that differ between the cells as far as their states tell."""
+        found = [
+            dispersion_by_state(x, means[:, k], states(g))
+            for k, (g, x) in enumerate(zip(genes, _columns(counts), strict=True))
+        ]
+        nothing = np.empty(0)
+        return cls(genes, counts, means, nothing, states, nothing, nothing)._with(found)
+
+    def _with(self, found: Sequence[ByState]) -> Around:
         factors, precisions, penalties = (np.array(part) for part in zip(*found, strict=True))
-        return cls(counts, means, factors.T, states, precisions, penalties)
+        return self._replace(inverse_dispersions=factors.T, precisions=precisions, penalties=penalties)
 
 
 def _columns(counts: sparse.csc_array) -> Iterator[np.ndarray]:
@@ -93,7 +98,7 @@ def around_states(
     blocks: Blocks,
     n_counts: np.ndarray,
     means: Iterable[tuple[slice, np.ndarray]],
-    states: np.ndarray,
+    states: States,
     chosen: np.ndarray,
 ) -> Iterator[Around]:
     """Yield some genes, with dispersions that differ between cells as far as the states of these tell.
@@ -103,7 +108,7 @@ def around_states(
     blocks, n_counts, means
         As for `fit_columns`.
     states
-        As for `dispersion_by_state`, (N, K).
+        Gives what the dispersion of a gene may depend on, (N, K), by its index.
     chosen
         Which genes, (G,) boolean.
     """
@@ -111,7 +116,8 @@ def around_states(
         some = np.flatnonzero(chosen[group])
         if not len(some):
             continue
-        yield Around.by_state(counts[:, some], np.asarray(of_group[:, some], dtype=np.float64), states)
+        genes = np.arange(group.start, group.stop)[some]
+        yield Around.by_state(genes, counts[:, some], np.asarray(of_group[:, some], dtype=np.float64), states)
 
 
 def _with_counts(

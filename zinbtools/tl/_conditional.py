@@ -23,11 +23,12 @@ from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
-from ._columns import Around, Means, around_states, fit_columns, gene_groups, joined
+from ._columns import Around, Means, States, around_states, fit_columns, gene_groups, joined
 from ._trained import Trained
 
 WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
+SMALL_PANEL = 500  # genes
 # Of the decoder's hidden layer, on which a gene's dispersion may depend; fewer where cells are few.
 N_DIRECTIONS, CELLS_PER_DIRECTION = 40, 25
 
@@ -143,7 +144,7 @@ class GeneTests:
             null = under_null.null_log_likelihood - genes.penalties
             tests.append(np.maximum(2.0 * (highest - null), 0.0))
             for column in self._columns:
-                told[column.name].append(told_by(*kept[:3], column.levels, negligible_dropout=negligible))
+                told[column.name].append(told_by(*kept[1:4], column.levels, negligible_dropout=negligible))
         together = {
             name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
             for name, parts in told.items()
@@ -206,18 +207,29 @@ class GeneTests:
             kept.write(_expected(self._fit, self._data, self._cells.numpy(force=True)))
             yield kept.groups
 
-    def _states(self) -> np.ndarray:
-        """What the dispersion of a gene may depend on, (n_cells, at most 41)."""
+    def _states(self) -> States:
+        """What the dispersion of a gene may depend on, (n_cells, at most 41), by the gene's index.
+
+        In a small panel a gene's own count is much of what the network knows of a cell, so that its zeros
+        would tell its dispersion: there the gene is not seen.
+        """
         nb = self._fit.load("nb", self._data.device)
 
-        def states() -> Iterator[np.ndarray]:
-            return hidden_states(nb, self._data, self._cells)
+        def states(unseen: int | None = None) -> Iterator[np.ndarray]:
+            return hidden_states(nb, self._data, self._cells, unseen)
 
         n_directions = min(N_DIRECTIONS, 1 + len(self._cells) // CELLS_PER_DIRECTION)
         library = main_directions((block[:, -1:] for block in states()), 1)
         hidden = main_directions((block[:, :-1] for block in states()), n_directions)
-        blocks = (np.hstack([hidden(block[:, :-1]), library(block[:, -1:])]) for block in states())
-        return np.concatenate(list(blocks)).astype(np.float32)
+
+        def coordinates(unseen: int | None = None) -> np.ndarray:
+            blocks = (np.hstack([hidden(block[:, :-1]), library(block[:, -1:])]) for block in states(unseen))
+            return np.concatenate(list(blocks)).astype(np.float32)
+
+        if self._data.n_genes <= SMALL_PANEL:
+            return coordinates
+        of_all = coordinates()
+        return lambda gene: of_all
 
 
 def _penalised(genes: Around, fits: CountFits) -> np.ndarray:
