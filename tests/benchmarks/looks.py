@@ -1,8 +1,8 @@
-"""What it costs to look more than once: wrong answers of ``n_restarts="auto"`` where one edge of the region is true.
+"""What it costs to look more than once: answers of ``n_restarts="auto"`` where an edge of the region is true.
 
-``python tests/benchmarks/looks.py [--sets 4000]`` draws tables of differences by restart and cell whose true mean
-is the upper edge of the region of practical equivalence, and counts how often an interval of 95 % leaves the edge,
-to either side, at the first look, and at any of the looks after 3, 5, 10 and 20 restarts.
+``python tests/benchmarks/looks.py [--sets 4000]`` draws tables of differences by restart and cell whose true
+mean is the upper edge of the region of practical equivalence, and counts how often an interval of 95 % leaves
+the edge, to either side, at the first look, and at any of the looks after 3, 5, 10 and 20 restarts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPREADS = {"cells alone": (1.0, 0.0), "cells and seeds alike": (1.0, 1.0), "seed
 
 
 def looks(random: np.random.Generator, of_cells: float, of_restarts: float) -> tuple[str, str]:
-    """The answer at the first look, and after all that were needed; errors of 0.05 for 3 restarts of 200 cells."""
+    """The answer at the first look, and after all that were needed; errors are of 0.05 at first."""
     cells = 0.05 * np.sqrt(N_CELLS) * of_cells * random.standard_normal(N_CELLS)
     restarts = 0.05 * np.sqrt(3) * of_restarts * random.standard_normal(AUTO_ROUNDS[-1])
     rest = 0.2 * random.standard_normal((AUTO_ROUNDS[-1], N_CELLS))

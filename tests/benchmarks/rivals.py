@@ -1,8 +1,8 @@
 """Verdicts and gene calls on counts whose truth is known: dispersions that differ, dropout, and both.
 
 ``python tests/benchmarks/rivals.py --out records.jsonl --sets 20 [--data FOLDER] [--only NAME ...]`` adds a
-line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. Seeds are other than
-those with which the method was made.
+line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. Seeds are other
+than those with which the method was made.
 """
 
 from __future__ import annotations

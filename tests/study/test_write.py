@@ -25,6 +25,7 @@ FILES = {
     "ppc.csv",
     "history.csv",
     "differences.csv",
+    "rivals.csv",
     "model_selection.csv",
     "figures/dropout.png",
     "figures/history.png",

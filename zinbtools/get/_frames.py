@@ -164,8 +164,9 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     -------
     Indexed by gene: ``score`` and ``score_se`` (nats per cell, POSITIVE where the ZINB accounts better for
     the gene); after the method "conditional" of :func:`~zinbtools.tl.zi_scores` also ``pval``,
-    ``pval_adj``, ``dropout``, ``dropout_low``, ``dropout_high``, ``excess_zeros``, ``power``, ``call``, ``explained_by`` and ``on_in``, and with
-    ``n_bootstrap`` also ``pval_bootstrap``, which is not below ``1 / (1 + N)`` with N ratios of twins (with 19 it is no evidence
+    ``pval_adj``, ``dropout``, ``dropout_low``, ``dropout_high``, ``excess_zeros``, ``power``, ``call``,
+    ``explained_by`` and ``on_in``, and with ``n_bootstrap`` also ``pval_bootstrap``, which is not below
+    ``1 / (1 + N)`` with N ratios of twins (with 19 it is no evidence
     beyond .05); the columns of :func:`dropout_df`;
     ``mean_dropout``, the ZINB network's dropout probability averaged over cells, where one was fitted; and
     where :func:`~zinbtools.tl.zero_test` was run, its ``family``, ``marginal_score`` and

@@ -42,7 +42,7 @@ def position(low: float, high: float, rope: float) -> Position:
 
 
 def conclude(where: Position, inflated: bool) -> str:
-    """Choose an `Answer`: ZINB where it predicts better and there are excess zeros that nothing else explains.
+    """Choose an `Answer`: ZINB where it predicts better, and zeros are in excess that nothing explains.
 
     Examples
     --------

@@ -12,6 +12,7 @@ from .. import get
 from .._record.parts import PPC_KS, SELECTION
 from .._record.record import Record
 from .._words.models import model_name
+from .._words.numbers import counted
 from ..get._checks import check_words, metric_name
 from ._summary import COLUMNS, summary, table_cells
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from ._pipeline import Study
 
 ABSENT = "–"
+POSITIONS = {
+    "above": "beyond the region",
+    "below": "beyond the region, on the NB's side",
+    "inside": "within the region",
+    "open": "over an edge of the region",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,37 @@ def evidence(study: Study) -> list[ReportTable]:
     if PPC_KS in record:
         tables.append(_distances(adata, key))
     if SELECTION in record:
+        tables.append(_rivals(get.rivals_df(adata, key=key)))
         tables.append(_restarts(get.model_selection_df(adata, key=key)))
     if (study.table["restarts"] > 1).any():
         tables.append(_best_restarts(summary(adata, best=True, key=key)))
     return [*tables, _metrics(get.metrics_df(adata, key=key))]
+
+
+def _rivals(rivals: pd.DataFrame) -> ReportTable:
+    rows = [
+        [
+            f"{model_name(row['model'])}, {counted(int(row['n_restarts']), 'restart')}",
+            _with_ends(row, "gain", "gain_low", "gain_high") if row["model"] != "nb" else ABSENT,
+            _with_ends(row, "zinb_gain", "zinb_low", "zinb_high"),
+            POSITIONS[row["zinb_position"]],
+            "yes" if row["excess_zeros"] else "no",
+        ]
+        for _, row in rivals.iterrows()
+    ]
+    return ReportTable(
+        "Does something else explain it?",
+        ["model", "gain over the NB", "gain of the ZINB over it", "which is", "excess zeros"],
+        rows,
+        "Log likelihood of test cells, nats per cell, with its interval. An NB whose dispersion is the same in "
+        "all cells lacks zeros where the gene is more dispersed, and a ZINB makes them. So where the ZINB's "
+        "gain is beyond what makes no practical difference, both are compared again with a dispersion per gene and "
+        "cell: it is zero inflation only if gain and excess zeros are there too.",
+    )
+
+
+def _with_ends(row: pd.Series, mean: str, low: str, high: str) -> str:
+    return f"{row[mean]:+.3g} ({row[low]:.3g} to {row[high]:.3g})"
 
 
 def _restarts(tests: pd.DataFrame) -> ReportTable:
@@ -177,7 +211,10 @@ GENE_COLUMNS = {
     "nb_zero_fraction": "NB expects, %",
     "zinb_zero_fraction": "ZINB expects, %",
     "dropout": "dropout probability",
+    "dropout_low": "from",
+    "dropout_high": "to",
     "pval_adj": "adjusted p",
+    "explained_by": "explained by",
     "call": "call",
 }
 PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}
@@ -199,13 +236,15 @@ def gene_table(adata: AnnData, key: str | None) -> ReportTable:
         "Gain: by how much zero inflation explains the gene better. "
         + (
             "A gene is called zero-inflated if it has more zeros than an NB given the state of each cell, "
-            "at a false discovery rate (5 % unless asked for another); undecided: its counts are too few "
-            "to tell, as always where fewer than 20 cells have one."
+            "at a false discovery rate (5 % unless asked for another), also where the dispersion may depend "
+            "on that state; negligible if its dropout is at most 0.01; undecided if its counts do not tell, "
+            "as always where fewer than 20 cells have one. 'Explained by' names a column of obs that tells where "
+            "the zeros are, or the dispersion."
             if called
             else "The largest of many gains is partly chance."
         )
         + " Everything that is known of the genes is in genes.csv.",
-        words=frozenset({0, len(there)}) if called else frozenset({0}),
+        words=frozenset({0, len(there) - 1, len(there)}) if called else frozenset({0}),
     )
 
 

@@ -18,6 +18,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "study": (
         "report.html",
         "differences.csv",
+        "rivals.csv",
         "model_selection.csv",
         "metrics.csv",
         "genes.csv",

@@ -52,6 +52,8 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
             write_csv(get.ppc_df(adata, key=key), path)
         with part("differences.csv") as path:
             write_csv(get.verdict(adata, key=key).differences, path)
+        with part("rivals.csv") as path:
+            write_csv(get.rivals_df(adata, key=key), path)
         with part("model_selection.csv") as path:
             write_csv(get.model_selection_df(adata, key=key), path)
         with part("history.csv") as path:

@@ -140,8 +140,9 @@ def model_selection(
     Returns
     -------
     ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll`,
-    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts, and ``uns["zinbtools"]["model_selection"]``, which
-    `zinbtools.get.verdict` and `zinbtools.get.model_selection_df` read:
+    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts, and
+    ``uns["zinbtools"]["model_selection"]``, which `zinbtools.get.verdict` and
+    `zinbtools.get.model_selection_df` read:
 
     ``verdict``
         ``"zinb"``: the interval lies above the region, there are excess zeros, and nothing that was asked
