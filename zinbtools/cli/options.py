@@ -15,7 +15,8 @@ STUDY_EPILOG = """examples:
 DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
 differences.csv, rivals.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and
 figures/*.png, all of them once everything is done, and zinbtools_study.json, which lists them. An earlier
-study there is replaced as a whole; all other files stay, and one with such a name is refused before the work begins."""
+study there is replaced as a whole; all other files stay, and one with such a name is refused before the
+work begins."""
 
 TUNE_EPILOG = """examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --n-jobs 4 --resume kept --out tuned

@@ -90,8 +90,8 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
         rows,
         "Log likelihood of test cells, nats per cell, with its interval. An NB whose dispersion is the same in "
         "all cells lacks zeros where the gene is more dispersed, and a ZINB makes them. So where the ZINB's "
-        "gain is beyond what makes no practical difference, both are compared again with a dispersion per gene and "
-        "cell: it is zero inflation only if gain and excess zeros are there too.",
+        "gain is beyond what makes no practical difference, both are compared again with a dispersion per "
+        "gene and cell: it is zero inflation only if gain and excess zeros are there too.",
     )
 
 
@@ -238,8 +238,8 @@ def gene_table(adata: AnnData, key: str | None) -> ReportTable:
             "A gene is called zero-inflated if it has more zeros than an NB given the state of each cell, "
             "at a false discovery rate (5 % unless asked for another), also where the dispersion may depend "
             "on that state; negligible if its dropout is at most 0.01; undecided if its counts do not tell, "
-            "as always where fewer than 20 cells have one. 'Explained by' names a column of obs that tells where "
-            "the zeros are, or the dispersion."
+            "as always where fewer than 20 cells have one. 'Explained by' names a column of obs that tells "
+            "where the zeros are, or the dispersion."
             if called
             else "The largest of many gains is partly chance."
         )
