@@ -88,7 +88,7 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
         "Does something else explain it?",
         ["model", "gain over the NB", "gain of the ZINB over it", "which is", "excess zeros"],
         rows,
-        "Log likelihood of test cells, nats per cell, with its interval. An NB whose dispersion is the same in "
+        "Log likelihood of test cells, nats per cell, with its interval. An NB with the same dispersion in "
         "all cells lacks zeros where the gene is more dispersed, and a ZINB makes them. So where the ZINB's "
         "gain is beyond what makes no practical difference, both are compared again with a dispersion per "
         "gene and cell: it is zero inflation only if gain and excess zeros are there too.",
