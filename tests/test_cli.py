@@ -262,7 +262,7 @@ def test_a_mistake_in_the_program_is_no_sentence_about_the_input(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tl, "zi_scores", lambda *_, **__: mistake())
+    monkeypatch.setattr(tl, "model_selection", lambda *_, **__: mistake())
     with pytest.raises((TypeError, KeyError, ValueError)) as caught:
         run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", "--restarts", "1", *QUICK)
     assert "please report it" in caught.value.__notes__[0]
@@ -285,14 +285,14 @@ def test_the_number_of_workers_reaches_the_fit(
     assert found == [3 if words else 1]
 
 
-@pytest.mark.parametrize("step", ["model_selection", "zi_scores"])
+@pytest.mark.parametrize("step", ["zinbtools.tl.model_selection", "zinbtools.study._pipeline.summary"])
 def test_an_interrupt_leaves_nothing_behind(
     step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tl, step, interrupt)
+    monkeypatch.setattr(step, interrupt)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "100", *QUICK) == 130
     assert error_of(capsys) == f"zinbtools: interrupted; nothing was written to {tmp_path / 'out'}"
     assert list(tmp_path.iterdir()) == []
@@ -378,9 +378,9 @@ def test_what_is_tuned_goes_into_a_study(tmp_path: Path, capsys: pytest.CaptureF
     assert len(list(kept.glob("*.npz"))) == 6
     words = ["study", str(tuned / "tuned.h5ad"), "--config", "tuned", *QUICK]
     assert cli.main([*words, "--resume", str(tmp_path / "fits"), "--out", str(tmp_path / "study")]) == 0
-    assert len(list((tmp_path / "fits").glob("*.npz"))) == 6
-    params = anndata.read_h5ad(tmp_path / "study" / "annotated.h5ad").uns["zinbtools"]["params"]
-    assert params["n_hidden"] == best["n_hidden"]
+    study = anndata.read_h5ad(tmp_path / "study" / "annotated.h5ad")
+    assert len(list((tmp_path / "fits").glob("*.npz"))) == 6 * len(get.rivals_df(study))
+    assert study.uns["zinbtools"]["params"]["n_hidden"] == best["n_hidden"]
 
 
 def test_the_search_is_the_one_of_the_verb(tmp_path: Path) -> None:

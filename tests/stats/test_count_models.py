@@ -324,3 +324,30 @@ def test_criteria_count_all_parameters() -> None:
 def test_what_is_refused(arguments: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         fit_counts(np.ones((10, 2)), **{"means": np.ones(10), **arguments})
+
+
+def test_given_inverse_dispersions_are_in_the_likelihood() -> None:
+    """And where they are all the same, they are as good as none."""
+    random = RNG(11)
+    n, mu = 600, np.tile([1.0, 8.0, 90.0], (600, 1)) * RNG(12).lognormal(0, 0.3, (600, 1))
+    given = random.lognormal(0, 1.0, (n, 3))
+    x = random.poisson(random.gamma(2 * given, mu / (2 * given))) * (random.random((n, 3)) >= 0.1)
+    covariates = np.stack([np.ones(n), np.arange(n) % 2], axis=1)
+    fits = fit_counts(x, mu, inverse_dispersions=given, covariates=covariates)
+    for g in range(3):
+        for f in (1, 3):
+            means = mu[:, g] * np.exp(covariates @ fits.coefficients[g, f])
+            theta, pi = fits.inverse_dispersion[g, f] * given[:, g], fits.dropout[g, f]
+            nb = stats.nbinom(theta, theta / (theta + means))
+            by_hand = np.log(pi * (x[:, g] == 0) + (1 - pi) * nb.pmf(x[:, g]))
+            assert fits.log_likelihood[g, f] == pytest.approx(by_hand.sum(), rel=1e-9)
+            assert fits.zeros[g, f] == pytest.approx((pi + (1 - pi) * nb.pmf(0)).sum(), rel=1e-6)
+        assert fits.inverse_dispersion[g, 3] == pytest.approx(2.0, rel=0.35)
+        assert fits.dropout[g, 3] == pytest.approx(0.1, abs=0.06)
+    same, none = fit_counts(x, mu, inverse_dispersions=np.full((n, 3), 5.0)), fit_counts(x, mu)
+    np.testing.assert_allclose(same.log_likelihood, none.log_likelihood, rtol=1e-9)
+    np.testing.assert_allclose(5 * same.inverse_dispersion[:, 1], none.inverse_dispersion[:, 1], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"inverse_dispersions must have shape \(600, 3\), found \(600,\)"):
+        fit_counts(x, mu, inverse_dispersions=np.ones(n))
+    with pytest.raises(ValueError, match="inverse_dispersions must be positive and finite"):
+        fit_counts(x, mu, inverse_dispersions=np.zeros((n, 3)))

@@ -103,16 +103,16 @@ def expectations(
 
 @torch.no_grad()
 def hidden_states(
-    model: CountVAE, data: CountData, cells: Tensor, unseen: int | None = None
+    model: CountVAE, data: CountData, cells: Tensor, unseen: tuple[int, float] | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the decoder's last hidden layer, and the log library size, at the posterior mean, (n, H + 1).
 
-    The encoder may be kept from seeing one gene: it gets the average of the block in its place.
+    The encoder may be kept from seeing one gene, by index: it gets this number in the place of ``log1p``.
     """
     for batch in data.batches(cells, BLOCK):
         if unseen is not None:
             log1p = batch.log1p.clone()
-            log1p[:, unseen] = log1p[:, unseen].mean()
+            log1p[:, unseen[0]] = unseen[1]
             batch = replace(batch, log1p=log1p)
         posterior = model.encode(batch)
         library = batch.log_library.view(1, -1, 1) if posterior.library is None else posterior.library.mean

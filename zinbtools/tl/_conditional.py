@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from ._trained import Trained
 WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 SMALL_PANEL = 500  # genes
+KEPT_BYTES = 2**28  # of states without one of the genes
 # Of the decoder's hidden layer, on which a gene's dispersion may depend; fewer where cells are few.
 N_DIRECTIONS, CELLS_PER_DIRECTION = 40, 25
 
@@ -137,7 +139,7 @@ class GeneTests:
         told: dict[str, list[ToldBy]] = {column.name: [] for column in self._columns}
         negligible = self._rule.negligible_dropout
         for genes in some:
-            under_null = genes.fit(**self._options)
+            under_null = genes.fit(**self._options | {"interval_level": 0.0})
             kept = genes.without_dropouts(under_null)
             fits.append(kept.fit(**self._options))
             highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits[-1]))
@@ -215,8 +217,12 @@ class GeneTests:
         """
         nb = self._fit.load("nb", self._data.device)
 
+        logs = [np.asarray(block.log1p().sum(0)).ravel() for block in self._counts()]
+        averages = np.sum(logs, axis=0) / len(self._cells)
+
         def states(unseen: int | None = None) -> Iterator[np.ndarray]:
-            return hidden_states(nb, self._data, self._cells, unseen)
+            instead = None if unseen is None else (unseen, float(averages[unseen]))
+            return hidden_states(nb, self._data, self._cells, instead)
 
         n_directions = min(N_DIRECTIONS, 1 + len(self._cells) // CELLS_PER_DIRECTION)
         library = main_directions((block[:, -1:] for block in states()), 1)
@@ -227,7 +233,8 @@ class GeneTests:
             return np.concatenate(list(blocks)).astype(np.float32)
 
         if self._data.n_genes <= SMALL_PANEL:
-            return coordinates
+            n_kept = KEPT_BYTES // (4 * len(self._cells) * (n_directions + 1))
+            return lru_cache(max(n_kept, 1))(coordinates)
         of_all = coordinates()
         return lambda gene: of_all
 

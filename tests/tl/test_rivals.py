@@ -1,0 +1,65 @@
+"""Verdict and calls where something else than dropout makes the zeros, and where dropout does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+import zinbtools as zt
+
+
+def made(theta_sd: float, dropout: float, seed: int = 1) -> AnnData:
+    """Counts of four types, 1,200 x 120; the log of the inverse dispersion varies by gene and type."""
+    random = np.random.default_rng(seed)
+    kind, sex = random.integers(0, 4, 1200), random.integers(0, 2, 1200)
+    effect = np.exp(random.normal(0, 0.7, (4, 120)))
+    mean = random.lognormal(0, 0.3, (1200, 1)) * np.geomspace(0.3, 30, 120) * effect[kind]
+    theta = np.exp(random.normal(0.5, theta_sd, (4, 120)))[kind]
+    counts = random.poisson(random.gamma(theta, mean / theta)) * (random.random(mean.shape) >= dropout)
+    counts[:, 70] = counts[:, 70] * sex
+    adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+    adata.obs["sex"] = pd.Categorical(np.where(sex == 1, "f", "m"))
+    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, progress=False)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def dispersed() -> AnnData:
+    return made(1.2, 0.0)
+
+
+@pytest.mark.slow
+def test_a_dispersion_by_type_is_no_zero_inflation(dispersed: AnnData) -> None:
+    found = zt.get.verdict(dispersed)
+    assert (found.verdict, found.explained_by) == ("better fit, not zero inflation", "dispersion")
+    rivals = zt.get.rivals_df(dispersed).set_index("model")
+    assert rivals.loc["nb", "zinb_position"] == "above"
+    assert rivals.loc["nb-gene-cell", "gain_low"] > rivals.loc["nb", "zinb_high"]
+    assert rivals.loc["nb-gene-cell", "zinb_position"] != "above"
+    assert "beyond what the dispersion explains" in found.sentence
+    called = dispersed.var["zi_call"] == "zero-inflated"
+    assert called.sum() == called.iloc[70] <= 1
+    assert (dispersed.var["zi_explained_by"] == "dispersion").sum() > 5
+
+
+@pytest.mark.slow
+def test_a_column_that_tells_the_zeros_is_named(dispersed: AnnData) -> None:
+    gene = dispersed.var.iloc[70]
+    assert (gene["zi_call"], gene["zi_explained_by"], gene["zi_on_in"]) == ("zero-inflated", "sex", "f")
+    said = zt.get.verdict(dispersed).sentence
+    assert "The zeros of 70 follow obs['sex'] (70 is on in 'f' only): give it as a covariate." in said
+    assert "None of 120 genes is zero-inflated by itself." in said
+
+
+@pytest.mark.slow
+def test_dropout_survives_its_rivals() -> None:
+    adata = made(0.0, 0.15)
+    found = zt.get.verdict(adata)
+    assert (found.verdict, found.explained_by) == ("zinb", "")
+    assert found.rivals["zinb_position"].tolist() == ["above", "above"]
+    assert found.rivals["excess_zeros"].all()
+    assert "the dispersion does not explain them" in found.sentence
+    assert (adata.var["zi_call"] == "zero-inflated").sum() > 30
