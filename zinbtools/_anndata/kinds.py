@@ -103,6 +103,8 @@ def _logs_or_scaled(found: Spectra, n_counts: np.ndarray) -> CountKind:
 
 
 def _is_narrow(found: Spectra, n_counts: np.ndarray) -> bool:
+    if n_counts.max(initial=0) < FEWEST_CELLS:  # a variance of few numbers is small by chance
+        return False
     ratios = spread(found.powers, n_counts)
     return len(ratios) >= FEWEST_GENES and float(np.quantile(ratios, 0.25)) < NARROW
 
