@@ -66,8 +66,8 @@ def test_the_answer_is_as_certain_as_the_numbers(
     )
     assert f"of the NB's 200), {relation} ±0.2 that make no practical difference. " in said
     assert (
-        "Of 1,600 entries (800 cells, 2 genes) 62.5 % are zero, where the NB expects 50.0 %: an excess"
-        in said
+        "Of 1,600 entries (800 cells, 2 genes) 62.5 % are zero, where the NB expects 50.0 %: "
+        "25.0 % more zeros, an excess" in said
     )
     assert "None of 2 genes is zero-inflated by itself." in said
 
@@ -87,7 +87,7 @@ def test_what_is_undecided_says_what_would_decide_it() -> None:
 @pytest.mark.parametrize(
     ("observed", "expected", "words"),
     [
-        (100.0, 250.0, "6.2 % are zero, where the NB expects 15.6 %: no excess"),
+        (100.0, 250.0, "6.2 % are zero, where the NB expects 15.6 %: 60.0 % fewer zeros, no excess"),
         (0.0, 210.0, "0 are zero, where the NB expects 210.0: no excess"),
         (1.0, 0.0, "1 are zero, where the NB expects 0.0: no excess"),
     ],
@@ -204,6 +204,7 @@ def test_no_two_sentences_contradict_each_other(seed: int) -> None:
         float(x) for x in re.findall(r"(\S+) % are zero, where the NB expects (\S+) %", said)[0]
     )
     assert (observed > told) or "no excess beyond chance" in said
+    assert (observed > told) == ("more zeros, " in said)
     n_inflated = sum(call == "zero-inflated" and not column for _, call, column, _ in genes)
     assert f"{n_inflated or 'None'} of 2 genes" in said
     assert ("follow obs['sex']" in said) == ("sex" in by)

@@ -119,7 +119,9 @@ def _zeros(found: Mapping[str, Any]) -> str:
         numbers = f"{observed:,.0f} are zero, where the NB expects {expected:,.1f}"
     else:
         shares = percent(observed / n_entries), percent(expected / n_entries)
+        more = "more" if observed > expected else "fewer"
         numbers = f"{shares[0]} are zero, where the NB expects {shares[1]}"
+        excess = f"{percent(abs(observed / expected - 1))} {more} zeros, {excess}"
     return f"Of {entries} {numbers}: {excess} beyond chance."
 
 
