@@ -24,10 +24,7 @@ from ._setup import Run, Sample, Seeds, Setup, prepare
 from ._trained import Trained, train
 
 AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
-RIVAL_ROUNDS = (
-    3,
-    5,
-)  # of the two models with a dispersion per gene and cell, at most as many as of the others
+RIVAL_ROUNDS = (3, 5)  # of the two models with a dispersion per gene and cell
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
 
@@ -195,7 +192,9 @@ class Comparison:
         if self.position != "above" or setup.settings.configs["nb"].dispersion == "gene-cell":
             return None
         free = replace(setup, settings=setup.settings.changed(dispersion="gene-cell"))
-        rounds = sorted({min(n, self.fit.n_restarts) for n in RIVAL_ROUNDS})
+        asked = self.method.n_restarts
+        most = RIVAL_ROUNDS[-1] if asked == "auto" else asked
+        rounds = sorted({min(n, most) for n in RIVAL_ROUNDS})
         return self.method.compare_on(free, rounds)
 
     def dropped(self) -> dict[int, float]:

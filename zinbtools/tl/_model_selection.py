@@ -96,8 +96,8 @@ def model_selection(
     its own means and dispersions, expects of them, and this with the same for counts that the NB has drawn
     itself. They can come apart, as a dropout head takes up whatever else the NB lacks. Does SOMETHING ELSE
     explain both? A dispersion that differs between cells makes zeros in some of them. So where the ZINB is
-    above the region, both models are compared once more, with a dispersion per gene and cell (as many pairs,
-    up to 5), and it is the ZINB only if it is above the region there too, with excess zeros.
+    above the region, both models are compared once more, with a dispersion per gene and cell (3 or 5 pairs,
+    no more than asked for), and it is the ZINB only if it is above the region there too, with excess zeros.
 
     Genes are tested as `zinbtools.tl.zi_scores` does.
 
