@@ -217,8 +217,9 @@ class GeneTests:
         """
         nb = self._fit.load("nb", self._data.device)
 
-        logs = [np.asarray(block.log1p().sum(0)).ravel() for block in self._counts()]
-        averages = np.sum(logs, axis=0) / len(self._cells)
+        # in double precision, and then single: the same however the counts come in blocks
+        logs = [np.asarray(block.astype(np.float64).log1p().sum(0)).ravel() for block in self._counts()]
+        averages = (np.sum(logs, axis=0) / len(self._cells)).astype(np.float32)
 
         def states(unseen: int | None = None) -> Iterator[np.ndarray]:
             instead = None if unseen is None else (unseen, float(averages[unseen]))
