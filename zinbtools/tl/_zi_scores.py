@@ -55,8 +55,7 @@ def zi_scores(
     Nor is a dispersion that differs between cells. A gene that is found so is tested again with
     ``theta_ng = theta_g exp(s_n w_g)``, where ``s_n`` is the state of the cell in the network: the 40 main
     directions of the decoder's last hidden layer (fewer for less than 1,000 cells) and the library size. The
-    coefficients have a normal prior whose width the counts choose
-    (``zinbtools.stats.dispersion_by_state``). The p value is the larger of the two.
+    coefficients have a normal prior whose width the counts choose. The p value is the larger of the two.
 
     Of a gene that is called it is asked whether a column of ``obs`` that the fit does not know tells its
     zeros: with a mean for each level, is the gene better explained, and is no dropout left? Genes that are
