@@ -68,10 +68,15 @@ def _words(values: pd.Series, totals: np.ndarray) -> pd.Series:
     different = np.unique(some)
     if len(different) <= N_BINS:
         words[finite] = [f"{value:g}" for value in some]
-    elif abs(stats.spearmanr(some, totals[finite]).statistic) >= LIKE_THE_TOTAL:
+    elif _rank_correlation(some, totals[finite]) >= LIKE_THE_TOTAL:
         words[:] = "like the total"
     else:
         ends = np.unique(np.quantile(some, np.linspace(0, 1, N_BINS + 1)))
         bins = np.searchsorted(ends[1:-1], some, side="right")
         words[finite] = [f"{ends[b]:.3g} to {ends[b + 1]:.3g}" for b in bins]
     return pd.Series(words, index=values.index)
+
+
+def _rank_correlation(values: np.ndarray, totals: np.ndarray) -> float:
+    """Size of Spearman's; 0 where the totals are all the same."""
+    return abs(float(stats.spearmanr(values, totals).statistic)) if np.ptp(totals) > 0 else 0.0
