@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from zinbtools._anndata.unknown import FEWEST_CELLS, unknown_columns
+from zinbtools.stats.count_models import fit_counts
 from zinbtools.stats.groups import within_regions
 from zinbtools.stats.told_by import best_column, told_by
 
@@ -24,7 +25,8 @@ def genes(seed: int = 0, n: int = 1000) -> tuple[sparse.csc_array, np.ndarray, n
 def test_the_column_that_tells_is_named_and_no_other() -> None:
     counts, mu, half = genes()
     other = np.random.default_rng(5).integers(0, 4, len(half))
-    options = {"negligible_dropout": 0.01}
+    without = fit_counts(counts, mu, families=("zinb",), negligible_dropout=0.01)
+    options = {"without": without, "negligible_dropout": 0.01}
     found = {
         name: told_by(counts, mu, np.ones(mu.shape), levels, **options)
         for name, levels in (("half", half), ("other", other))

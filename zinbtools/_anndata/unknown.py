@@ -49,7 +49,7 @@ def unknown_columns(obs: pd.DataFrame, known: Collection[str], totals: np.ndarra
             continue
         words = _words(obs[name], totals)
         sizes = words.value_counts()
-        if len(sizes) > max(MOST_LEVELS, 1) or len(sizes) > len(obs) // FEWEST_CELLS:
+        if len(sizes) > min(MOST_LEVELS, len(obs) // FEWEST_CELLS):
             continue
         words = words.where(words.map(sizes) >= FEWEST_CELLS, "others")
         levels, there = pd.factorize(words, sort=True)

@@ -101,7 +101,7 @@ def _rival(found: Mapping[str, Any]) -> Iterator[str]:
     if row["zinb_position"] != "above":
         end = "so that no gain of zero inflation is shown beyond what the dispersion explains"
     elif not row["excess_zeros"]:
-        end = "but there are no more zeros than this NB expects: the dispersion explains them"
+        end = "but no excess of zeros beyond chance is left beside this NB: the dispersion explains them"
     else:
         end = "and there are more zeros than this NB expects: the dispersion does not explain them"
     yield f"{left}, {end}."

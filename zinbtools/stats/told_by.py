@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from .count_models import fit_counts
+from .count_models import CountFits, fit_counts
 from .zero_inflation import adjusted_pval, boundary_pval, dropout_likelihood_ratio
 
 Floats = NDArray[np.float64]
@@ -41,9 +41,10 @@ def told_by(
     inverse_dispersions: Floats,
     levels: NDArray[np.int64],
     *,
+    without: CountFits,
     negligible_dropout: float,
 ) -> ToldBy:
-    """Fit the genes with a mean for each level of a column, and without.
+    """Fit the genes with a mean for each level of a column, and compare these with the fits ``without``.
 
     Parameters
     ----------
@@ -53,13 +54,14 @@ def told_by(
         The level of each cell, (N,), from 0, each with 20 cells or more.
     """
     n_levels = int(levels.max()) + 1
-    options: dict[str, Any] = {
-        "inverse_dispersions": inverse_dispersions,
-        "families": ("zinb",),
-        "negligible_dropout": negligible_dropout,
-    }
-    without = fit_counts(counts, means, **options)
-    fits = fit_counts(counts, means, covariates=np.eye(n_levels)[levels], **options)
+    fits = fit_counts(
+        counts,
+        means,
+        inverse_dispersions=inverse_dispersions,
+        covariates=np.eye(n_levels)[levels],
+        families=("zinb",),
+        negligible_dropout=negligible_dropout,
+    )
     z = fits.of("zinb")
     ratio = np.maximum(2 * (fits.log_likelihood[:, z] - without.log_likelihood[:, z]), 0.0)
     of_level = np.stack([np.asarray(counts[levels == k].sum(0)).ravel() for k in range(n_levels)])

@@ -145,8 +145,10 @@ class GeneTests:
             highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits[-1]))
             null = under_null.null_log_likelihood - genes.penalties
             tests.append(np.maximum(2.0 * (highest - null), 0.0))
+            entries = kept.counts, kept.means, kept.inverse_dispersions
             for column in self._columns:
-                told[column.name].append(told_by(*kept[1:4], column.levels, negligible_dropout=negligible))
+                found = told_by(*entries, column.levels, without=fits[-1], negligible_dropout=negligible)
+                told[column.name].append(found)
         together = {
             name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
             for name, parts in told.items()
@@ -217,27 +219,25 @@ class GeneTests:
         """
         nb = self._fit.load("nb", self._data.device)
 
-        # in double precision, and then single: the same however the counts come in blocks
-        logs = [np.asarray(block.astype(np.float64).log1p().sum(0)).ravel() for block in self._counts()]
-        averages = (np.sum(logs, axis=0) / len(self._cells)).astype(np.float32)
-
-        def states(unseen: int | None = None) -> Iterator[np.ndarray]:
-            instead = None if unseen is None else (unseen, float(averages[unseen]))
-            return hidden_states(nb, self._data, self._cells, instead)
+        def states(unseen: tuple[int, float] | None = None) -> Iterator[np.ndarray]:
+            return hidden_states(nb, self._data, self._cells, unseen)
 
         n_directions = min(N_DIRECTIONS, 1 + len(self._cells) // CELLS_PER_DIRECTION)
         library = main_directions((block[:, -1:] for block in states()), 1)
         hidden = main_directions((block[:, :-1] for block in states()), n_directions)
 
-        def coordinates(unseen: int | None = None) -> np.ndarray:
+        def coordinates(unseen: tuple[int, float] | None = None) -> np.ndarray:
             blocks = (np.hstack([hidden(block[:, :-1]), library(block[:, -1:])]) for block in states(unseen))
             return np.concatenate(list(blocks)).astype(np.float32)
 
-        if self._data.n_genes <= SMALL_PANEL:
-            n_kept = KEPT_BYTES // (4 * len(self._cells) * (n_directions + 1))
-            return lru_cache(max(n_kept, 1))(coordinates)
-        of_all = coordinates()
-        return lambda gene: of_all
+        if self._data.n_genes > SMALL_PANEL:
+            of_all = coordinates()
+            return lambda gene: of_all
+        # in double precision, and then single: the same however the counts come in blocks
+        logs = [np.asarray(block.astype(np.float64).log1p().sum(0)).ravel() for block in self._counts()]
+        averages = (np.sum(logs, axis=0) / len(self._cells)).astype(np.float32)
+        n_kept = KEPT_BYTES // (4 * len(self._cells) * (n_directions + 1))
+        return lru_cache(max(n_kept, 1))(lambda gene: coordinates((gene, float(averages[gene]))))
 
 
 def _penalised(genes: Around, fits: CountFits) -> np.ndarray:
