@@ -19,7 +19,7 @@ def fitted(x: np.ndarray, means: np.ndarray, families: list[int]) -> Output:
     table = Table(one, one, np.array([0, n_cells]), np.zeros(n_cells, np.int64))
     output, question = _empty(n_genes, 1), Question(np.isin(np.arange(4), families), 0.0, 0.0)
     columns = Columns(matrix.indptr, matrix.indices, matrix.data)
-    offsets = Offsets(means, np.ones((1, n_cells)))
+    offsets = Offsets(means, np.ones((1, n_cells)), np.ones((1, n_cells)))
     fit_block(columns, offsets, table, question, output)
     return output
 

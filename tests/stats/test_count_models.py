@@ -9,7 +9,7 @@ import pytest
 from gene_counts import curvature, draw, log_probabilities
 from scipy import optimize, sparse, special, stats
 
-from zinbtools.stats.count_models import FAMILIES, fit_counts
+from zinbtools.stats.count_models import FAMILIES, CountFits, fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio
 
 RNG = np.random.default_rng
@@ -351,3 +351,40 @@ def test_given_inverse_dispersions_are_in_the_likelihood() -> None:
         fit_counts(x, mu, inverse_dispersions=np.ones(n))
     with pytest.raises(ValueError, match="inverse_dispersions must be positive and finite"):
         fit_counts(x, mu, inverse_dispersions=np.zeros((n, 3)))
+
+
+def test_given_odds_of_a_dropout_are_in_the_likelihood() -> None:
+    """And where they are all the same, they are as good as none."""
+    random = RNG(13)
+    n, mu = 800, np.tile([1.0, 8.0, 90.0], (800, 1)) * RNG(14).lognormal(0, 0.3, (800, 1))
+    given = random.lognormal(0, 1.0, (n, 3))
+    lost = random.random((n, 3)) < given * 0.15 / (1 + given * 0.15)
+    x = random.poisson(random.gamma(2.0, mu / 2.0)) * ~lost
+    covariates = np.stack([np.ones(n), np.arange(n) % 2], axis=1)
+    fits = fit_counts(x, mu, dropout_odds=given, covariates=covariates, interval_level=0.9)
+    for g in range(3):
+        means = mu[:, g] * np.exp(covariates @ fits.coefficients[g, 3])
+        theta, pi = fits.inverse_dispersion[g, 3], fits.dropout[g, 3]
+        odds = pi / (1 - pi) * given[:, g]
+        nb = stats.nbinom(theta, theta / (theta + means))
+        own = odds / (1 + odds)
+        by_hand = np.log(own * (x[:, g] == 0) + (1 - own) * nb.pmf(x[:, g]))
+        assert fits.log_likelihood[g, 3] == pytest.approx(by_hand.sum(), rel=1e-9)
+        assert fits.lost[g, 3] == pytest.approx((own * (1 - nb.pmf(0))).sum(), rel=1e-6)
+        assert fits.zeros[g, 3] == pytest.approx((own + (1 - own) * nb.pmf(0)).sum(), rel=1e-6)
+        nb_alone = stats.nbinom(*_nb(fits, g, mu[:, g] * np.exp(covariates @ fits.coefficients[g, 1])))
+        assert fits.gain[g] * n == pytest.approx((by_hand - nb_alone.logpmf(x[:, g])).sum(), abs=1e-6)
+        assert fits.dropout_interval[g, 0] < pi < fits.dropout_interval[g, 1]
+    assert fits.dropout[2, 3] == pytest.approx(0.15 / 1.15, abs=0.03)
+    same, none = fit_counts(x, mu, dropout_odds=np.full((n, 3), 5.0)), fit_counts(x, mu)
+    np.testing.assert_allclose(same.log_likelihood, none.log_likelihood, rtol=1e-9)
+    of_same = same.dropout[:, 3] / (1 - same.dropout[:, 3])
+    np.testing.assert_allclose(5 * of_same, none.dropout[:, 3] / (1 - none.dropout[:, 3]), rtol=1e-4)
+    np.testing.assert_allclose(same.information, 25 * none.information, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"dropout_odds must have shape \(800, 3\), found \(800,\)"):
+        fit_counts(x, mu, dropout_odds=np.ones(n))
+
+
+def _nb(fits: CountFits, g: int, means: np.ndarray) -> tuple[float, np.ndarray]:
+    theta = fits.inverse_dispersion[g, 1]
+    return theta, theta / (theta + means)

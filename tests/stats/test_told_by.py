@@ -28,8 +28,7 @@ def test_the_column_that_tells_is_named_and_no_other() -> None:
     without = fit_counts(counts, mu, families=("zinb",), negligible_dropout=0.01)
     options = {"without": without, "negligible_dropout": 0.01}
     found = {
-        name: told_by(counts, mu, np.ones(mu.shape), levels, **options)
-        for name, levels in (("half", half), ("other", other))
+        name: told_by(counts, mu, levels, **options) for name, levels in (("half", half), ("other", other))
     }
     columns, on_in = best_column(found, 0.05)
     assert columns.tolist() == ["half", "", ""]

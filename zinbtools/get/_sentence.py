@@ -98,12 +98,19 @@ def _rival(found: Mapping[str, Any]) -> Iterator[str]:
     row = rivals.loc["nb-gene-cell"]
     interval = f"{_level(found)} interval {row['zinb_low']:.3g} to {row['zinb_high']:.3g}"
     left = f"With a dispersion per gene and cell in both models it is {row['zinb_gain']:+.3g} ({interval})"
-    if row["zinb_position"] != "above":
-        end = "so that no gain of zero inflation is shown beyond what the dispersion explains"
-    elif not row["excess_zeros"]:
+    above, excess = row["zinb_position"] == "above", row["excess_zeros"]
+    if above and excess:
+        end = "and there are more zeros than this NB expects: the dispersion does not explain them"
+    elif found["explained_by"] != Explanation.DISPERSION:
+        lacks = "leaves no excess of zeros" if above else "is no longer beyond the region"
+        end = (
+            f"which {lacks}; but many genes are zero-inflated where each is tested with a dispersion that "
+            "depends on the state of the cell"
+        )
+    elif above:
         end = "but no excess of zeros beyond chance is left beside this NB: the dispersion explains them"
     else:
-        end = "and there are more zeros than this NB expects: the dispersion does not explain them"
+        end = "so that no gain of zero inflation is shown beyond what the dispersion explains"
     yield f"{left}, {end}."
 
 

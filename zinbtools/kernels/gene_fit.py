@@ -42,6 +42,7 @@ class Output(NamedTuple):
     estimate: np.ndarray
     error: np.ndarray
     zeros: np.ndarray
+    lost: np.ndarray
     gain: np.ndarray
     information: np.ndarray
     null_log_likelihood: np.ndarray
@@ -84,10 +85,13 @@ class Offsets(NamedTuple):
         What the means are proportional to.
     dispersions
         What the dispersions are proportional to.
+    odds
+        What the odds of a dropout are proportional to.
     """
 
     means: np.ndarray
     dispersions: np.ndarray
+    odds: np.ndarray
 
 
 class _Start(NamedTuple):
@@ -105,8 +109,9 @@ def fit_block(columns: Columns, offsets: Offsets, table: Table, question: Questi
         stored = slice(columns.starts[g], columns.starts[g + 1])
         mean = offsets.means[g if len(offsets.means) > 1 else 0]
         dispersion = offsets.dispersions[g if len(offsets.dispersions) > 1 else 0]
+        odds = offsets.odds[g if len(offsets.odds) > 1 else 0]
         counts = columns.counts[stored].astype(np.float64)
-        gene = gather(mean, dispersion, table.rows, columns.cells[stored], counts, table.starts)
+        gene = gather(mean, dispersion, odds, table.rows, columns.cells[stored], counts, table.starts)
         if len(gene.mean) > 0:
             _fit_gene(gene, table, question, g, output)
 
@@ -147,7 +152,8 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
                 estimate[family] = estimate[simpler]
                 output.error[g, family, :] = np.nan
                 output.error[g, family, :p] = output.error[g, simpler, :p]
-        output.zeros[g, family] = expected_zeros(gene, table.values, estimate[family], family)
+        found = expected_zeros(gene, table.values, estimate[family])
+        output.zeros[g, family], output.lost[g, family] = found
     if wanted[NB] and wanted[ZINB]:
         _compare(gene, table.values, g, output)
         output.null_log_likelihood[g] = _negligible(gene, table, question.negligible, value, estimate)
@@ -181,12 +187,12 @@ def _negligible(
 def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
     """Derivative of the log likelihood in the dropout probability, at no dropout."""
     p = values.shape[1]
-    alpha, total = np.exp(estimate[p]), -float(len(gene.mean))
+    alpha, total = np.exp(estimate[p]), -np.sum(gene.odds)
     for r in range(len(values)):
         factor = np.exp(np.dot(values[r], estimate[:p]))
         for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
             log_p = minus_log_zero(factor * gene.zero_mean[i], alpha * gene.zero_dispersion[i])
-            total += np.expm1(min(log_p, 500.0))
+            total += gene.zero_odds[i] * np.expm1(min(log_p, 500.0))
     return total
 
 
@@ -263,13 +269,13 @@ def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
     """Sum the ZINB's gain on the NB and its square over cells; compute the information on the dropout.
 
     The information on pi that is left at pi = 0 when b and alpha are estimated: from the scores of each cell
-    under the NB, ``1 / NB(0) - 1`` where it is zero and -1 elsewhere for pi. Expectations are exact for what
-    concerns pi, and averages over the cells for the dispersion.
+    under the NB, ``w (1 / NB(0) - 1)`` where it is zero and ``-w`` elsewhere for pi, with its odds w.
+    Expectations are exact for what concerns pi, and averages over the cells for the dispersion.
     """
     p = values.shape[1]
     nb, zinb = output.estimate[g, NB], output.estimate[g, ZINB]
     alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
-    pi = 1.0 / (1.0 + np.exp(-zinb[p + 1]))
+    odds = np.exp(zinb[p + 1])
     # where alpha is as good as 0, its derivative still counts, but not that of its logarithm
     largest = np.max(gene.mean * gene.dispersion)
     if len(gene.zero_mean):
@@ -283,32 +289,34 @@ def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
     for r in range(len(values)):
         row = values[r]
         factor, ratio = np.exp(np.dot(row, nb[:p])), np.exp(np.dot(row, zinb[:p] - nb[:p]))
-        about_b = 0.0
+        about_b, weighted = 0.0, 0.0
         for positive in range(2):
             starts = gene.start if positive else gene.zero_start
             means = gene.mean if positive else gene.zero_mean
             dispersions = gene.dispersion if positive else gene.zero_dispersion
+            given = gene.odds if positive else gene.zero_odds
             for i in range(starts[r], starts[r + 1]):
-                mu, d = factor * means[i], dispersions[i]
+                mu, d, w = factor * means[i], dispersions[i], given[i]
                 log_zero, by_b = -minus_log_zero(mu, small * d), mu / (1.0 + small * d * mu)
-                about_pi += np.expm1(min(-log_zero, 500.0))
+                about_pi += w * w * np.expm1(min(-log_zero, 500.0))
                 about_b += by_b
-                cross[p] -= log_zero + by_b
+                weighted += w * by_b
+                cross[p] -= w * (log_zero + by_b)
                 score = -log_zero - by_b
                 before, after = minus_log_zero(mu, alpha * d), minus_log_zero(ratio * mu, new_alpha * d)
                 if positive:
                     x = gene.counts[i]
                     k = gene.place[i]
                     score += slope[k] - small * d * x * by_b
-                    gain = np.log1p(-pi) + rise[k] + before - after
+                    gain = rise[k] + before - after - np.log1p(odds * w)
                     gain += x * np.log(ratio * (1.0 + alpha * d * mu) / (1.0 + new_alpha * d * ratio * mu))
                 else:
-                    gain = before + np.log(pi + (1.0 - pi) * np.exp(-after))
+                    gain = before + np.log((odds * w + np.exp(-after)) / (1.0 + odds * w))
                 nuisance[p, p] += score * score
                 total += gain
                 squares += gain * gain
         for i in range(p):
-            cross[i] -= row[i] * about_b
+            cross[i] -= row[i] * weighted
             for j in range(p):
                 nuisance[i, j] += row[i] * row[j] * about_b
     output.gain[g, 0], output.gain[g, 1] = total, squares

@@ -8,7 +8,8 @@ mean of a cell and ``d`` its given dispersion, ``mu = m exp(x_r b)``, ``alpha = 
     log NB(x) = sum_{j<x} log(1 + alpha j) + x log mu - (x + 1 / alpha) log(1 + u) - log x!
 
 which has its Poisson limit at alpha = 0 without cancellation. Parameters are b, a and psi = logit pi, in
-this order. Where all cells have the same dispersion, d is 1 and a its logarithm.
+this order; of a cell with given odds ``w``, ``logit pi = psi + log w``. Where all cells have the same
+dispersion, d is 1 and a its logarithm; where they have the same dropout, w is 1.
 """
 
 from __future__ import annotations
@@ -29,26 +30,32 @@ class Gene(NamedTuple):
 
     Attributes
     ----------
-    zero_mean, zero_dispersion, zero_start
-        Given means and dispersions of the cells without a count, and where each row of the design starts.
-    mean, dispersion, counts, start
-        Given means and dispersions, and counts, of the others, and where each row starts.
+    zero_mean, zero_dispersion, zero_odds, zero_start
+        Given means, dispersions and odds of a dropout of the cells without a count, and where each row of the
+        design starts.
+    mean, dispersion, odds, counts, start
+        The same of the others, and their counts.
+    same_odds
+        Whether all cells have odds of 1.
     value, value_dispersion, multiplicity
         The different counts in increasing order, their dispersion, and how many cells have each; where
         dispersions differ, the counts as they come.
     place
         Where among these the count of each cell is.
-    constant
-        The share of the log likelihood that no parameter changes.
+    constant, constant_odds
+        The share of the log likelihood that no parameter changes, and that of the given odds of its zeros.
     scratch
         Room for two numbers a zero.
     """
 
     zero_mean: np.ndarray
     zero_dispersion: np.ndarray
+    zero_odds: np.ndarray
     zero_start: np.ndarray
     mean: np.ndarray
     dispersion: np.ndarray
+    odds: np.ndarray
+    same_odds: bool
     counts: np.ndarray
     start: np.ndarray
     value: np.ndarray
@@ -56,6 +63,7 @@ class Gene(NamedTuple):
     multiplicity: np.ndarray
     place: np.ndarray
     constant: float
+    constant_odds: float
     scratch: np.ndarray
 
 
@@ -63,6 +71,7 @@ class Gene(NamedTuple):
 def gather(
     mean: np.ndarray,
     dispersion: np.ndarray,
+    odds: np.ndarray,
     rows: np.ndarray,
     cells: np.ndarray,
     counts: np.ndarray,
@@ -70,19 +79,21 @@ def gather(
 ) -> Gene:
     """Sort the cells of a gene into zeros and others; ``cells`` increase, ``rows`` are those of all cells."""
     n, n_pos, n_rows = len(mean), len(cells), len(starts) - 1
-    zero_mean, zero_start = np.empty((2, n - n_pos)), np.zeros(n_rows + 1, np.int64)
-    positive, start = np.empty((2, n_pos)), np.zeros(n_rows + 1, np.int64)
-    constant, same = 0.0, True
+    zero, zero_start = np.empty((3, n - n_pos)), np.zeros(n_rows + 1, np.int64)
+    positive, start = np.empty((3, n_pos)), np.zeros(n_rows + 1, np.int64)
+    constant, constant_odds, same, same_odds = 0.0, 0.0, True, True
     k = 0
     for i in range(n):
         same = same and dispersion[i] == dispersion[0]
+        same_odds = same_odds and odds[i] == 1.0
         if k < n_pos and cells[k] == i:
-            positive[0, k], positive[1, k] = mean[i], dispersion[i]
+            positive[0, k], positive[1, k], positive[2, k] = mean[i], dispersion[i], odds[i]
             constant += counts[k] * log(mean[i]) - lgamma(counts[k] + 1.0)
             k += 1
             start[rows[i] + 1] += 1
         else:
-            zero_mean[0, i - k], zero_mean[1, i - k] = mean[i], dispersion[i]
+            zero[0, i - k], zero[1, i - k], zero[2, i - k] = mean[i], dispersion[i], odds[i]
+            constant_odds += log(odds[i])
             zero_start[rows[i] + 1] += 1
     for r in range(n_rows):
         start[r + 1] += start[r]
@@ -94,11 +105,14 @@ def gather(
     else:
         value, multiplicity, of_value, place = counts, np.ones(n_pos), positive[1], np.arange(n_pos)
     return Gene(
-        zero_mean[0],
-        zero_mean[1],
+        zero[0],
+        zero[1],
+        zero[2],
         zero_start,
         positive[0],
         positive[1],
+        positive[2],
+        same_odds,
         counts,
         start,
         value,
@@ -106,6 +120,7 @@ def gather(
         multiplicity,
         place,
         constant,
+        constant_odds,
         np.empty((2, n - n_pos)),
     )
 
@@ -203,23 +218,26 @@ def _zeros(
 def _inflated_zeros(
     mean: np.ndarray,
     dispersion: np.ndarray,
+    given: np.ndarray,
     factor: float,
     alpha: float,
     logit: float,
     scratch: np.ndarray,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
-    """As `_zeros` for a mixture, and then the derivatives in the logit of the dropout (s): s, ss, es, as."""
+    """As `_zeros` for a mixture, and then the derivatives in the logit of the dropout (s): s, ss, es, as.
+
+    Without ``log(1 - pi)``, which all cells have: `_none_dropped`.
+    """
     wide_vectors()
     e, ee, a, aa, ea, s, ss, es, as_ = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
-    pi = 1.0 / (1.0 + exp(-logit))
     log_ps, odds_ = scratch[0], scratch[1]
     for i in range(len(mean)):
         mu = factor * mean[i]
         log_ps[i] = log1p(alpha * dispersion[i] * mu) * (over / dispersion[i]) if alpha > 0.0 else mu
     for i in range(len(mean)):
-        odds_[i] = exp(-log_ps[i] - logit)  # of an NB zero against a dropout, but for their factor
-    ll = len(mean) * (logit - log1p(exp(logit)))
+        odds_[i] = exp(-log_ps[i] - logit) / given[i]  # of an NB zero against a dropout
+    ll = len(mean) * logit
     for i in range(len(mean)):
         ll += log1p(odds_[i])
     for i in range(len(mean)):
@@ -236,8 +254,8 @@ def _inflated_zeros(
         a += kept * by_alpha
         aa += both * by_alpha * by_alpha + kept * (u * slope * inverse - by_alpha)
         ea += kept * u * slope * inverse - both * slope * by_alpha
-        s += dropped - pi
-        ss += both - pi * (1.0 - pi)
+        s += dropped
+        ss += both
         es += both * slope
         as_ -= both * by_alpha
     return ll, e, ee, a, aa, ea, s, ss, es, as_
@@ -269,6 +287,23 @@ def _positives(
     return ll, e, ee, a, aa, ea
 
 
+@summed
+def _none_dropped(given: np.ndarray, logit: float, same: bool) -> tuple[float, float, float]:
+    """Sum of ``log(1 - pi)``, and derivatives in the logit."""
+    wide_vectors()
+    if same:
+        n, pi = len(given), 1.0 / (1.0 + exp(-logit))
+        return -n * log1p(exp(logit)), -n * pi, -n * pi * (1.0 - pi)
+    ll, s, ss, scale = 0.0, 0.0, 0.0, exp(logit)
+    for i in range(len(given)):
+        odds = scale * given[i]
+        none = 1.0 / (1.0 + odds)
+        ll -= log1p(odds)
+        s -= odds * none
+        ss -= odds * none * none
+    return ll, s, ss
+
+
 @compiled
 def evaluate(
     gene: Gene, table: np.ndarray, family: int, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
@@ -288,11 +323,12 @@ def evaluate(
         gradient[A] += np.dot(gene.multiplicity, sums[1])
         hessian[A, A] += np.dot(gene.multiplicity, sums[2])
     if inflated:
-        pi = 1.0 / (1.0 + np.exp(-logit))
-        n_pos = len(gene.mean)
-        value -= n_pos * np.log1p(np.exp(logit))
-        gradient[S] -= n_pos * pi
-        hessian[S, S] -= n_pos * pi * (1.0 - pi)
+        for given in (gene.zero_odds, gene.odds):
+            ll, s, ss = _none_dropped(given, logit, gene.same_odds)
+            value += ll
+            gradient[S] += s
+            hessian[S, S] += ss
+        value += gene.constant_odds
     for r in range(len(table)):
         row = table[r]
         factor = np.exp(np.dot(row, at[:p]))
@@ -304,7 +340,13 @@ def evaluate(
         es = 0.0
         if inflated:
             l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
-                gene.zero_mean[zeros], gene.zero_dispersion[zeros], factor, alpha, logit, gene.scratch
+                gene.zero_mean[zeros],
+                gene.zero_dispersion[zeros],
+                gene.zero_odds[zeros],
+                factor,
+                alpha,
+                logit,
+                gene.scratch,
             )
             gradient[S] += s
             hessian[S, S] += ss
@@ -333,18 +375,23 @@ def evaluate(
 
 
 @compiled
-def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray, family: int) -> float:
-    """Number of zeros that a family expects."""
+def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> tuple[float, float]:
+    """Number of zeros that a family expects, and how many of them it would not without dropout."""
     p = values.shape[1]
-    alpha, pi = np.exp(estimate[p]), 1.0 / (1.0 + np.exp(-estimate[p + 1]))
-    total = 0.0
-    for r in range(len(values)):
-        factor = np.exp(np.dot(values[r], estimate[:p]))
-        for i in range(gene.start[r], gene.start[r + 1]):
-            total += np.exp(-minus_log_zero(factor * gene.mean[i], alpha * gene.dispersion[i]))
-        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
-            total += np.exp(-minus_log_zero(factor * gene.zero_mean[i], alpha * gene.zero_dispersion[i]))
-    return total * (1.0 - pi) + pi * (len(gene.mean) + len(gene.zero_mean))
+    alpha, odds = np.exp(estimate[p]), np.exp(estimate[p + 1])
+    total, lost = 0.0, 0.0
+    for positive in range(2):
+        starts = gene.start if positive else gene.zero_start
+        means = gene.mean if positive else gene.zero_mean
+        dispersions = gene.dispersion if positive else gene.zero_dispersion
+        given = gene.odds if positive else gene.zero_odds
+        for r in range(len(values)):
+            factor = np.exp(np.dot(values[r], estimate[:p]))
+            for i in range(starts[r], starts[r + 1]):
+                zero = np.exp(-minus_log_zero(factor * means[i], alpha * dispersions[i]))
+                total += zero
+                lost += (1.0 - zero) * odds * given[i] / (1.0 + odds * given[i])
+    return total + lost, lost
 
 
 @compiled

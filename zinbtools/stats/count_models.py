@@ -2,14 +2,15 @@
 
 ``x_ng ~ (1 - pi_g) NB(mu_ng, theta_g) + pi_g [x = 0]`` with ``mu_ng = mean_ng exp(covariates_n b_g)``: the
 mean is given up to the coefficients, for each cell (library size) or for each entry (what a network says).
-So is the inverse dispersion, ``theta_ng = theta_g given_ng``, where it is not the same in all cells.
+So is the inverse dispersion, ``theta_ng = theta_g given_ng``, where it is not the same in all cells, and so
+are the odds of a dropout, ``pi_ng / (1 - pi_ng) = odds_g given_ng``.
 The Poisson family is the limit of ``theta -> infinity``, those without inflation have ``pi = 0``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -49,9 +50,10 @@ class CountFits:
     inverse_dispersion, log_inverse_dispersion_se
         ``theta_g``, infinite for the Poisson families and where no overdispersion is left, (G, 4).
     dropout, dropout_logit_se
-        ``pi``, 0 where none is left, (G, 4).
-    zeros
-        Expected number of cells without a count, (G, 4).
+        ``pi``, 0 where none is left, (G, 4): where odds are given, that of a cell with odds of 1.
+    zeros, lost
+        Expected number of cells without a count, and how many of these would have one without dropout,
+        (G, 4).
     gain, gain_se
         Mean over cells of ``log ZINB - log NB``, nats per cell, and its standard error over cells, (G,).
     information
@@ -73,6 +75,7 @@ class CountFits:
     dropout: Floats
     dropout_logit_se: Floats
     zeros: Floats
+    lost: Floats
     gain: Floats
     gain_se: Floats
     information: Floats
@@ -97,6 +100,18 @@ class CountFits:
         """Schwarz's criterion, nats, (G, 4): lower is better."""
         return np.log(self.n_cells) * self.n_parameters - 2.0 * self.log_likelihood
 
+    def averaged(self, odds: Floats) -> CountFits:
+        """With the dropout probability of the ZINB, and its interval, averaged over cells.
+
+        ``odds`` are the ``dropout_odds`` of the fits, (N, G).
+        """
+        z = self.of("zinb")
+        dropout, interval = self.dropout.copy(), self.dropout_interval.copy()
+        for g, of_cells in enumerate(odds.T):
+            for pi in (dropout[g, z : z + 1], *interval[g].reshape(2, 1)):
+                pi[:] = np.mean(pi * of_cells / (1.0 - pi + pi * of_cells))
+        return replace(self, dropout=dropout, dropout_interval=interval)
+
     def of(self, family: Family) -> int:
         """Return the place of a family in the last axes."""
         return FAMILIES.index(family)
@@ -107,6 +122,7 @@ def fit_counts(
     means: NDArray[np.floating],
     *,
     inverse_dispersions: NDArray[np.floating] | None = None,
+    dropout_odds: NDArray[np.floating] | None = None,
     covariates: Floats | None = None,
     families: Iterable[Family] = FAMILIES,
     negligible_dropout: float = 0.0,
@@ -126,6 +142,9 @@ def fit_counts(
     inverse_dispersions
         Positive numbers that the inverse dispersions are proportional to, (N, G); by default they are the
         same in all cells.
+    dropout_odds
+        Positive numbers that the odds of a dropout are proportional to, (N, G); by default they are the same
+        in all cells. With averages of 1 over cells ``dropout`` is about the average one.
     covariates
         Design matrix of full rank, (N, p), with a column of ones or what amounts to it; a column of ones
         by default. Cells with the same covariates cost no more than without any.
@@ -145,8 +164,9 @@ def fit_counts(
     Raises
     ------
     ValueError
-        If shapes do not go together, means or inverse dispersions are not positive, covariates do not have
-        full rank, a family is not known, or ``negligible_dropout`` or ``interval_level`` is out of range.
+        If shapes do not go together, means, inverse dispersions or odds are not positive, covariates do not
+        have full rank, a family is not known, or ``negligible_dropout`` or ``interval_level`` is out of
+        range.
 
     Examples
     --------
@@ -160,15 +180,17 @@ def fit_counts(
     """
     matrix = sparse.csc_array(counts)
     n_cells, n_genes = matrix.shape
-    means, thetas = np.asarray(means), inverse_dispersions
+    means = np.asarray(means)
     if means.shape not in ((n_cells,), (n_cells, n_genes)):
         raise ValueError(
             f"means must have shape ({n_cells},) or ({n_cells}, {n_genes}), found {means.shape}."
         )
-    if thetas is not None and np.shape(thetas) != (n_cells, n_genes):
-        shape = np.shape(thetas)
-        raise ValueError(f"inverse_dispersions must have shape ({n_cells}, {n_genes}), found {shape}.")
-    for name, given in (("means", means), ("inverse_dispersions", thetas)):
+    of_entries = {"inverse_dispersions": inverse_dispersions, "dropout_odds": dropout_odds}
+    for name, given in of_entries.items():
+        if given is not None and np.shape(given) != (n_cells, n_genes):
+            shape = np.shape(given)
+            raise ValueError(f"{name} must have shape ({n_cells}, {n_genes}), found {shape}.")
+    for name, given in {"means": means, **of_entries}.items():
         if given is not None and not (np.isfinite(given).all() and (given > 0).all()):
             raise ValueError(f"{name} must be positive and finite; found others.")
     for name, number in (("negligible_dropout", negligible_dropout), ("interval_level", interval_level)):
@@ -181,14 +203,12 @@ def fit_counts(
     output = _empty(n_genes, table.values.shape[1])
     for start in range(0, n_genes, _AT_ONCE):
         block = slice(start, min(start + _AT_ONCE, n_genes))
-        of_block = means[order][None] if means.ndim == 1 else means[:, block][order].T
-        dispersions = np.ones((1, n_cells)) if thetas is None else 1.0 / thetas[:, block][order].T
+        of_block = means[None] if means.ndim == 1 else means[:, block].T
+        thetas, odds = (np.ones((1, n_cells)) if of is None else of[:, block].T for of in of_entries.values())
+        offsets = (of_block, 1.0 / thetas, odds)
         fit_block(
             Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data),
-            Offsets(
-                np.ascontiguousarray(of_block, dtype=np.float64),
-                np.ascontiguousarray(dispersions, dtype=np.float64),
-            ),
+            Offsets(*(np.ascontiguousarray(of[:, order], dtype=np.float64) for of in offsets)),
             table,
             Question(wanted, float(negligible_dropout), fall),
             Output(*(part[block] for part in output)),
@@ -238,6 +258,7 @@ def _empty(n_genes: int, p: int) -> Output:
         estimate=np.full((n_genes, 4, p + 2), np.nan),
         error=np.full((n_genes, 4, p + 2), np.nan),
         zeros=np.full((n_genes, 4), np.nan),
+        lost=np.full((n_genes, 4), np.nan),
         gain=np.full((n_genes, 2), np.nan),
         information=np.full(n_genes, np.nan),
         null_log_likelihood=np.full(n_genes, np.nan),
@@ -246,7 +267,7 @@ def _empty(n_genes: int, p: int) -> Output:
 
 
 def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
-    for part in (output.log_likelihood, output.estimate, output.error, output.zeros):
+    for part in (output.log_likelihood, output.estimate, output.error, output.zeros, output.lost):
         part[:, ~wanted] = np.nan
     p = output.estimate.shape[-1] - 2
     mean_gain = output.gain[:, 0] / n_cells
@@ -262,6 +283,7 @@ def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
         dropout=1.0 / (1.0 + np.exp(-output.estimate[..., p + 1])),
         dropout_logit_se=output.error[..., p + 1],
         zeros=output.zeros,
+        lost=output.lost,
         gain=mean_gain,
         gain_se=np.sqrt(variance / max(n_cells - 1, 1)),
         information=output.information,

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, special
+from scipy import linalg
+
+from ..kernels.gene_states import height_by_state
 
 Floats = NDArray[np.float64]
 
@@ -15,7 +17,6 @@ Floats = NDArray[np.float64]
 PRECISIONS = (1000.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 MOST_CELLS = 20_000  # from which the coefficients are estimated
 _MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 50, 2.0, 1e-4  # the last in nats
-_LOG_THETA = -7.0, 9.0  # least and largest
 _PRIOR = 0.5, 1e-2  # mean and precision of the log inverse dispersion itself: next to nothing
 
 
@@ -114,7 +115,7 @@ def dispersion_by_state(
     """
     every = -(-len(counts) // MOST_CELLS)
     some = slice(None, None, every)
-    x, mu, design = counts[some], means[some], states[some]
+    x, mu, design = (np.asarray(of[some], dtype=np.float64) for of in (counts, means, states))
     w = np.ones(len(x)) if weights is None else weights[some]
     at = np.zeros(design.shape[1] + 2)
     at[0] = np.log(x.sum() / (w @ mu))
@@ -167,33 +168,11 @@ def _climb(counts: _Counts, precision: float, at: Floats) -> tuple[Floats, float
 
 
 def _evaluate(counts: _Counts, precision: float, at: Floats) -> _Point:
-    x, mu, w, states = counts
-    log_theta = np.clip(at[1] + states @ at[2:], *_LOG_THETA)
-    theta, m = np.exp(log_theta), mu * np.exp(at[0])
-    total = theta + m
-    log_share, share = -np.log1p(m / theta), theta / total
-    height = float((w * theta) @ log_share)
-    slope = theta * (log_share + 1.0 - share)
-    bend = slope + theta * (1.0 - share) ** 2  # of a zero
-    where = np.flatnonzero(x)
-    n, t = x[where], theta[where]
-    of_total = total[where]
-    height += float(
-        w[where] @ (special.gammaln(n + t) - special.gammaln(t) + n * np.log(m[where] / of_total))
-    )
-    risen = special.digamma(n + t) - special.digamma(t)
-    added = t * (risen - n / of_total)
-    slope[where] += added
-    bend[where] += added + t**2 * (special.polygamma(1, n + t) - special.polygamma(1, t) + n / of_total**2)
     p = len(at)
-    curvature = np.zeros((p, p))  # mean and dispersion of an NB are orthogonal in expectation
-    curvature[0, 0] = float(np.sum(w * theta * m * (theta + x) / total**2))
-    slope, weight = w * slope, w * np.maximum(-bend, 0.0)
-    curvature[1, 1] = weight.sum() + 1e-6
-    curvature[2:, 1] = curvature[1, 2:] = weight @ states
-    curvature[2:, 2:] = (states * weight[:, None]).T @ states
+    gradient, curvature = np.empty(p), np.empty((p, p))
+    height = height_by_state(*counts, at, gradient, curvature)
+    curvature[1, 1] += 1e-6
     ridge = np.r_[0.0, _PRIOR[1], np.full(p - 2, precision)]
     curvature[np.diag_indices(p)] += ridge
     off = np.r_[0.0, at[1] - _PRIOR[0], at[2:]]
-    gradient = np.r_[w @ ((x - m) * share), slope.sum(), slope @ states] - ridge * off
-    return _Point(height - 0.5 * float(ridge @ off**2), gradient, curvature)
+    return _Point(height - 0.5 * float(ridge @ off**2), gradient - ridge * off, curvature)

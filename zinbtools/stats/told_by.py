@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,29 +38,29 @@ class ToldBy(NamedTuple):
 def told_by(
     counts: sparse.csc_array,
     means: Floats,
-    inverse_dispersions: Floats,
     levels: NDArray[np.int64],
     *,
     without: CountFits,
-    negligible_dropout: float,
+    **options: Any,
 ) -> ToldBy:
     """Fit the genes with a mean for each level of a column, and compare these with the fits ``without``.
 
     Parameters
     ----------
-    counts, means, inverse_dispersions, negligible_dropout
+    counts, means
         As for `zinbtools.stats.count_models.fit_counts`.
     levels
         The level of each cell, (N,), from 0, each with 20 cells or more.
+    options
+        Those of `zinbtools.stats.count_models.fit_counts` that the fits ``without`` had.
     """
     n_levels = int(levels.max()) + 1
     fits = fit_counts(
         counts,
         means,
-        inverse_dispersions=inverse_dispersions,
         covariates=np.eye(n_levels)[levels],
         families=("zinb",),
-        negligible_dropout=negligible_dropout,
+        **options,
     )
     z = fits.of("zinb")
     ratio = np.maximum(2 * (fits.log_likelihood[:, z] - without.log_likelihood[:, z]), 0.0)

@@ -176,11 +176,8 @@ def call(adjusted: Floats, highest: Floats, alpha: float, negligible: float) -> 
 
 def excess_zeros(fits: CountFits, n_zeros: Floats) -> Floats:
     """Compute the share of zeros that the NB part of a gene's ZINB does not make, (G,); NaN without zeros."""
-    f = fits.of("zinb")
-    pi = fits.dropout[:, f]
-    of_nb = (fits.zeros[:, f] - pi * fits.n_cells) / (1.0 - pi)  # expected if nothing dropped out
-    dropped = pi * (fits.n_cells - of_nb)
-    return np.divide(dropped, n_zeros, out=np.full(len(pi), np.nan), where=n_zeros > 0).clip(max=1.0)
+    lost = fits.lost[:, fits.of("zinb")]
+    return np.divide(lost, n_zeros, out=np.full(len(lost), np.nan), where=n_zeros > 0).clip(max=1.0)
 
 
 def simplest(

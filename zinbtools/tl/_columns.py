@@ -21,10 +21,15 @@ _CELLS_AT_ONCE = 4096
 
 Blocks = Callable[[], Iterable[sparse.csr_array]]
 States = Callable[[int], np.ndarray]
+Odds = Callable[[np.ndarray], np.ndarray]
 
 
 def fit_columns(
-    blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]], **options: Any
+    blocks: Blocks,
+    n_counts: np.ndarray,
+    means: Iterable[tuple[slice, np.ndarray]],
+    odds: Odds | None = None,
+    **options: Any,
 ) -> CountFits:
     """Fit all genes as `fit_counts` does, group by group.
 
@@ -36,11 +41,35 @@ def fit_columns(
         In how many cells each gene has a count, (G,).
     means
         Groups of consecutive genes, and the means for each: of cells, (N,), or entries, (N, n).
+    odds
+        Gives the ``dropout_odds`` of genes, by their indices; dropout probabilities are averages over cells.
     options
         As for `fit_counts`.
     """
-    groups = _with_counts(blocks, n_counts, means)
-    return joined([fit_counts(counts, of_group, **options) for _, counts, of_group in groups])
+    fits = []
+    for group, counts, of_group in _with_counts(blocks, n_counts, means):
+        if odds is None:
+            fits.append(fit_counts(counts, of_group, **options))
+            continue
+        given = odds(np.arange(group.start, group.stop))
+        fits.append(fit_counts(counts, of_group, dropout_odds=given, **options).averaged(given))
+    return joined(fits)
+
+
+def columns_of(
+    blocks: Blocks,
+    n_counts: np.ndarray,
+    means: Iterable[tuple[slice, np.ndarray]],
+    genes: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and means of some genes, by index in increasing order, (N, n) each in single precision."""
+    found = [
+        (counts[:, some].toarray().astype(np.float32), of_group[:, some].astype(np.float32))
+        for group, counts, of_group in _with_counts(blocks, n_counts, means)
+        if len(some := genes[(genes >= group.start) & (genes < group.stop)] - group.start)
+    ]
+    x, mu = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    return x, mu
 
 
 class Around(NamedTuple):
@@ -50,13 +79,19 @@ class Around(NamedTuple):
     counts: sparse.csc_array
     means: np.ndarray
     inverse_dispersions: np.ndarray
+    odds: np.ndarray
     states: States
     precisions: np.ndarray
     penalties: np.ndarray
 
     def fit(self, **options: Any) -> CountFits:
         """Fit them as `fit_counts` does."""
-        return fit_counts(self.counts, self.means, inverse_dispersions=self.inverse_dispersions, **options)
+        return fit_counts(self.counts, self.means, **self.given, **options)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a fit of the genes is given beside their means."""
+        return {"inverse_dispersions": self.inverse_dispersions, "dropout_odds": self.odds}
 
     def without_dropouts(self, fits: CountFits) -> Around:
         """With the dispersions of the counts that are no dropouts, as the ZINBs of ``fits`` see it."""
@@ -64,7 +99,7 @@ class Around(NamedTuple):
         pi, theta = fits.dropout[:, z], fits.inverse_dispersion[:, z] * self.inverse_dispersions
         mu = self.means * np.exp(fits.coefficients[:, z, 0])
         zero = np.exp(-np.where(np.isinf(theta), mu, theta * np.log1p(mu / theta)))
-        none = (1 - pi) * zero / (pi + (1 - pi) * zero)
+        none = (1 - pi) * zero / (pi * self.odds + (1 - pi) * zero)
         weights = np.where(self.counts.toarray() > 0, 1.0, none)
         found = [
             dispersion_by_state(x, self.means[:, k], self.states(g), weights[:, k], [self.precisions[k]])
@@ -74,7 +109,12 @@ class Around(NamedTuple):
 
     @classmethod
     def by_state(
-        cls, genes: np.ndarray, counts: sparse.csc_array, means: np.ndarray, states: States
+        cls,
+        genes: np.ndarray,
+        counts: sparse.csc_array,
+        means: np.ndarray,
+        odds: np.ndarray,
+        states: States,
     ) -> Around:
         """With dispersions that differ between the cells as far as their states tell."""
         found = [
@@ -82,7 +122,7 @@ class Around(NamedTuple):
             for k, (g, x) in enumerate(zip(genes, _columns(counts), strict=True))
         ]
         nothing = np.empty(0)
-        return cls(genes, counts, means, nothing, states, nothing, nothing)._with(found)
+        return cls(genes, counts, means, nothing, odds, states, nothing, nothing)._with(found)
 
     def _with(self, found: Sequence[ByState]) -> Around:
         factors, precisions, penalties = (np.array(part) for part in zip(*found, strict=True))
@@ -98,6 +138,7 @@ def around_states(
     blocks: Blocks,
     n_counts: np.ndarray,
     means: Iterable[tuple[slice, np.ndarray]],
+    odds: Odds,
     states: States,
     chosen: np.ndarray,
 ) -> Iterator[Around]:
@@ -105,7 +146,7 @@ def around_states(
 
     Parameters
     ----------
-    blocks, n_counts, means
+    blocks, n_counts, means, odds
         As for `fit_columns`.
     states
         Gives what the dispersion of a gene may depend on, (N, K), by its index.
@@ -117,7 +158,8 @@ def around_states(
         if not len(some):
             continue
         genes = np.arange(group.start, group.stop)[some]
-        yield Around.by_state(genes, counts[:, some], np.asarray(of_group[:, some], dtype=np.float64), states)
+        mean = np.asarray(of_group[:, some], dtype=np.float64)
+        yield Around.by_state(genes, counts[:, some], mean, odds(genes), states)
 
 
 def _with_counts(

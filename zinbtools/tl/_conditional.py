@@ -24,8 +24,11 @@ from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
-from ._columns import Around, Means, States, around_states, fit_columns, gene_groups, joined
+from ._cell_effects import SharedEffects
+from ._columns import Around, Means, Odds, States, around_states, fit_columns, gene_groups, joined
 from ._trained import Trained
+
+Groups = Callable[[], Iterable[tuple[slice, np.ndarray]]]
 
 WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
@@ -108,27 +111,61 @@ class GeneTests:
             "negligible_dropout": rule.negligible_dropout,
             "interval_level": 1 - 2 * rule.alpha,
         }
+        self._n_tests = 1  # of each gene
 
     def results(self) -> dict[str, np.ndarray]:
         """Test every gene; what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
-        Genes that are called with one dispersion for all cells are tested again, with one that depends on
-        the state of the cell: a p value is the larger of the two. The null has the dispersion of an NB, which
-        takes up some of a dropout; the ZINB that of the counts that are no dropouts; each is charged what
-        the prior of its coefficients takes. It is asked whether a column tells the zeros of these genes.
+        Where cells differ in the odds of a dropout, as the other genes have it, each gene is also tested with
+        these odds; the better of the two counts, at twice its p value. Genes that are called with one
+        dispersion for all cells are tested again, with one that depends on the state of the cell and on what
+        the other genes say of its dispersion: a p value is the larger of the two. The null has the dispersion
+        of an NB, which takes up some of a dropout; the ZINB that of the counts that are no dropouts; each is
+        charged what the prior of its coefficients takes. It is asked whether a column tells the zeros of
+        these genes.
         """
         with self._means() as groups:
-            found = self._tested(fit_columns(self._counts, self._n_counts, groups(), **self._options))
-            first = self._adjusted(found["pval"])
-            again = first <= self._rule.alpha
+            fits = fit_columns(self._counts, self._n_counts, groups(), **self._options)
+            found = self._tested(fits)
+            testable = ~np.isnan(self._adjusted(found["pval"]))
+            shared = SharedEffects(self._counts, self._n_counts, groups(), fits, testable)
+            odds = self._with_odds(found, fits, shared, groups)
+            again = self._adjusted(found["pval"]) <= self._rule.alpha
             told: dict[str, ToldBy] = {}
             if again.any():
-                some = around_states(self._counts, self._n_counts, groups(), self._states(), again)
+                states = self._states()
+                some = around_states(
+                    self._counts,
+                    self._n_counts,
+                    groups(),
+                    odds,
+                    lambda gene: shared.beside(states(gene), gene),
+                    again,
+                )
                 by_state, told = self._by_state(some, again)
+                by_state["pval"] = np.minimum(by_state["pval"] * self._n_tests, 1.0)
                 by_state["pval"] = np.maximum(by_state["pval"], found["pval"][again])
                 for name, values in by_state.items():
                     found[name][again] = values
         return {"mean_count": self.genes.mean, **self._called(found, again, told)}
+
+    def _with_odds(
+        self, found: dict[str, np.ndarray], fits: CountFits, shared: SharedEffects, groups: Groups
+    ) -> Odds:
+        """Test the genes with odds of a dropout that differ between cells too, where there are such odds.
+
+        Return the odds of the better test of each gene.
+        """
+        if not shared.on_dropout:
+            return lambda genes: np.ones((fits.n_cells, len(genes)))
+        with_odds = fit_columns(self._counts, self._n_counts, groups(), shared.odds, **self._options)
+        z = fits.of("zinb")
+        better = with_odds.log_likelihood[:, z] > fits.log_likelihood[:, z]
+        for name, values in self._tested(with_odds).items():
+            found[name] = np.where(better, values, found[name])
+        self._n_tests = 2
+        found["pval"] = np.minimum(found["pval"] * self._n_tests, 1.0)
+        return lambda genes: np.where(better[genes], shared.odds(genes), 1.0)
 
     def _by_state(
         self, some: Iterable[Around], which: np.ndarray
@@ -141,13 +178,13 @@ class GeneTests:
         for genes in some:
             under_null = genes.fit(**self._options | {"interval_level": 0.0})
             kept = genes.without_dropouts(under_null)
-            fits.append(kept.fit(**self._options))
+            fits.append(kept.fit(**self._options).averaged(kept.odds))
             highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits[-1]))
             null = under_null.null_log_likelihood - genes.penalties
             tests.append(np.maximum(2.0 * (highest - null), 0.0))
-            entries = kept.counts, kept.means, kept.inverse_dispersions
+            options = {"negligible_dropout": negligible, **kept.given}
             for column in self._columns:
-                found = told_by(*entries, column.levels, without=fits[-1], negligible_dropout=negligible)
+                found = told_by(kept.counts, kept.means, column.levels, without=fits[-1], **options)
                 told[column.name].append(found)
         together = {
             name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -201,7 +238,7 @@ class GeneTests:
         return self._data.compressed(self._cells)
 
     @contextmanager
-    def _means(self) -> Iterator[Callable[[], Iterable[tuple[slice, np.ndarray]]]]:
+    def _means(self) -> Iterator[Groups]:
         """Give the network's means, some genes at a time, as often as they are asked for."""
         if self._given is not None:
             means = np.maximum(self._given, SMALLEST_MEAN)

@@ -55,6 +55,7 @@ from ._selection_tables import (
 from ._setup import Run, Seeds, prepare, read_sample
 from ._trained import train
 
+MANY_INFLATED = 0.05  # of the genes that are tested; of genes without dropout fewer than one in a hundred are
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
 RIVALS: dict[str, dict[str, Any]] = {
     "poisson": {"dispersion": "none"},
@@ -97,9 +98,9 @@ def model_selection(
     itself. They can come apart, as a dropout head takes up whatever else the NB lacks. Does SOMETHING ELSE
     explain both? A dispersion that differs between cells makes zeros in some of them. So where the ZINB is
     above the region, both models are compared once more, with a dispersion per gene and cell (3 or 5 pairs,
-    no more than asked for), and it is the ZINB only if it is above the region there too, with excess zeros.
-
-    Genes are tested as `zinbtools.tl.zi_scores` does.
+    no more than asked for), and it is the ZINB only if it is above the region there too, with excess zeros;
+    or if at least a twentieth of the genes are zero-inflated, each tested with a dispersion that depends on
+    the state of the cell, as `zinbtools.tl.zi_scores` does.
 
     Beside them stands what the 2019 study had: metrics per restart, medians and rank-sum tests over restarts.
 
@@ -216,8 +217,8 @@ def model_selection(
     layers = affordable(adata, asked_for)
     main = method.compare_on(setup)
     dropped = main.dropped()
-    result = _result(main, rivals, dropped, labels, n_bootstrap)
     genes = conditional_test(main.fit, main.data, main.fit.cells("all"), CallRule(alpha), obs=adata.obs)
+    result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
     result["calls"] = calls_table(genes, sample.genes)
     _ask_columns(result, main, genes)
     result["params"] = storable(
@@ -275,12 +276,15 @@ def _result(
     dropped: Mapping[int, float],
     labels: pd.Series | None,
     n_twins: int,
+    genes: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Evidence and verdict, but for what the genes and the metrics of all restarts say."""
+    """Evidence and verdict, but for what columns of ``obs`` and the metrics of all restarts say."""
     alpha = main.method.alpha
     gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
     gains |= {rival: _gains_of_rival(rival, main) for rival in rivals}
     has_excess, explained = main.excess.found(alpha), main.explained_by
+    if explained is Explanation.DISPERSION and _many_inflated(genes):
+        explained = Explanation.NONE
     result: dict[str, Any] = {
         "differences": differences_table(gains, main),
         "by_restart": by_restart_table(gains),
@@ -304,6 +308,12 @@ def _result(
         "verdict": conclude(main.position, has_excess and not explained),
         "explained_by": explained.value,
     }
+
+
+def _many_inflated(genes: Mapping[str, np.ndarray]) -> bool:
+    """Whether a dispersion that depends on the state of the cell leaves many of the genes zero-inflated."""
+    inflated = (genes["call"] == Call.ZERO_INFLATED) & (genes["explained_by"] == Explanation.NONE)
+    return bool(inflated.sum() >= MANY_INFLATED * max((~np.isnan(genes["pval_adj"])).sum(), 1))
 
 
 def _explain(groups: pd.DataFrame, alpha: float) -> bool:

@@ -1,0 +1,120 @@
+"""What a cell does to all genes alike: to the odds that a count is lost, and to the dispersion."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from ..kernels.gene_states import LARGEST_LOG_THETA, LEAST_LOG_THETA, slopes_in_log_theta
+
+Floats = NDArray[np.float64]
+
+_ROUNDS = 12
+_AT_ONCE = 4096  # cells
+_VARIANCE = 0.25  # of the effects, to begin with
+_LONGEST_STEP = 1.0
+
+
+class CellEffects(NamedTuple):
+    """An effect of each cell, estimated from some genes.
+
+    Attributes
+    ----------
+    values
+        Of each cell, (N,), 0 on average.
+    of_genes
+        What each of the genes adds to them, (N, n).
+    """
+
+    values: Floats
+    of_genes: NDArray[np.float32]
+
+    def without(self, gene: int | None) -> Floats:
+        """As the other genes have it, (N,): what one of the genes may be tested with."""
+        return self.values if gene is None else self.values - self.of_genes[:, gene]
+
+
+def cell_effects(
+    counts: NDArray[np.floating], means: NDArray[np.floating], thetas: Floats, dropout: Floats
+) -> tuple[CellEffects, CellEffects]:
+    r"""Estimate by how much log odds of a dropout and log inverse dispersion differ between cells.
+
+    .. math:: x_{ng} \sim \pi_{ng} [x = 0] + (1 - \pi_{ng}) \mathrm{NB}(\mu_{ng}, e^{t_g + c_n}), \qquad
+        \mathrm{logit}\, \pi_{ng} = p_g + o_n
+
+    with normal effects o and c, whose variances are estimated. One gene can hardly tell its dropouts from a
+    large dispersion; many genes together can, as their positive counts have the dispersion but not the
+    dropouts.
+
+    Parameters
+    ----------
+    counts, means
+        (N, n).
+    thetas, dropout
+        Of the genes, (n,), to begin with.
+
+    Returns
+    -------
+    The effects on the dropout and on the dispersion.
+    """
+    n_cells, n_genes = counts.shape
+    on_dropout, on_dispersion = _Climb(n_cells, n_genes), _Climb(n_cells, n_genes)
+    on_dropout.of_genes = special.logit(np.clip(dropout, 1e-3, 0.9))
+    on_dispersion.of_genes = np.log(np.minimum(thetas, np.exp(LARGEST_LOG_THETA)))
+    for _ in range(_ROUNDS):
+        for start in range(0, n_cells, _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            x, mu = (np.asarray(of[some], dtype=np.float64) for of in (counts, means))
+            logit = on_dropout.at(some)
+            log_theta = np.clip(on_dispersion.at(some), LEAST_LOG_THETA, LARGEST_LOG_THETA)
+            theta, zero = np.exp(log_theta), x == 0
+            dropped = np.zeros(x.shape)
+            dropped[zero] = special.expit(logit[zero] + (theta * np.log1p(mu / theta))[zero])
+            on_dropout.step(some, dropped - special.expit(logit))
+            slopes = np.empty(x.shape)
+            slopes_in_log_theta(x, mu, log_theta, slopes)
+            on_dispersion.step(some, (1 - dropped) * slopes)
+        on_dropout.end_round()
+        on_dispersion.end_round()
+    return on_dropout.effects, on_dispersion.effects
+
+
+class _Climb:
+    """Climb to the most probable effects of cells beside those of genes, which are free.
+
+    Steps are those of Fisher's scoring, with squared scores for the information. A gene's share in the effect
+    of a cell is its score by that information.
+    """
+
+    def __init__(self, n_cells: int, n_genes: int) -> None:
+        self._cells, self._variance = np.zeros(n_cells), _VARIANCE
+        self._left, self._shares = np.empty(n_cells), np.empty((n_cells, n_genes), dtype=np.float32)
+        self.of_genes = np.zeros(n_genes)
+        self._sums = np.zeros((2, n_genes))
+
+    def at(self, some: slice) -> Floats:
+        """Where the parameters of some cells are, (n_some, n)."""
+        return self.of_genes + self._cells[some, None]
+
+    def step(self, some: slice, scores: Floats) -> None:
+        information = np.square(scores)
+        precision = information.sum(1) + 1 / self._variance
+        step = (scores.sum(1) - self._cells[some] / self._variance) / precision
+        self._cells[some] += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        self._left[some], self._shares[some] = 1 / precision, scores / precision[:, None]
+        self._sums += scores.sum(0), information.sum(0)
+
+    def end_round(self) -> None:
+        """Re-estimate the variance and the parameters of the genes."""
+        self._cells -= self._cells.mean()
+        self._variance = float(np.mean(self._cells**2 + self._left))
+        score, information = self._sums
+        self.of_genes += np.clip(score / np.maximum(information, 1.0), -_LONGEST_STEP, _LONGEST_STEP)
+        self._sums[:] = 0.0
+
+    @property
+    def effects(self) -> CellEffects:
+        return CellEffects(self._cells, self._shares)
