@@ -57,6 +57,12 @@ def zi_scores(
     directions of the decoder's last hidden layer (fewer for less than 1,000 cells) and the library size. The
     coefficients have a normal prior whose width the counts choose. The p value is the larger of the two.
 
+    Cells may lose counts at rates of their own, as those of one type or of bad quality do, and have
+    dispersions of their own. The other genes tell (``stats.cell_effects``, from the 300
+    that can show a dropout best, the gene itself left out): where cells differ in the odds of a dropout, the
+    gene is also tested with odds that are proportional to these, and the better of the two tests counts, at
+    twice its p value; the effect of a cell on the dispersion stands beside its state.
+
     Of a gene that is called it is asked whether a column of ``obs`` that the fit does not know tells its
     zeros: with a mean for each level, is the gene better explained, and is no dropout left? Genes that are
     silent in some cells for reasons that neither other genes nor a column shows (bursts) cannot be told from
@@ -98,8 +104,8 @@ def zi_scores(
         P value, and adjusted by Benjamini and Hochberg among the genes with a count in 20 cells or more, NaN
         for the others, whose p value is not to be trusted; for ``"conditional"`` only, as are the rest.
     ``zi_dropout``, ``zi_dropout_low``, ``zi_dropout_high``
-        Dropout probability, and the ends of its interval of level ``1 - 2 alpha``, by the profile of the
-        likelihood.
+        Dropout probability, averaged over cells, and the ends of its interval of level ``1 - 2 alpha``, by
+        the profile of the likelihood.
     ``zi_excess_zeros``
         The share of the gene's zeros that the dropout makes where the NB would not.
     ``zi_power``
