@@ -63,7 +63,7 @@ def absolutes(numbers: list[int]) -> tuple[dict[int, int], list[str]]:
     """What two workers are asked for, and the warnings."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        results = dict(jobs.run(abs, numbers, n_jobs=2))
+        results = dict(jobs.run(abs, numbers, n_jobs=2, executor="processes"))
     return results, [str(warning.message) for warning in told]
 
 

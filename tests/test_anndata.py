@@ -126,7 +126,7 @@ def test_the_largest_count_is_the_same_everywhere(counts: AnnData, kind: str) ->
         ("n_restarts", 1.5, "whole number"),
         ("n_draws", 0, "at least 1"),
         ("n_jobs", 0, "at least 1"),
-        ("n_jobs", "all", "whole number"),
+        ("n_jobs", "all", "whole number of at least 1 and below 2^31 or 'auto'"),
         ("executor", 4, "concurrent.futures.Executor"),
         ("n_latent", 0, "at least 1"),
         ("n_latent", 2.5, "whole number"),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,8 +246,11 @@ def test_fingerprints_tell_types_shapes_and_values_apart() -> None:
     assert jobs.fingerprint([]) != prints[4]
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_finished_jobs_are_not_done_again(n_jobs: int, tmp_path: Path) -> None:
+WORKERS = [(1, "threads"), (2, "threads"), (2, "processes")]
+
+
+@pytest.mark.parametrize(("n_jobs", "executor"), WORKERS)
+def test_finished_jobs_are_not_done_again(n_jobs: int, executor: Any, tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     starts.mkdir()
     kept = Checkpoints(tmp_path / "kept", {})
@@ -254,7 +258,7 @@ def test_finished_jobs_are_not_done_again(n_jobs: int, tmp_path: Path) -> None:
     log = partial(sample_jobs.logged, folder=starts, seconds=0.0)
     keys = [f"job-{number}" for number in range(3)]
     for _ in range(2):
-        results = dict(jobs.run(log, range(3), n_jobs=n_jobs, keys=keys, checkpoints=kept))
+        results = dict(jobs.run(log, range(3), n_jobs=n_jobs, executor=executor, keys=keys, checkpoints=kept))
         assert results == {0: 0, 1: -1, 2: 20}
     assert sorted(path.name for path in starts.iterdir()) == ["0-0", "2-0"]
 
@@ -266,12 +270,12 @@ def test_jobs_and_keys_must_be_as_many(tmp_path: Path) -> None:
         list(jobs.run(abs, [1, 2], keys=["a", "b"]))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_what_was_done_before_an_error_is_kept(n_jobs: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n_jobs", "executor"), WORKERS)
+def test_what_was_done_before_an_error_is_kept(n_jobs: int, executor: Any, tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, {})
     fail = partial(sample_jobs.fails_after, path=tmp_path / "a.npz")
     with pytest.raises(ZeroDivisionError):
-        list(jobs.run(fail, [1, 0], n_jobs=n_jobs, keys="ab", checkpoints=kept))
+        list(jobs.run(fail, [1, 0], n_jobs=n_jobs, executor=executor, keys="ab", checkpoints=kept))
     assert "b" not in kept
     assert kept.load("a") == 1
 
@@ -284,21 +288,23 @@ from zinbtools import jobs
 if __name__ == "__main__":
     kept = jobs.Checkpoints(sys.argv[1], {"seed": 0})
     keys = [f"job-{seed}" for seed in range(40)]
-    list(jobs.run(sample_jobs.draws, range(40), n_jobs=int(sys.argv[2]), keys=keys, checkpoints=kept))
+    with jobs.workers(sample_jobs.draws, n_jobs=int(sys.argv[2]), executor=sys.argv[3]) as crew:
+        list(crew.run(range(40), keys=keys, checkpoints=kept))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize(("n_jobs", "sent"), [(1, "SIGKILL"), (2, "SIGKILL"), (1, "SIGINT"), (2, "SIGINT")])
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize(("n_jobs", "executor"), WORKERS)
 def test_a_run_stopped_three_times_and_resumed_gives_what_it_would_have_given(
-    n_jobs: int, sent: str, tmp_path: Path
+    n_jobs: int, executor: str, sent: str, tmp_path: Path
 ) -> None:
     (tmp_path / "script.py").write_text(KILLED)
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[2])])
     folder = tmp_path / "kept"
 
     def start() -> subprocess.Popen[bytes]:
-        words = [sys.executable, tmp_path / "script.py", folder, str(n_jobs)]
+        words = [sys.executable, tmp_path / "script.py", folder, str(n_jobs), executor]
         return subprocess.Popen(
             words,
             env=os.environ | {"PYTHONPATH": path},

@@ -270,19 +270,26 @@ def test_a_mistake_in_the_program_is_no_sentence_about_the_input(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [[], ["--n-jobs", "3"]])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("auto", "threads")),
+        (["--n-jobs", "3"], (3, "threads")),
+        (["--n-jobs", "auto", "--processes"], ("auto", "processes")),
+    ],
+)
 def test_the_number_of_workers_reaches_the_fit(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], expected: tuple[object, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
 
-    def stop(*_: object, n_jobs: int, **__: object) -> None:
-        found.append(n_jobs)
+    def stop(*_: object, n_jobs: object, executor: object, **__: object) -> None:
+        found.append((n_jobs, executor))
         raise RuntimeError("seen enough")
 
     monkeypatch.setattr(tl, "model_selection", stop)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", *words) == 1
-    assert found == [3 if words else 1]
+    assert found == [expected]
 
 
 @pytest.mark.parametrize("step", ["zinbtools.tl.model_selection", "zinbtools.study._pipeline.summary"])
@@ -424,7 +431,7 @@ def test_a_study_can_run_on_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
     found = []
 
     def stop(*_: object, executor: object, **__: object) -> None:
-        found.append(executor.submit(abs, -3).result() if executor else None)
+        found.append(executor if isinstance(executor, str) else executor.submit(abs, -3).result())
         raise RuntimeError("seen enough")
 
     monkeypatch.setattr(tl, "model_selection", stop)
@@ -432,7 +439,7 @@ def test_a_study_can_run_on_a_cluster(tmp_path: Path, monkeypatch: pytest.Monkey
         words = ["--simulate", "zisynth", "--n-obs", "50"]
         assert run(tmp_path, *words, "--dask", cluster.scheduler_address) == 1
         assert run(tmp_path, *words) == 1
-    assert found == [3, None]
+    assert found == [3, "threads"]
 
 
 def test_a_cluster_that_is_not_there_is_told(

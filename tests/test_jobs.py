@@ -41,9 +41,9 @@ def test_jobs_here_run_one_by_one_as_they_are_asked_for() -> None:
 def test_workers_get_shared_data_once() -> None:
     before = dict(os.environ)
     shared = sample_jobs.Shared(7)
-    products, processes, unpickled = zip(
-        *in_order(jobs.run(partial(sample_jobs.times, shared=shared), NUMBERS, n_jobs=2)), strict=True
-    )
+    times = partial(sample_jobs.times, shared=shared)
+    results = in_order(jobs.run(times, NUMBERS, n_jobs=2, executor="processes"))
+    products, processes, unpickled = zip(*results, strict=True)
     assert list(products) == [7 * number for number in NUMBERS]
     assert os.getpid() not in processes
     assert len(set(processes)) <= 2
@@ -52,7 +52,7 @@ def test_workers_get_shared_data_once() -> None:
 
 
 def test_workers_compute_on_one_thread() -> None:
-    assert in_order(jobs.run(sample_jobs.threads, [0], n_jobs=2)) == [(1, "1")]
+    assert in_order(jobs.run(sample_jobs.threads, [0], n_jobs=2, executor="processes")) == [(1, "1")]
 
 
 def test_a_given_executor_is_used_and_left_open() -> None:
@@ -64,23 +64,23 @@ def test_a_given_executor_is_used_and_left_open() -> None:
         assert threads.submit(abs, -1).result() == 1
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_error_arrives_as_it_was(n_jobs: int) -> None:
+@pytest.mark.parametrize(("n_jobs", "executor"), [(1, "threads"), (2, "threads"), (2, "processes")])
+def test_an_error_arrives_as_it_was(n_jobs: int, executor: Any) -> None:
     with pytest.raises(ZeroDivisionError, match="division by zero"):
-        list(jobs.run(sample_jobs.inverse, [1, 0, 2], n_jobs=n_jobs))
+        list(jobs.run(sample_jobs.inverse, [1, 0, 2], n_jobs=n_jobs, executor=executor))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_worker_is_told_in_a_sentence() -> None:
     with pytest.raises(RuntimeError, match="a worker process died .* smaller n_jobs") as caught:
-        list(jobs.run(sample_jobs.killed, [0], n_jobs=2))
+        list(jobs.run(sample_jobs.killed, [0], n_jobs=2, executor="processes"))
     assert str(caught.value).count(".") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_worker_costs_one_retry_and_nothing_else(tmp_path: Path) -> None:
     log = partial(sample_jobs.logged, folder=tmp_path, deadly=2)
-    with jobs.workers(log, n_jobs=2) as crew:
+    with jobs.workers(log, n_jobs=2, executor="processes") as crew:
         assert in_order(crew.run(range(6))) == [10 * number for number in range(6)]
         assert starts(tmp_path) == [0, 1, 2, 2, 3, 4, 5]
         assert in_order(crew.run([7, 8])) == [70, 80]
@@ -90,7 +90,11 @@ def test_a_killed_worker_costs_one_retry_and_nothing_else(tmp_path: Path) -> Non
 def test_a_job_that_always_kills_its_worker_is_recorded(tmp_path: Path) -> None:
     kept = jobs.Checkpoints(tmp_path / "kept", {})
     one_kills = partial(sample_jobs.killed_by, deadly=1)
-    results = in_order(jobs.run(one_kills, [0, 1, 2], n_jobs=2, keys="abc", checkpoints=kept, deaths="yield"))
+    results = in_order(
+        jobs.run(
+            one_kills, [0, 1, 2], n_jobs=2, executor="processes", keys="abc", checkpoints=kept, deaths="yield"
+        )
+    )
     assert results[::2] == [0, 2]
     assert isinstance(results[1], jobs.Died)
     assert "a worker process died" in results[1].message
@@ -110,7 +114,8 @@ from pathlib import Path
 import sample_jobs
 from zinbtools import jobs
 if __name__ == "__main__":
-    list(jobs.run(partial(sample_jobs.sleep, folder=Path(sys.argv[1])), [600.0] * 4, n_jobs=2))
+    sleep = partial(sample_jobs.sleep, folder=Path(sys.argv[1]))
+    list(jobs.run(sleep, [600.0] * 4, n_jobs=2, executor="processes"))
 """
 
 
@@ -120,7 +125,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, sent: st
     (tmp_path / "script.py").write_text(INTERRUPTED)
     folder = tmp_path / "workers"
     folder.mkdir()
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[2])])
     script = subprocess.Popen(
         [sys.executable, tmp_path / "script.py", folder],
         env=os.environ | {"PYTHONPATH": path},
@@ -156,7 +161,7 @@ def alive(process: int) -> bool:
 
 def test_no_more_processes_start_than_there_are_jobs() -> None:
     before = len(multiprocessing.active_children())
-    with jobs.workers(time.sleep, n_jobs=10**20) as crew:
+    with jobs.workers(time.sleep, n_jobs=10**20, executor="processes") as crew:
         for n_jobs, n_processes in ((1, 1), (3, 3), (2, 3)):
             assert in_order(crew.run([0.2] * n_jobs)) == [None] * n_jobs
             assert len(multiprocessing.active_children()) - before == n_processes
@@ -164,12 +169,12 @@ def test_no_more_processes_start_than_there_are_jobs() -> None:
 
 SCRIPT = """
 from zinbtools import jobs
-{guard}print(sorted(jobs.run(abs, [-3, 4], n_jobs=2)))
+{guard}print(sorted(jobs.run(abs, [-3, 4], n_jobs=2, executor="processes")))
 """
 
 
 def python(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(jobs.__file__).parents[2])])
     environment = os.environ | {"PYTHONPATH": path}
     return subprocess.run(
         [sys.executable, *words], input=stdin, env=environment, capture_output=True, text=True
@@ -212,7 +217,7 @@ def test_a_stopped_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_processes, "_PATIENCE", 0.05)
     monkeypatch.setattr(_processes, "warn", go_on)
-    assert in_order(jobs.run(sample_jobs.stopped, [7], n_jobs=2)) == [7]
+    assert in_order(jobs.run(sample_jobs.stopped, [7], n_jobs=2, executor="processes")) == [7]
     assert len(told) == 1
     assert "is stopped, and its job waits; `kill -CONT " in told[0]
 
@@ -245,7 +250,7 @@ def test_threads_are_left_as_they_were() -> None:
         (
             {"executor": 2},
             TypeError,
-            r"executor must be a concurrent\.futures\.Executor, a dask\.distributed\.Client or None, found 2",
+            r"executor must be one of 'threads', 'processes', a concurrent\.futures\.Executor or a dask.*2",
         ),
     ],
 )
@@ -258,10 +263,11 @@ def test_workers_on_a_gpu_are_refused() -> None:
     with pytest.raises(
         ValueError, match="n_jobs and executor must be left out on device 'cuda', found n_jobs=2"
     ):
-        jobs.check_workers(2, None, "cuda")
+        jobs.check_workers(2, "threads", "cuda")
     with pytest.raises(ValueError, match="n_jobs and executor must be left out on device 'cuda'"):
         jobs.check_workers(1, Executor(), "cuda")
 
 
 def test_one_job_at_a_time_needs_no_workers_on_any_device() -> None:
-    jobs.check_workers(1, None, "cuda")
+    jobs.check_workers(1, "threads", "cuda")
+    jobs.check_workers("auto", "threads", "cuda")

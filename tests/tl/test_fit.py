@@ -303,8 +303,9 @@ def test_the_same_seed_gives_the_same_bits(counts: AnnData, reference: AnnData, 
 
 def test_workers_give_the_same_bits(counts: AnnData) -> None:
     arguments = {"n_restarts": 5, "batch_key": "sample"}
-    other = fit(counts.copy(), **arguments, n_jobs=2)
-    zt.tl.marginal_ll(other, n_samples=3, n_jobs=2)
+    workers = {"n_jobs": 2, "executor": "processes"}
+    other = fit(counts.copy(), **arguments, **workers)
+    zt.tl.marginal_ll(other, n_samples=3, **workers)
     fit(counts, **arguments)
     zt.tl.marginal_ll(counts, n_samples=3)
     assert_same_anndata(other, counts)

@@ -45,7 +45,7 @@ def test_columns_and_rows_agree(fitted: AnnData, model: str, split: str) -> None
 def test_torch_says_how_many_threads_share_the_cells(
     fitted: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as torch may use, and one where an executor shares out the restarts."""
+    """As many as torch may use, unless fewer are asked for or an executor shares out the restarts."""
     asked, found = [], []
 
     def spy(*arguments: Any, n_threads: int, **options: Any) -> MarginalLikelihood:
@@ -53,6 +53,7 @@ def test_torch_says_how_many_threads_share_the_cells(
         return marginal_log_likelihood(*arguments, n_threads=n_threads, **options)
 
     monkeypatch.setattr("zinbtools.tl._marginal.marginal_log_likelihood", spy)
+    monkeypatch.setattr("zinbtools.jobs.threads.usable_cores", lambda: 2)
     before = torch.get_num_threads()
     try:
         for n_threads in (1, 2):
@@ -61,9 +62,10 @@ def test_torch_says_how_many_threads_share_the_cells(
         assert torch.get_num_threads() == 2
         with ThreadPoolExecutor(2) as executor:
             zt.tl.marginal_ll(fitted, n_samples=5, executor=executor, copy=True)
+        zt.tl.marginal_ll(fitted, n_samples=5, n_jobs=1, copy=True)
     finally:
         torch.set_num_threads(before)
-    assert asked == [1] * 4 + [2] * 4 + [1] * 4
+    assert asked == [1] * 4 + [2] * 4 + [1] * 8
     assert_same_anndata(*found)
 
 
@@ -160,7 +162,7 @@ def test_the_fit_of_a_key(counts: AnnData) -> None:
         ({"n_samples": 0}, ValueError, "n_samples must be a whole number of at least 1.*found 0"),
         ({"device": "abacus"}, ValueError, "device must be .* found 'abacus'"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be a whole number of at least 1.*found 0"),
-        ({"executor": 2}, TypeError, "executor must be a concurrent.futures.Executor, a .* found 2"),
+        ({"executor": 2}, TypeError, "executor must be one of 'threads', 'processes', a .* found 2"),
         ({"rng": "1"}, TypeError, "rng must be a whole number .* found '1'"),
     ],
 )

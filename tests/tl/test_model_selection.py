@@ -176,7 +176,7 @@ def test_auto_stops_when_it_is_clear(counts: AnnData) -> None:
 def test_the_same_answer_from_workers_and_a_folder(counts: AnnData, tmp_path: Path) -> None:
     alone, elsewhere = counts.copy(), counts.copy()
     compared(alone)
-    compared(elsewhere, n_jobs=2, resume=tmp_path)
+    compared(elsewhere, n_jobs=2, executor="processes", resume=tmp_path)
     assert_same_anndata(alone, elsewhere)
 
 

@@ -191,7 +191,8 @@ def test_seeds_and_copies(fitted: AnnData) -> None:
     assert (tables[0]["nb"] != tables[1]["nb"]).any()
 
 
-def test_threads_draw_the_same(fitted: AnnData) -> None:
+def test_threads_draw_the_same(fitted: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zinbtools.jobs.threads.usable_cores", lambda: 3)
     before, found = torch.get_num_threads(), []
     try:
         for n_threads in (1, 3):

@@ -68,13 +68,14 @@ PARAMETERS = {
     # Where and how it is run, and where it is left.
     "device": '``"auto"``, ``"cpu"`` or ``"cuda"``.',
     "n_jobs": (
-        "Worker processes, of one thread each, that trainings are shared out to; on the CPU only. 1 trains "
-        "in this process. The results are the same bits. A script that asks for more needs the usual ``if "
-        '__name__ == "__main__":``.'
+        "How many trainings run side by side, each on one thread; on the CPU only. By default as many as "
+        "this process has cores (its affinity, its quota) and torch has threads (`torch.set_num_threads`, "
+        "``OMP_NUM_THREADS``), up to 8. With 1 all is done by one thread. The results are the same bits."
     ),
     "executor": (
-        "A `concurrent.futures.Executor` or a `dask.distributed.Client` to train on instead; ``n_jobs`` then "
-        "says how many workers it has."
+        'Where: in ``"threads"`` of this process, in ``"processes"`` of their own (a script that asks for '
+        'them needs the usual ``if __name__ == "__main__":``), or on a `concurrent.futures.Executor` or a '
+        "`dask.distributed.Client`."
     ),
     "resume": (
         "A folder in which every finished training is kept at once. With the same data and settings, one "

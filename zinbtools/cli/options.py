@@ -19,7 +19,7 @@ study there is replaced as a whole; all other files stay, and one with such a na
 work begins."""
 
 TUNE_EPILOG = """examples:
-  zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --n-jobs 4 --resume kept --out tuned
+  zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --resume kept --out tuned
   zinbtools study tuned/tuned.h5ad --layer counts --config tuned --out study
 
 DIR gets tuned.h5ad (the selected counts with the search in uns), trials.csv, summary.csv and tuning.png."""
@@ -152,8 +152,9 @@ def _named_file(text: str) -> tuple[str, Path]:
 def _add_run_options(run: argparse._ArgumentGroup) -> None:
     _add(run, "--seed", "N", int, "seed of everything (default: 0)", of="rng", default=0)
     _add(run, "--device", "DEVICE", str, "auto, cpu or cuda (default: auto)", default="auto")
-    shared_out = "worker processes that fits are shared out to (default: 1, none but this one)"
-    _add(run, "--n-jobs", "N", int, shared_out, default=1)
+    side_by_side = "fits that train side by side, in threads (default: auto, as many as there are cores)"
+    _add(run, "--n-jobs", "N", int | Literal["auto"], side_by_side, default="auto")
+    run.add_argument("--processes", action="store_true", help="worker processes in the place of threads")
     run.add_argument("--dask", metavar="ADDRESS", help="scheduler of a dask cluster to run on instead")
     run.add_argument(
         "--resume",

@@ -173,11 +173,12 @@ def _counts(arguments: Namespace) -> AnnData:
 @contextmanager
 def _how_to_run(arguments: Namespace) -> Iterator[dict[str, Any]]:
     """Give seed, device, workers and where to keep finished jobs, as the verbs take them."""
-    with _cluster(arguments.dask) as executor:
+    here = "processes" if arguments.processes else "threads"
+    with _cluster(arguments.dask) as client:
         yield {
             "device": arguments.device,
             "n_jobs": arguments.n_jobs,
-            "executor": executor,
+            "executor": client if client is not None else here,
             "resume": arguments.resume,
             "rng": arguments.seed,
             "progress": not arguments.quiet,

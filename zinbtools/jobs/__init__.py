@@ -1,7 +1,17 @@
-"""Independent jobs: in this process, in others, on a cluster; kept as they finish and picked up again."""
+"""Independent jobs: in threads, in processes, on a cluster; kept as they finish and picked up again."""
 
 from .checkpoints import Checkpoints, Died, fingerprint
 from .cluster import DaskClient
-from .pool import Workers, check_workers, run, workers
+from .pool import Where, Workers, check_workers, run, workers
 
-__all__ = ["Checkpoints", "DaskClient", "Died", "Workers", "check_workers", "fingerprint", "run", "workers"]
+__all__ = [
+    "Checkpoints",
+    "DaskClient",
+    "Died",
+    "Where",
+    "Workers",
+    "check_workers",
+    "fingerprint",
+    "run",
+    "workers",
+]

@@ -1,4 +1,4 @@
-"""Independent jobs: in this process, in worker processes, on an executor or on a dask cluster.
+"""Independent jobs: in threads, in worker processes, on an executor or on a dask cluster.
 
 `run` does one round of jobs; `workers` keeps the workers for several rounds. With `Checkpoints` every
 finished job is on disk at once under a name that the caller gives it, its key, and is not done again.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from itertools import repeat
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from .._words.warn import warn
 from .checkpoints import Checkpoints, Died
@@ -20,6 +20,7 @@ from .software import software
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Where: TypeAlias = Literal["threads", "processes"] | Executor | DaskClient
 
 _DEATH = (
     "a worker process died before its job was done: it may have run out of memory (try a smaller n_jobs)."
@@ -35,12 +36,14 @@ def run(
     jobs: Iterable[Job],
     *,
     n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    executor: Where = "threads",
     keys: Iterable[str] | None = None,
     checkpoints: Checkpoints[Result] | None = None,
     deaths: Literal["raise", "yield"] = "raise",
 ) -> Iterator[tuple[int, Any]]:
     """Call a function on every job; yield each job's place and result as soon as it is there.
+
+    Threads share the interpreter, and gain where most of a job is compiled code that lets go of it.
 
     Worker processes are spawned, on every system: a script that starts them needs the usual
     ``if __name__ == "__main__":``. Where none can be (a script from stdin, a daemon), the jobs run in this
@@ -61,10 +64,11 @@ def run(
     jobs
         Its arguments.
     n_jobs
-        Worker processes, of which no more start than there are jobs; 1 runs the jobs in this process, one
+        Threads or processes, of which no more start than there are jobs; 1 runs the jobs in this thread, one
         after the other.
     executor
-        Where to run them instead: an `Executor`, or a `dask.distributed.Client`.
+        Where to run them: in ``"threads"`` of this process, in ``"processes"``, on an `Executor`, or on a
+        `dask.distributed.Client`.
     keys
         With ``checkpoints``, the name of each job; see `Checkpoints` for what makes a good one.
     checkpoints
@@ -94,7 +98,7 @@ def run(
 
 @contextmanager
 def workers(
-    function: Callable[[Job], Result], *, n_jobs: int = 1, executor: Executor | DaskClient | None = None
+    function: Callable[[Job], Result], *, n_jobs: int = 1, executor: Where = "threads"
 ) -> Iterator[Workers[Job, Result]]:
     """Start workers for several rounds of jobs; parameters as for `run`.
 
@@ -106,10 +110,15 @@ def workers(
     """
     if isinstance(executor, Executor):
         yield Workers(function, _Given(executor, function))
-    elif executor is not None:
+    elif not isinstance(executor, str):
         yield Workers(function, Cluster(executor, function))
-    elif n_jobs == 1 or _must_be_alone(n_jobs):
+    elif n_jobs == 1 or (executor == "processes" and _must_be_alone(n_jobs)):
         yield Workers(function, None)
+    elif executor == "threads":
+        from .threads import single_threaded, threads  # which load torch
+
+        with single_threaded(), threads(n_jobs) as submit:
+            yield Workers(function, _Threads(function, submit))
     else:
         with spawned(n_jobs, function) as processes:
             yield Workers(function, processes)
@@ -185,11 +194,11 @@ class Workers(Generic[Job, Result]):
                 future.cancel()
 
 
-def check_workers(n_jobs: int, executor: Executor | DaskClient | None, device: str) -> None:
+def check_workers(n_jobs: int | Literal["auto"], executor: Where, device: str) -> None:
     """Refuse workers where the jobs do not compute on the CPU."""
-    if device != "cpu" and (n_jobs > 1 or executor is not None):
+    if device != "cpu" and (n_jobs not in ("auto", 1) or executor != "threads"):
         raise ValueError(
-            f"n_jobs and executor must be left out on device {device!r}, found n_jobs={n_jobs}: "
+            f"n_jobs and executor must be left out on device {device!r}, found n_jobs={n_jobs!r}: "
             "workers compute on the CPU; use device='cpu' for them."
         )
 
@@ -226,7 +235,7 @@ class _Shelf:
 
 
 class _Backend(Protocol):
-    """What does jobs elsewhere: an executor, a cluster, processes."""
+    """What does jobs elsewhere: threads, an executor, a cluster, processes."""
 
     @property
     def deaths(self) -> tuple[type[BaseException], ...]:
@@ -238,6 +247,24 @@ class _Backend(Protocol):
     def ready_again(self, error: BaseException, n_before: int) -> bool:
         """Whether a job that ended in one of ``deaths`` may be handed in again; it has ``n_before`` times."""
         ...
+
+
+class _Threads:
+    """Threads of this process, which take jobs and give results as they are."""
+
+    deaths = ()
+
+    def __init__(self, function: Callable[..., Any], submit: Callable[..., Future[Any]]) -> None:
+        self._function, self._submit = function, submit
+
+    def submit(self, job: Parcel[Any]) -> Future[Parcel[Any]]:
+        return self._submit(self._compute, job)
+
+    def _compute(self, job: Parcel[Any]) -> Parcel[Any]:
+        return Parcel(self._function(job.content))
+
+    def ready_again(self, error: BaseException, n_before: int) -> bool:
+        return False
 
 
 class _Given:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from itertools import accumulate, chain, islice, pairwise
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
 
-from ..jobs import Checkpoints, DaskClient, fingerprint, run
+from ..jobs import Checkpoints, Where, fingerprint, run
 from .config import FitConfig, Likelihood
 from .data import CountData
 from .training import Cells, EpochRecord, Failure, Training, train
@@ -35,6 +36,27 @@ class Group(NamedTuple):
         settings = repr((sorted(asdict(self.config).items()), self.seeds))
         return f"{self.likelihood}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}"
 
+    @property
+    def n_epochs(self) -> int:
+        """The most that it takes."""
+        return self.config.max_epochs or 0
+
+
+class _Epochs:
+    """The epochs that groups have behind them, as a bar shows them; threads count together."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self._done, self._lock = bar, Counter[str](), Lock()
+
+    def add(self, group: Group, n: int = 1) -> None:
+        with self._lock:
+            self._done[group.key] += n
+            self._bar.update(n)
+
+    def finish(self, group: Group) -> None:
+        """Add those that were not needed, or not done here."""
+        self.add(group, group.n_epochs - self._done[group.key])
+
 
 def train_restarts(
     likelihoods: Sequence[Likelihood],
@@ -46,7 +68,7 @@ def train_restarts(
     seeds: Sequence[int],
     order_seed: int,
     n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> dict[Likelihood, Training]:
@@ -64,31 +86,25 @@ def train_restarts(
         As for `jobs.run`. The restarts of each likelihood are shared out to ``n_jobs`` also where an
         executor is given.
     progress
-        Show a bar: over epochs if there is one group of each likelihood, in this process; else over restarts.
+        Show a bar over the epochs of all restarts, which says how many train side by side.
     """
     parts = split_evenly(seeds, stack_size(data.device, len(seeds)), n_jobs)
     configs = config if isinstance(config, Mapping) else dict.fromkeys(likelihoods, config)
     jobs = [Group(name, configs[name], part) for name in likelihoods for part in parts]
     n_workers = min(n_jobs, len(jobs))
-    by_epoch = executor is None and n_workers == len(parts) == 1
     kept = None if resume is None else _checkpoints(resume, data, shape, cells, order_seed)
-    train_here = partial(
-        _train_group,
-        data=data,
-        shape=shape,
-        cells=cells,
-        order_seed=order_seed,
-        progress=progress and by_epoch,
-    )
+    settings: dict[str, Any] = {"data": data, "shape": shape, "cells": cells, "order_seed": order_seed}
     trained: dict[int, Training] = {}
+    side_by_side = f", {n_workers} {executor}" if n_workers > 1 and isinstance(executor, str) else ""
     with tqdm(
-        total=len(likelihoods) * len(seeds),
-        desc=" and ".join(name.upper() for name in likelihoods),
-        unit="restart",
-        disable=None if progress and not by_epoch else True,
+        total=sum(group.n_epochs for group in jobs),
+        desc=" and ".join(name.upper() for name in likelihoods) + side_by_side,
+        unit="epoch",
+        disable=None if progress else True,
     ) as bar:
+        epochs = _Epochs(bar)
         done = run(
-            train_here,
+            partial(_train_group, epochs=epochs if executor == "threads" else None, **settings),
             jobs,
             n_jobs=n_workers,
             executor=executor,
@@ -97,7 +113,7 @@ def train_restarts(
         )
         for place, training in done:
             trained[place] = training
-            bar.update(len(jobs[place].seeds))
+            epochs.finish(jobs[place])
     # the groups of one likelihood follow each other
     in_order = (trained[place] for place in range(len(jobs)))
     return {name: merge(list(islice(in_order, len(parts)))) for name in likelihoods}
@@ -157,8 +173,11 @@ def data_fingerprint(data: CountData, cells: Cells) -> str:
     return fingerprint(array.numpy(force=True) for array in chain(data.stored(), of_cells))
 
 
-def _train_group(group: Group, **settings: Any) -> Training:
-    return train(group.likelihood, config=group.config, seeds=group.seeds, **settings)
+def _train_group(group: Group, epochs: _Epochs | None, **settings: Any) -> Training:
+    after_epoch = None if epochs is None else partial(epochs.add, group)
+    return train(
+        group.likelihood, config=group.config, seeds=group.seeds, after_epoch=after_epoch, **settings
+    )
 
 
 def _checkpoints(

@@ -87,7 +87,7 @@ class StreamedCountData(CountData):
         return {**self.__dict__, "_windows": []}
 
     def rows(self, cells: Tensor) -> tuple[StoredRows, Tensor]:
-        for window in reversed(self._windows):
+        for window in self._windows[::-1]:  # a copy, as threads have windows of their own there
             places = window.find(cells)
             if places is not None:
                 return window.rows, places

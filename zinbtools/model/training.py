@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from ..jobs.threads import end_if_unwanted
 from .autograd import AutogradStack
 from .compiled import CompiledStack
 from .config import FitConfig, Likelihood
@@ -87,7 +87,7 @@ def train(
     seeds: Sequence[int],
     order_seed: int,
     floors: Mapping[int, float] | None = None,
-    progress: bool = False,
+    after_epoch: Callable[[], object] | None = None,
 ) -> Training:
     """Train one replicate per seed, side by side.
 
@@ -104,11 +104,11 @@ def train(
         order of the cells.
     floors
         Numbers of epochs, and the validation ELBO that a replicate must have had by then to go on.
-    progress
-        Show a bar over epochs.
+    after_epoch
+        Called after each epoch, in the thread that trains.
     """
     model = CountVAE(likelihood, shape, config, len(seeds)).to(data.device)
-    return _Loop(model, data, cells, seeds, order_seed, floors or {}).run(progress)
+    return _Loop(model, data, cells, seeds, order_seed, floors or {}).run(after_epoch)
 
 
 def learning_rate(config: FitConfig, progress: float) -> float:
@@ -182,24 +182,22 @@ class _Loop:
         self.waited = [0] * n
         self.result = Training(model, best_epoch=[-1] * n)
 
-    def run(self, progress: bool) -> Training:
-        name = self.model.likelihood.upper()
-        with tqdm(total=self.n_epochs, desc=name, unit="epoch", disable=None if progress else True) as bar:
-            for epoch in range(self.n_epochs):
-                train_elbo = self._train_epoch(epoch)
-                if not self.active:
-                    break
-                validation_elbo = self.stack.elbo(self.cells.stop)
-                self._record(epoch, train_elbo, validation_elbo)
-                # after the last step of an epoch only the validation cells can tell; -inf may recover, but
-                # no likelihood of counts is above 1
-                failed = [place for place, elbo in enumerate(validation_elbo) if not elbo < math.inf]
-                self._record_failures(epoch, failed)
-                bar.update()
-                bar.set_postfix(validation_elbo=f"{max(self.best):.2f}", refresh=False)
-                self._leave([*failed, *self._finished(epoch, validation_elbo)])
-                if not self.active:
-                    break
+    def run(self, after_epoch: Callable[[], object] | None) -> Training:
+        for epoch in range(self.n_epochs):
+            train_elbo = self._train_epoch(epoch)
+            if not self.active:
+                break
+            validation_elbo = self.stack.elbo(self.cells.stop)
+            self._record(epoch, train_elbo, validation_elbo)
+            # after the last step of an epoch only the validation cells can tell; -inf may recover, but no
+            # likelihood of counts is above 1
+            failed = [place for place, elbo in enumerate(validation_elbo) if not elbo < math.inf]
+            self._record_failures(epoch, failed)
+            if after_epoch is not None:
+                after_epoch()
+            self._leave([*failed, *self._finished(epoch, validation_elbo)])
+            if not self.active:
+                break
         self.model.set_replicate_state(self.kept)
         self.model.eval()
         return self.result
@@ -213,6 +211,7 @@ class _Loop:
             for replicate in started
         ]
         for chunks in zip(*orders, strict=True):
+            end_if_unwanted()
             cells = [chunk for r, chunk in zip(started, chunks, strict=True) if r in self.active]
             elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
             self.step += 1

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import get, tl
 from .._check.arguments import checked
-from ..jobs.cluster import DaskClient
+from ..jobs.pool import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
 
@@ -58,8 +57,8 @@ def run_study(
     max_epochs: int | None = None,
     n_samples: int = 100,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     rng: int = 0,
     progress: bool = True,

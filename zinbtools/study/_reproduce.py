@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from .._anndata.genes_and_cells import select
 from .._check.arguments import checked
 from ..get._fitted import resolve_device
 from ..jobs.checkpoints import Checkpoints, Died, fingerprint
-from ..jobs.cluster import DaskClient
+from ..jobs.pool import Where
 from ._printed import METRICS, ROWS, SPLIT, Row
 
 if TYPE_CHECKING:
@@ -78,8 +77,8 @@ def reproduce(
     params: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     files: Mapping[str, str | os.PathLike[str]] | None = None,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     rng: int = 0,
     progress: bool = True,

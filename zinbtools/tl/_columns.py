@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy import sparse
 
+from ..jobs.threads import in_order
 from ..stats.count_models import CountFits, fit_counts
 from ..stats.dispersion_by_state import ByState, dispersion_by_state
 
@@ -18,6 +19,7 @@ MEMORY_BYTES = 2**28  # of means; more of them go through a file
 _BYTES_PER_COUNT = 16  # as they are read, and as columns
 _BYTES_PER_MEAN = 16  # as they are read, and in double precision
 _CELLS_AT_ONCE = 4096
+_AT_ONCE, _FEW = 128, 8  # genes that a thread has: to be fitted, and to be fitted by state
 
 Blocks = Callable[[], Iterable[sparse.csr_array]]
 States = Callable[[int], np.ndarray]
@@ -28,6 +30,7 @@ def fit_columns(
     blocks: Blocks,
     n_counts: np.ndarray,
     means: Iterable[tuple[slice, np.ndarray]],
+    n_threads: int = 1,
     odds: Odds | None = None,
     **options: Any,
 ) -> CountFits:
@@ -41,35 +44,41 @@ def fit_columns(
         In how many cells each gene has a count, (G,).
     means
         Groups of consecutive genes, and the means for each: of cells, (N,), or entries, (N, n).
+    n_threads
+        That share the genes; no number depends on it.
     odds
         Gives the ``dropout_odds`` of genes, by their indices; dropout probabilities are averages over cells.
     options
         As for `fit_counts`.
     """
-    fits = []
-    for group, counts, of_group in _with_counts(blocks, n_counts, means):
+
+    def fit(some: Genes) -> CountFits:
         if odds is None:
-            fits.append(fit_counts(counts, of_group, **options))
-            continue
-        given = odds(np.arange(group.start, group.stop))
-        fits.append(fit_counts(counts, of_group, dropout_odds=given, **options).averaged(given))
-    return joined(fits)
+            return fit_counts(some.counts, some.means, **options)
+        given = odds(some.which)
+        return fit_counts(some.counts, some.means, dropout_odds=given, **options).averaged(given)
+
+    groups = _with_counts(blocks, n_counts, means)
+    pieces = groups if n_threads == 1 else (part for group in groups for part in group.pieces(_AT_ONCE))
+    return joined(list(in_order(fit, pieces, n_threads)))
 
 
-def columns_of(
-    blocks: Blocks,
-    n_counts: np.ndarray,
-    means: Iterable[tuple[slice, np.ndarray]],
-    genes: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and means of some genes, by index in increasing order, (N, n) each in single precision."""
-    found = [
-        (counts[:, some].toarray().astype(np.float32), of_group[:, some].astype(np.float32))
-        for group, counts, of_group in _with_counts(blocks, n_counts, means)
-        if len(some := genes[(genes >= group.start) & (genes < group.stop)] - group.start)
-    ]
-    x, mu = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-    return x, mu
+class Genes(NamedTuple):
+    """Some genes, given by index, their counts, (N, n), and means: of each cell, (N,), or entry, (N, n)."""
+
+    which: np.ndarray
+    counts: sparse.csc_array
+    means: np.ndarray
+
+    def part(self, places: slice | np.ndarray) -> Genes:
+        """Take some of them."""
+        means = self.means if self.means.ndim == 1 else self.means[:, places]
+        return Genes(self.which[places], self.counts[:, places], means)
+
+    def pieces(self, size: int) -> Iterator[Genes]:
+        """Yield at most so many at a time."""
+        for start in range(0, len(self.which), size):
+            yield self.part(slice(start, start + size))
 
 
 class Around(NamedTuple):
@@ -108,21 +117,15 @@ class Around(NamedTuple):
         return self._with(found)
 
     @classmethod
-    def by_state(
-        cls,
-        genes: np.ndarray,
-        counts: sparse.csc_array,
-        means: np.ndarray,
-        odds: np.ndarray,
-        states: States,
-    ) -> Around:
+    def by_state(cls, some: Genes, odds: Odds, states: States) -> Around:
         """With dispersions that differ between the cells as far as their states tell."""
+        genes, counts, means = some.which, some.counts, some.means.astype(np.float64)
         found = [
             dispersion_by_state(x, means[:, k], states(g))
             for k, (g, x) in enumerate(zip(genes, _columns(counts), strict=True))
         ]
         nothing = np.empty(0)
-        return cls(genes, counts, means, nothing, odds, states, nothing, nothing)._with(found)
+        return cls(genes, counts, means, nothing, odds(genes), states, nothing, nothing)._with(found)
 
     def _with(self, found: Sequence[ByState]) -> Around:
         factors, precisions, penalties = (np.array(part) for part in zip(*found, strict=True))
@@ -134,45 +137,26 @@ def _columns(counts: sparse.csc_array) -> Iterator[np.ndarray]:
         yield counts[:, [k]].toarray().ravel()
 
 
-def around_states(
-    blocks: Blocks,
-    n_counts: np.ndarray,
-    means: Iterable[tuple[slice, np.ndarray]],
-    odds: Odds,
-    states: States,
-    chosen: np.ndarray,
-) -> Iterator[Around]:
-    """Yield some genes, with dispersions that differ between cells as far as the states of these tell.
-
-    Parameters
-    ----------
-    blocks, n_counts, means, odds
-        As for `fit_columns`.
-    states
-        Gives what the dispersion of a gene may depend on, (N, K), by its index.
-    chosen
-        Which genes, (G,) boolean.
-    """
-    for group, counts, of_group in _with_counts(blocks, n_counts, means):
-        some = np.flatnonzero(chosen[group])
-        if not len(some):
-            continue
-        genes = np.arange(group.start, group.stop)[some]
-        mean = np.asarray(of_group[:, some], dtype=np.float64)
-        yield Around.by_state(genes, counts[:, some], mean, odds(genes), states)
+def chosen_genes(
+    blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]], chosen: np.ndarray
+) -> Iterator[Genes]:
+    """Yield those that are chosen, (G,) boolean, a few at a time; the rest is as for `fit_columns`."""
+    for group in _with_counts(blocks, n_counts, means):
+        yield from group.part(np.flatnonzero(chosen[group.which])).pieces(_FEW)
 
 
 def _with_counts(
     blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]]
-) -> Iterator[tuple[slice, sparse.csc_array, np.ndarray]]:
-    """Yield each group of genes with its counts, (N, n), and its means."""
+) -> Iterator[Genes]:
+    """Yield each group of genes with its counts and its means."""
     columns, start = sparse.csc_array((0, 0)), 0
     for group, of_group in means:
         if group.stop > start + columns.shape[1]:
             start, stop = group.start, max(group.stop, _end(n_counts, group.start))
             rows = [block[:, start:stop] for block in blocks()]
             columns = sparse.csc_array(sparse.vstack(rows, format="csr"))
-        yield group, columns[:, group.start - start : group.stop - start], of_group
+        which = np.arange(group.start, group.stop)
+        yield Genes(which, columns[:, group.start - start : group.stop - start], of_group)
 
 
 def gene_groups(n_counts: np.ndarray) -> Iterator[slice]:

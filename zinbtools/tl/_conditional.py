@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,14 +18,15 @@ from .._anndata.unknown import Column, unknown_columns
 from .._record.keys import ZI_COLUMNS, Keys
 from .._words.answers import Call, Explanation
 from ..get._fitted import Fitted
+from ..jobs.threads import in_order
 from ..model.data import CountData
 from ..model.predictive import expectations, hidden_states
 from ..stats import zero_inflation as zi
 from ..stats.count_models import CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
-from ._cell_effects import SharedEffects
-from ._columns import Around, Means, Odds, States, around_states, fit_columns, gene_groups, joined
+from ._cell_effects import SharedEffects, most_telling
+from ._columns import Around, Genes, Means, Odds, States, chosen_genes, fit_columns, gene_groups, joined
 from ._trained import Trained
 
 Groups = Callable[[], Iterable[tuple[slice, np.ndarray]]]
@@ -91,6 +92,8 @@ class GeneTests:
         When a gene is called.
     columns
         What the fit does not know of these cells.
+    n_threads
+        That share the genes.
     """
 
     def __init__(
@@ -101,8 +104,10 @@ class GeneTests:
         rule: CallRule,
         means: np.ndarray | None = None,
         columns: Sequence[Column] = (),
+        n_threads: int = 1,
     ) -> None:
         self._fit, self._data, self._rule, self._columns = fit, data, rule, columns
+        self._n_threads = n_threads
         self._cells, self._given = torch.as_tensor(cells, device=data.device), means
         self.genes = data.statistics(cells)
         self._n_counts = len(cells) - self.genes.n_zeros
@@ -125,25 +130,16 @@ class GeneTests:
         these genes.
         """
         with self._means() as groups:
-            fits = fit_columns(self._counts, self._n_counts, groups(), **self._options)
+            fits = fit_columns(self._counts, self._n_counts, groups(), self._n_threads, **self._options)
             found = self._tested(fits)
-            testable = ~np.isnan(self._adjusted(found["pval"]))
-            shared = SharedEffects(self._counts, self._n_counts, groups(), fits, testable)
+            telling = most_telling(fits, ~np.isnan(self._adjusted(found["pval"])))
+            shared = SharedEffects(fits, chosen_genes(self._counts, self._n_counts, groups(), telling))
             odds = self._with_odds(found, fits, shared, groups)
             again = self._adjusted(found["pval"]) <= self._rule.alpha
             told: dict[str, ToldBy] = {}
             if again.any():
-                states = self._states()
-                some = around_states(
-                    self._counts,
-                    self._n_counts,
-                    groups(),
-                    odds,
-                    lambda gene: shared.beside(states(gene), gene),
-                    again,
-                )
-                by_state, told = self._by_state(some, again)
-                by_state["pval"] = np.minimum(by_state["pval"] * self._n_tests, 1.0)
+                some = chosen_genes(self._counts, self._n_counts, groups(), again)
+                by_state, told = self._by_state(some, again, odds, shared)
                 by_state["pval"] = np.maximum(by_state["pval"], found["pval"][again])
                 for name, values in by_state.items():
                     found[name][again] = values
@@ -156,43 +152,53 @@ class GeneTests:
 
         Return the odds of the better test of each gene.
         """
-        if not shared.on_dropout:
+        if shared.on_dropout is None:
             return lambda genes: np.ones((fits.n_cells, len(genes)))
-        with_odds = fit_columns(self._counts, self._n_counts, groups(), shared.odds, **self._options)
+        with_odds = fit_columns(
+            self._counts, self._n_counts, groups(), self._n_threads, shared.odds, **self._options
+        )
         z = fits.of("zinb")
         better = with_odds.log_likelihood[:, z] > fits.log_likelihood[:, z]
+        self._n_tests = 2
         for name, values in self._tested(with_odds).items():
             found[name] = np.where(better, values, found[name])
-        self._n_tests = 2
         found["pval"] = np.minimum(found["pval"] * self._n_tests, 1.0)
         return lambda genes: np.where(better[genes], shared.odds(genes), 1.0)
 
     def _by_state(
-        self, some: Iterable[Around], which: np.ndarray
+        self, some: Iterable[Genes], which: np.ndarray, odds: Odds, shared: SharedEffects
     ) -> tuple[dict[str, np.ndarray], dict[str, ToldBy]]:
         """Test some genes again; and what each column says of them."""
-        tests: list[np.ndarray] = []
-        fits: list[CountFits] = []
-        told: dict[str, list[ToldBy]] = {column.name: [] for column in self._columns}
-        negligible = self._rule.negligible_dropout
-        for genes in some:
-            under_null = genes.fit(**self._options | {"interval_level": 0.0})
-            kept = genes.without_dropouts(under_null)
-            fits.append(kept.fit(**self._options).averaged(kept.odds))
-            highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits[-1]))
-            null = under_null.null_log_likelihood - genes.penalties
-            tests.append(np.maximum(2.0 * (highest - null), 0.0))
-            options = {"negligible_dropout": negligible, **kept.given}
-            for column in self._columns:
-                found = told_by(kept.counts, kept.means, column.levels, without=fits[-1], **options)
-                told[column.name].append(found)
+        states = self._states()
+        test = partial(
+            self._tested_by_state, odds=odds, states=lambda gene: shared.beside(states(gene), gene)
+        )
+        ratios, fits, told = zip(*in_order(test, some, self._n_threads), strict=True)
         together = {
-            name: ToldBy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-            for name, parts in told.items()
+            column.name: ToldBy(*map(np.concatenate, zip(*of_column, strict=True)))
+            for column, of_column in zip(self._columns, zip(*told, strict=True), strict=True)
         }
-        ratio = np.concatenate(tests)
+        ratio = np.concatenate(ratios)
         tested = self._tested(joined(fits), which)
-        return tested | {"ratio": ratio, "pval": zi.boundary_pval(ratio)}, together
+        pval = np.minimum(zi.boundary_pval(ratio) * self._n_tests, 1.0)
+        return tested | {"ratio": ratio, "pval": pval}, together
+
+    def _tested_by_state(
+        self, some: Genes, odds: Odds, states: States
+    ) -> tuple[np.ndarray, CountFits, list[ToldBy]]:
+        """Likelihood ratios and fits of a few genes, and what each column says of them."""
+        genes = Around.by_state(some, odds, states)
+        under_null = genes.fit(**self._options | {"interval_level": 0.0})
+        kept = genes.without_dropouts(under_null)
+        fits = kept.fit(**self._options)
+        highest = np.fmax(_penalised(genes, under_null), _penalised(kept, fits))
+        null = under_null.null_log_likelihood - genes.penalties
+        options = {"negligible_dropout": self._rule.negligible_dropout, **kept.given}
+        told = [
+            told_by(kept.counts, kept.means, column.levels, without=fits, **options)
+            for column in self._columns
+        ]
+        return np.maximum(2.0 * (highest - null), 0.0), fits.averaged(kept.odds), told
 
     def _tested(self, fits: CountFits, which: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
         ratio = zi.dropout_likelihood_ratio(fits)
@@ -289,6 +295,7 @@ def conditional_test(
     rule: CallRule,
     means: np.ndarray | None = None,
     obs: pd.DataFrame | None = None,
+    n_threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
@@ -298,7 +305,7 @@ def conditional_test(
     if obs is not None:
         totals = data.log_library.numpy(force=True).ravel()[cells]
         columns = [*unknown_columns(obs.iloc[cells], known_columns(fit), totals)]
-    return GeneTests(fit, data, cells, rule, means, columns).results()
+    return GeneTests(fit, data, cells, rule, means, columns, n_threads).results()
 
 
 def known_columns(fit: Fitted | Trained) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from typing import Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from .._anndata.results import refuse_to_overwrite, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG
 from .._record.keys import Keys
-from ..jobs import DaskClient
+from ..jobs import Where
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
 from ._asked import asked, settings_among
@@ -55,8 +54,8 @@ def fit_nb_zinb(
     layer_memory: float = 4.0,
     check_counts: bool = True,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
     progress: bool = True,

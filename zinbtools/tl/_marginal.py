@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -20,14 +19,15 @@ from .._record.keys import Keys
 from .._record.parts import NLL_BY_DRAWS, Metric
 from .._words.models import model_name
 from .._words.warn import warn
-from ..get._fitted import Fitted, resolve_device
-from ..jobs import DaskClient, check_workers, run
-from ..jobs.threads import available_threads, single_threaded
+from ..get._fitted import Fitted
+from ..jobs import Where, run
+from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
 from ..stats.importance import GOOD_K, NO_BOUND_K, SharesOfK, error_of_mean
 from ._metrics import update_metrics
+from ._setup import Run
 from ._trained import Trained
 
 Restart: TypeAlias = tuple[Likelihood, int]  # model and number
@@ -43,8 +43,8 @@ def marginal_ll(
     proposal: Proposal = "laplace",
     debias: bool = False,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     rng: RNG = 0,
     key: str | None = None,
     copy: bool = False,
@@ -71,10 +71,8 @@ def marginal_ll(
     debias
         Take the jackknife's estimate of the bias away.
     n_jobs, executor
-        Worker processes that the restarts are shared out to, or where to evaluate them instead; as for
-        `zinbtools.tl.fit_nb_zinb`. Without them up to 8 of the threads that torch may use
-        (`torch.set_num_threads`) share the cells of each restart, if the counts are in memory. The numbers
-        are the same.
+        As for `zinbtools.tl.fit_nb_zinb`. Threads share the cells of each restart, if the counts are in
+        memory; anything else has whole restarts. The numbers are the same.
 
     Returns
     -------
@@ -123,19 +121,18 @@ def marginal_ll(
     """
     check_anndata(adata, copy)
     fit = Fitted.read(adata, key)
-    where = resolve_device(device)
-    check_workers(n_jobs, executor, where.type)
+    run_on = Run.on(device, n_jobs, executor)
     cells = fit.cells(adata, split)
     estimates = evaluate_restarts(
         fit,
-        fit.data(adata, where),
+        fit.data(adata, run_on.device),
         [(name, restart) for name in fit.models for restart in fit.restarts(name)],
         cells,
         n_samples=n_samples,
         proposal=proposal,
         rng=rng,
-        n_jobs=n_jobs,
-        executor=executor,
+        n_jobs=run_on.n_jobs,
+        executor=run_on.executor,
     )
     target = target_of(adata, copy)
     write_estimates(
@@ -156,10 +153,10 @@ def evaluate_restarts(
     proposal: Proposal,
     rng: RNG,
     n_jobs: int,
-    executor: Executor | DaskClient | None,
+    executor: Where,
 ) -> dict[Restart, MarginalLikelihood]:
     """Compute the log likelihood of the given cells under some restarts, all by the same random numbers."""
-    n_jobs, device = max(1, min(n_jobs, len(restarts))), data.device
+    device, in_threads = data.device, executor == "threads"
     evaluate = partial(
         marginal_log_likelihood,
         data=data,
@@ -167,10 +164,11 @@ def evaluate_restarts(
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
-        n_threads=available_threads(device) if n_jobs == 1 and executor is None else 1,
+        n_threads=n_jobs if in_threads else 1,  # which have some of the cells, not a restart
     )
     models = (fit.load(name, device, restart) for name, restart in restarts)
-    found = dict(run(evaluate, models, n_jobs=n_jobs, executor=executor))
+    n_workers = 1 if in_threads else max(1, min(n_jobs, len(restarts)))
+    found = dict(run(evaluate, models, n_jobs=n_workers, executor=executor))
     return {restart: found[place] for place, restart in enumerate(restarts)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ from ..get._fitted import Fitted
 from ..get._health import health_of_runs
 from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
-from ..jobs import DaskClient
+from ..jobs import Where
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
@@ -78,8 +77,8 @@ def model_selection(
     n_samples: int = 100,
     n_null: int = 50,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
     progress: bool = True,
@@ -217,7 +216,14 @@ def model_selection(
     layers = affordable(adata, asked_for)
     main = method.compare_on(setup)
     dropped = main.dropped()
-    genes = conditional_test(main.fit, main.data, main.fit.cells("all"), CallRule(alpha), obs=adata.obs)
+    genes = conditional_test(
+        main.fit,
+        main.data,
+        main.fit.cells("all"),
+        CallRule(alpha),
+        obs=adata.obs,
+        n_threads=method.run.n_threads,
+    )
     result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
     result["calls"] = calls_table(genes, sample.genes)
     _ask_columns(result, main, genes)
@@ -347,7 +353,9 @@ def _predicted(
     fit, method = main.fit, main.method
     cells, genes = fit.cells(split), fit.setup.sample.genes
     options: dict[str, Any] = {"n_samples": method.n_samples, "split": split, "seed": integer(method.seed)}
-    return predictive_checks(fit, fit.data, cells, genes, *choose(checks), **options)
+    return predictive_checks(
+        fit, fit.data, cells, genes, *choose(checks), n_threads=method.run.n_threads, **options
+    )
 
 
 def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:

@@ -73,8 +73,8 @@ def ppc(
         ``"fixed"``: one draw from the posterior, shared by all draws of counts; uniform if the posterior were
         exact. ``"prior"``: whole new cells, uniform for a true model. Residuals are always as ``"fixed"``.
     device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``. On a CPU up to 8 of the threads that torch may use
-        (`torch.set_num_threads`) draw side by side; the numbers are the same.
+        ``"auto"``, ``"cpu"`` or ``"cuda"``. On a CPU threads draw side by side, as many as
+        `zinbtools.tl.fit_nb_zinb` has by default; the numbers are the same.
 
     Returns
     -------
@@ -119,6 +119,7 @@ def ppc(
         split=split,
         latent=latent,
         seed=integer(rng),
+        n_threads=available_threads(data.device),
     )
     target = target_of(adata, copy)
     if metrics:
@@ -140,9 +141,10 @@ def predictive_checks(
     split: str,
     latent: Latent = "posterior",
     seed: int,
+    n_threads: int,
 ) -> tuple[list[Metric], dict[str, Any]]:
     """Check predictions of some cells, by index, for every restart; return what `ppc` writes."""
-    everyone, n_threads = torch.as_tensor(cells, device=data.device), available_threads(data.device)
+    everyone = torch.as_tensor(cells, device=data.device)
     observed = _evaluate(checks, data.statistics(cells))
     metrics: list[Metric] = []
     distances: list[tuple[Any, ...]] = []

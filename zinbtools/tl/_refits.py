@@ -74,7 +74,8 @@ def refitted(
     """Fit the NB anew, once, and test its genes; rows by the gene's name."""
     seeds = Seeds.spawn(seed)
     fit = train(prepare(sample, settings, seeds.split, run.device), seeds, run)
-    return pd.DataFrame(conditional_test(fit, fit.data, fit.cells(split), rule), index=sample.genes)
+    tests = conditional_test(fit, fit.data, fit.cells(split), rule, n_threads=run.n_threads)
+    return pd.DataFrame(tests, index=sample.genes)
 
 
 def bootstrap(

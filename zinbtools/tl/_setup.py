@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,8 @@ from .._anndata.reading import SPLITS, gene_names, read_split
 from .._check.rng import RNG, integers, seed_sequence
 from ..get._fitted import count_data, resolve_device
 from ..get._settings import FitSettings
-from ..jobs import DaskClient, check_workers
+from ..jobs import Where, check_workers
+from ..jobs.threads import available_threads
 from ..model.config import default_epochs
 from ..model.data import CountData
 from ..model.training import Cells
@@ -37,18 +37,23 @@ class Run:
 
     device: torch.device
     n_jobs: int = 1
-    executor: Executor | DaskClient | None = None
+    executor: Where = "threads"
     resume: str | os.PathLike[str] | None = None
     progress: bool = False
 
     @classmethod
     def on(
-        cls, device: str, n_jobs: int = 1, executor: Executor | DaskClient | None = None, **more: Any
+        cls, device: str, n_jobs: int | Literal["auto"] = "auto", executor: Where = "threads", **more: Any
     ) -> Run:
-        """Find the device and check that there can be such workers."""
+        """Find the device and how many jobs run side by side, and check that there can be such workers."""
         where = resolve_device(device)
         check_workers(n_jobs, executor, where.type)
-        return cls(where, n_jobs, executor, **more)
+        return cls(where, available_threads(where) if n_jobs == "auto" else n_jobs, executor, **more)
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads of this process may share what is not shared out to others."""
+        return self.n_jobs if self.executor == "threads" else available_threads(self.device)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from .._check.arguments import checked, shown
 from .._check.rng import RNG
 from .._record.keys import Keys
 from .._record.parts import SUMMARY, TUNING
-from ..jobs import DaskClient, workers
+from ..jobs import Where, workers
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
 from ..model.restarts import data_fingerprint
@@ -54,8 +53,8 @@ def tune(
     max_queue_len: int = 1,
     check_counts: bool = True,
     device: str = "auto",
-    n_jobs: int = 1,
-    executor: Executor | DaskClient | None = None,
+    n_jobs: int | Literal["auto"] = "auto",
+    executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
     progress: bool = True,

@@ -18,6 +18,8 @@ from .._anndata.results import storable, target_of
 from .._check.arguments import checked
 from .._record.keys import Keys
 from .._record.parts import ZERO_TEST
+from ..get._fitted import resolve_device
+from ..jobs.threads import available_threads, single_threaded
 from ..stats import zero_inflation as zi
 from ..stats.count_models import FAMILIES, CountFits, Family
 from ..stats.discrepancies import GeneStatistics
@@ -25,6 +27,7 @@ from ._columns import fit_columns, gene_groups
 
 
 @checked
+@single_threaded()
 def zero_test(
     adata: AnnData,
     *,
@@ -98,6 +101,7 @@ def zero_test(
         counts.blocks,
         n_counts,
         ((group, depth) for group in gene_groups(n_counts)),
+        n_threads=available_threads(resolve_device("cpu")),
         covariates=covariates,
         families=families,
         negligible_dropout=negligible_dropout,

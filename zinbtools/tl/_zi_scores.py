@@ -14,7 +14,7 @@ from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.parts import ZI_BOOTSTRAP
 from ..get._fitted import Fitted, resolve_device
-from ..jobs.threads import single_threaded
+from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
 from ._conditional import CallRule, check_nb, conditional_test, stored_means, write_columns
@@ -160,7 +160,8 @@ def zi_scores(
     if method == "conditional":
         check_nb(fit)
         data = fit.data(adata, where)
-        columns = conditional_test(fit, data, cells, rule, stored_means(adata, fit, cells), adata.obs)
+        means, n_threads = stored_means(adata, fit, cells), available_threads(where)
+        columns = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
     twins = None
