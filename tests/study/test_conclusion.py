@@ -106,7 +106,7 @@ def test_genes_are_named_with_what_explains_their_zeros() -> None:
     adata = with_difference(0.05, 0.1, "no practical difference", "inside")
     rows = [
         ("A", "zero-inflated", "", ""),
-        ("Xist", "zero-inflated", "sex", "f"),
+        ("Xist", "zero-inflated", "obs['sex']", "f"),
         ("B", "zero-inflated", "", ""),
     ]
     rows += [("C", "undecided", "dispersion", "")]
@@ -175,7 +175,9 @@ def test_no_two_sentences_contradict_each_other(seed: int) -> None:
     names = ["model", "zinb_gain", "zinb_low", "zinb_high", "zinb_position", "excess_zeros"]
     expected = 1000 - random.integers(1, 900) if excess else random.integers(1000, 1600)
     words = random.choice(["zero-inflated", "undecided"], int(random.integers(0, 9)))
-    by = [str(random.choice(["", "sex"])) if call == "zero-inflated" else "dispersion" for call in words]
+    by = [
+        str(random.choice(["", "obs['sex']"])) if call == "zero-inflated" else "dispersion" for call in words
+    ]
     genes = [(f"gene{k}", *pair, "") for k, pair in enumerate(zip(words, by, strict=True))]
     found |= {
         "rivals": pd.DataFrame(rows, columns=names),
@@ -210,7 +212,7 @@ def test_no_two_sentences_contradict_each_other(seed: int) -> None:
     assert (observed > told) == ("more zeros, " in said)
     n_inflated = sum(call == "zero-inflated" and not column for _, call, column, _ in genes)
     assert f"{n_inflated or 'None'} of 2 genes" in said
-    assert ("follow obs['sex']" in said) == ("sex" in by)
+    assert ("follow obs['sex']" in said) == ("obs['sex']" in by)
     assert "nan" not in said
 
 

@@ -52,7 +52,11 @@ def test_a_dispersion_by_type_is_no_zero_inflation(dispersed: AnnData) -> None:
 @pytest.mark.slow
 def test_a_column_that_tells_the_zeros_is_named(dispersed: AnnData) -> None:
     gene = dispersed.var.iloc[70]
-    assert (gene["zi_call"], gene["zi_explained_by"], gene["zi_on_in"]) == ("zero-inflated", "sex", "f")
+    assert (gene["zi_call"], gene["zi_explained_by"], gene["zi_on_in"]) == (
+        "zero-inflated",
+        "obs['sex']",
+        "f",
+    )
     said = zt.get.verdict(dispersed).sentence
     assert "The zeros of 70 follow obs['sex'] (70 is on in 'f' only): give it as a covariate." in said
     assert "None of 120 genes is zero-inflated by itself." in said

@@ -24,6 +24,19 @@ class Explanation(StrEnum):
     COVARIATE = "covariate"
 
 
+def of_obs(column: str) -> str:
+    """Name a column so that it cannot be taken for an explanation.
+
+    Examples
+    --------
+    >>> of_obs("dispersion") == Explanation.DISPERSION
+    False
+    >>> print(of_obs("dispersion"))
+    obs['dispersion']
+    """
+    return f"obs[{column!r}]"
+
+
 class Call(StrEnum):
     """Where the interval of a gene's dropout probability lies, given the state of each cell."""
 

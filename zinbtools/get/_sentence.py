@@ -148,7 +148,7 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
             f" ({_on(told['gene'].astype(str)[on != ''].tolist(), on[on != ''].tolist())})" if any(on) else ""
         )
         genes = _listed(told["gene"].astype(str).tolist())
-        yield f"The zeros of {genes} follow obs[{column!r}]{only}: give it as a covariate."
+        yield f"The zeros of {genes} follow {column}{only}: give it as a covariate."
     if found["explained_by"] == Explanation.COVARIATE:
         yield "Without these genes there is no excess of zeros beyond chance."
     n_dispersed = int((~called & (by == Explanation.DISPERSION)).sum())

@@ -16,7 +16,7 @@ from scipy import sparse
 from .._anndata.results import spread
 from .._anndata.unknown import Column, unknown_columns
 from .._record.keys import ZI_COLUMNS, Keys
-from .._words.answers import Call, Explanation
+from .._words.answers import Call, Explanation, of_obs
 from ..get._fitted import Fitted
 from ..jobs.threads import in_order
 from ..model.data import CountData
@@ -235,7 +235,7 @@ class GeneTests:
                 np.flatnonzero(again), *best_column(told, rule.alpha), strict=True
             ):
                 if column and called[gene]:
-                    explained[gene] = column
+                    explained[gene] = of_obs(column)
                     on_in[gene] = names[column][level] if level >= 0 else ""
         words = {"call": calls, "explained_by": explained, "on_in": on_in}
         return {**found, "pval_adj": adjusted, "power": power, **words}

@@ -114,9 +114,9 @@ def zi_scores(
         Zero-inflated: above the negligible dropout, by the adjusted p value; negligible: the upper end of
         the interval is not above it; undecided: neither.
     ``zi_explained_by``, ``zi_on_in``
-        For a gene that is called, the column of ``obs`` that tells its zeros, and the level that has nearly
-        all of its counts; ``"dispersion"`` for one that was called only with one dispersion for all cells;
-        otherwise empty words.
+        For a gene that is called, the column of ``obs`` that tells its zeros, as ``"obs['sex']"``, and the
+        level that has nearly all of its counts; ``"dispersion"`` for one that was called only with one
+        dispersion for all cells; otherwise empty words.
     ``zi_pval_bootstrap``
         With twins: the share of their likelihood ratios that are at least as large as the gene's,
         ``(1 + #) / (1 + N)``, among the 100 or more genes of like mean, and all genes if they are fewer than
