@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pytest
 from anndata import AnnData
+from benchmarks.data import MOLECULES
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -21,18 +22,6 @@ from zinbtools._anndata.spectra import N_OVERALL, Spectra, gap, likeness, roughn
 from zinbtools._words.count_kinds import CountKind, advice
 
 Floats = NDArray[np.float64]
-MOLECULES = (
-    "cortex_zeisel2015",
-    "pbmc4k_hvg2000",
-    "pbmc3k",
-    "kang2018_pbmc_ifnb2800",
-    "ercc_zheng2017_gemcode",
-    "ercc_macosko2015_dropseq",
-    "pbmc68k_reduced",
-    "rnamix_celseq2_mixology",
-    "ziegenhain2017_celseq2_reads_and_umis",
-    "ziegenhain2017_scrbseq_reads_and_umis",
-)
 
 
 def finding(numbers: Floats | sparse.csr_array, n_blocks: int = 1) -> Finding:
@@ -136,6 +125,37 @@ def test_zeros_and_ones_are_not_accused() -> None:
     assert finding((rng.random((500, 200)) < rng.beta(1, 6, 200)).astype(float)).kind == CountKind.MOLECULES
 
 
+def test_logs_of_few_molecules_are_seen_by_their_zeros() -> None:
+    """Rounded logs of 1 to 4 molecules are 1 or 2: no gap, no peak, but genes that vary too little."""
+    rng = np.random.default_rng(9)
+    mean = rng.uniform(0.2, 1.5, 60) * rng.lognormal(0, 0.3, (200, 1))
+    counts = rng.poisson(mean).astype(float)
+    assert finding(counts).kind == CountKind.MOLECULES
+    found = finding(np.rint(np.log1p(counts)))
+    assert found.kind == CountKind.LOGS
+    assert "with the zeros" in found.sign
+
+
+@pytest.mark.parametrize("added", [0, 1])
+@pytest.mark.parametrize("threshold", [1, 10, 14])
+def test_totals_that_differ_as_by_chance_or_are_filtered_are_not_accused(added: int, threshold: int) -> None:
+    """Cells of one depth, of which only those of many counts are kept; and features that are always seen."""
+    rng = np.random.default_rng(10)
+    counts = added + rng.poisson(rng.dirichlet(np.ones(30), 1)[0] * 7, (20_000, 30))
+    counts = counts[counts.sum(1) >= threshold + 30 * added][:500].astype(float)
+    assert finding(counts).kind == CountKind.MOLECULES
+    assert finding(np.rint(scaled(counts[:, :25] + counts[:, [25]], 300))).kind != CountKind.MOLECULES
+
+
+def test_a_few_cells_of_another_kind_do_not_make_reads() -> None:
+    """Cells of one type among which there are doublets, and the genes that vary most for that."""
+    rng = np.random.default_rng(11)
+    counts = rng.poisson(np.r_[np.full(60, 0.03), rng.uniform(0.1, 2, 140)], (200, 200))
+    for gene in range(60):
+        counts[gene % 3, gene] += rng.poisson(25)
+    assert finding(counts.astype(float)).kind == CountKind.MOLECULES
+
+
 def test_little_is_not_enough_to_tell() -> None:
     assert finding(np.array([[2.0, 0, 4], [0, 6, 2]])) == (CountKind.MOLECULES, "")
     assert finding(np.zeros((5, 3))) == (CountKind.MOLECULES, "")
@@ -201,6 +221,24 @@ def test_real_molecules_are_not_accused(shared_data: Path, name: str) -> None:
         some = some[:, rng.permutation(counts.shape[1])[:n_genes]]
         some = some[np.ravel(some.sum(axis=1)) > 0]
         assert finding(some) == (CountKind.MOLECULES, "")
+
+
+@pytest.mark.parametrize("name", ["cortex_zeisel2015", "pbmc3k", "kang2018_pbmc_ifnb2800"])
+def test_variable_genes_of_one_type_are_not_accused(shared_data: Path, name: str) -> None:
+    adata = ad.read_h5ad(shared_data / "data" / f"{name}.h5ad")
+    for cells in adata.obs.groupby("cell_type", observed=True).indices.values():
+        counts = sparse.csr_array(adata.X[np.sort(cells)], dtype=np.float64)
+        variance = np.ravel(counts.power(2).mean(axis=0)) - np.ravel(counts.mean(axis=0)) ** 2
+        for n_genes in (200, 300, 1000):
+            assert finding(counts[:, np.argsort(-variance)[:n_genes]]) == (CountKind.MOLECULES, "")
+
+
+def test_variable_reads_are_not_named_scaled(shared_data: Path) -> None:
+    reads = sparse.csr_array(ad.read_h5ad(shared_data / "data" / "mousegut_smartseq2_reads.h5ad").X)
+    order = np.argsort(-reads.toarray().std(0))
+    assert finding(reads[:, order[:400]]).kind == CountKind.READS
+    for n_genes in (100, 200, 800):
+        assert finding(reads[:, order[:n_genes]]).kind in (CountKind.READS, CountKind.MOLECULES)
 
 
 @pytest.mark.parametrize("name", ["mousegut_smartseq2_reads", *MOLECULES[-2:]])

@@ -20,6 +20,18 @@ FILES = {
     "pbmc3k": "pbmc3k",
     "mousegut": "mousegut_smartseq2_reads",
 }
+MOLECULES = (  # UMI
+    "cortex_zeisel2015",
+    "pbmc4k_hvg2000",
+    "pbmc3k",
+    "kang2018_pbmc_ifnb2800",
+    "ercc_zheng2017_gemcode",
+    "ercc_macosko2015_dropseq",
+    "pbmc68k_reduced",
+    "rnamix_celseq2_mixology",
+    "ziegenhain2017_celseq2_reads_and_umis",
+    "ziegenhain2017_scrbseq_reads_and_umis",
+)
 # How many genes are kept, those that vary most; of zheng, what is detected in more than 21 % of droplets.
 N_GENES = {"cortex": 558, "pbmc4k": 2000, "pbmc3k": 5000, "mousegut": 1200}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import anndata as ad
 import numpy as np
-from data import SHARED  # beside this file
+from data import MOLECULES, SHARED  # beside this file
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -26,19 +26,7 @@ from zinbtools._anndata.kinds import Finding
 Floats = NDArray[np.float64]
 Named = tuple[str, sparse.csr_array]
 
-MOLECULES = [
-    "cortex_zeisel2015",
-    "pbmc4k_hvg2000",
-    "pbmc3k",
-    "kang2018_pbmc_ifnb2800",
-    "ercc_zheng2017_gemcode",
-    "ercc_macosko2015_dropseq",
-    "pbmc68k_reduced",
-    "rnamix_celseq2_mixology",
-    "ziegenhain2017_celseq2_reads_and_umis",
-    "ziegenhain2017_scrbseq_reads_and_umis",
-]
-LAYERS = "ziegenhain2017_celseq2_reads_and_umis", "ziegenhain2017_scrbseq_reads_and_umis"
+LAYERS = MOLECULES[-2:]  # which have reads too
 
 
 def normalised(x: Floats, total: float | None = None) -> Floats:
@@ -170,6 +158,53 @@ def real(rng: np.random.Generator) -> Iterator[Named]:
         yield from parts(name, sparse.csr_array(adata.X, dtype=np.float64), rng)
 
 
+def drawn(rng: np.random.Generator, n: int) -> Iterator[Named]:
+    """Give right counts at random: parts of real files, thinned or not, and simulations."""
+    files = [ad.read_h5ad(SHARED / "data" / f"{name}.h5ad") for name in MOLECULES]
+    for k in range(n):
+        name, x = zero_inflated(rng) if k % 5 == 4 else some_of(files[k % len(files)], rng)
+        threshold = int(rng.choice([1, 1, 3, 10, 30]))  # as cells are filtered by their total
+        kept = x[np.asarray(x.sum(axis=1)).ravel() >= threshold]
+        if kept.nnz:
+            yield f"{name}, totals of {threshold} or more", kept
+
+
+def some_of(adata: ad.AnnData, rng: np.random.Generator) -> Named:
+    """Draw cells, of one kind or of all, and genes, any or the most variable; and some of the molecules."""
+    x = sparse.csr_array(adata.X, dtype=np.float64)
+    labels = [name for name in adata.obs if 1 < adata.obs[name].nunique() <= 10]
+    what = "any cells"
+    if labels and rng.random() < 0.5:
+        column = adata.obs[labels[rng.integers(len(labels))]].astype(str).to_numpy()
+        what = str(rng.choice(np.unique(column)))
+        x = x[column == what]
+    most = min(x.shape[0], int(np.exp(rng.uniform(np.log(20), np.log(3000)))))
+    x = x[np.sort(rng.permutation(x.shape[0])[:most])]
+    n_genes = min(x.shape[1], int(np.exp(rng.uniform(np.log(30), np.log(5000)))))
+    variable = rng.random() < 0.5
+    order = np.argsort(-_variance(x), kind="stable") if variable else rng.permutation(x.shape[1])
+    x = x[:, order[:n_genes]]
+    share = float(rng.choice([1, 1, 0.5, 0.1]))
+    x.data = rng.binomial(x.data.astype(int), share).astype(float)
+    x.eliminate_zeros()
+    return (
+        f"{n_genes} {'variable' if variable else 'random'} genes of {what}, {share:.0%} of the molecules",
+        x,
+    )
+
+
+def zero_inflated(rng: np.random.Generator) -> Named:
+    """Draw ZINB counts of any depth, with depths of cells that are the same or differ."""
+    n_cells, n_genes = int(rng.integers(20, 1500)), int(rng.integers(20, 800))
+    mean, theta = np.exp(rng.uniform(-4, 4)), np.exp(rng.uniform(-1, 5))
+    dropout, depth = rng.uniform(0, 0.8) * rng.integers(2), rng.choice([0.0, 0.1, 0.5])
+    rate = mean * np.exp(rng.normal(0, rng.uniform(0, 1.5), n_genes))
+    mu = rate * np.exp(depth * rng.normal(size=(n_cells, 1)))
+    counts = rng.poisson(rng.gamma(theta, mu / theta)) * (rng.random(mu.shape) >= dropout)
+    name = f"ZINB, mean {mean:.2g}, theta {theta:.2g}, dropout {dropout:.2g}, depth {depth}"
+    return name, sparse.csr_array(counts.astype(float))
+
+
 def reads(rng: np.random.Generator) -> Iterator[Named]:
     """Give the files of reads; of those that have few cells, all cells and some of the genes."""
     for name in LAYERS:
@@ -223,13 +258,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--all", action="store_true", help="print every matrix")
-    show = parser.parse_args().all
-    rng, found, named_so = np.random.default_rng(0), defaultdict(list), defaultdict(list)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--drawn", type=int, default=2000, help="right matrices that are drawn")
+    arguments = parser.parse_args()
+    show, rng = arguments.all, np.random.default_rng(arguments.seed)
+    found, named_so = defaultdict(list), defaultdict(list)
 
     def judge(kind: str, name: str, x: sparse.csr_array) -> None:
         told = finding(x)
-        right = (told.kind != "molecules") == (kind != "molecules")
-        large = min(x.shape) >= 300 or kind in ("molecules", "reads")
+        right = (told.kind != "molecules") != kind.startswith("molecules")
+        large = min(x.shape) >= 300 or kind.startswith("molecules") or kind == "reads"
         found[kind, large].append(right)
         named_so[kind, large].append(
             told.kind == {"logs": "log-transformed"}.get(kind, kind.partition(",")[0])
@@ -247,10 +285,12 @@ def main() -> None:
     for base in bases(rng):
         for kind, name, x in altered(base, rng):
             judge(kind if kind != "reads" else "reads, simulated", name, x)
+    for name, x in drawn(np.random.default_rng(arguments.seed + 1), arguments.drawn):
+        judge("molecules, drawn", name, x)
     print("\n| what they are | size | matrices | rightly told from the others | by name |")
     print("|---|---|---|---|---|")
     for (kind, large), right in sorted(found.items(), key=lambda pair: -pair[0][1]):
-        size = "any" if kind in ("molecules", "reads") else "large" if large else "small"
+        size = "any" if kind.startswith("molecules") or kind == "reads" else "large" if large else "small"
         shares = f"{np.mean(right):.1%} | {np.mean(named_so[kind, large]):.1%}"
         print(f"| {kind} | {size} | {len(right)} | {shares} |")
     wrong = [

@@ -25,7 +25,7 @@ def made(theta_sd: float, dropout: float, seed: int = 1, only_in: int | None = N
     counts = random.poisson(random.gamma(theta, mean / theta)) * (random.random(mean.shape) >= lost)
     counts[:, 70] = counts[:, 70] * sex
     adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
-    adata.obs["sex"] = pd.Categorical(np.where(sex == 1, "f", "m"))
+    adata.obs["dispersion"] = pd.Categorical(np.where(sex == 1, "f", "m"))  # a name that is an explanation
     zt.tl.model_selection(adata, n_restarts=3, n_samples=50, progress=False)
     return adata
 
@@ -54,11 +54,11 @@ def test_a_column_that_tells_the_zeros_is_named(dispersed: AnnData) -> None:
     gene = dispersed.var.iloc[70]
     assert (gene["zi_call"], gene["zi_explained_by"], gene["zi_on_in"]) == (
         "zero-inflated",
-        "obs['sex']",
+        "obs['dispersion']",
         "f",
     )
     said = zt.get.verdict(dispersed).sentence
-    assert "The zeros of 70 follow obs['sex'] (70 is on in 'f' only): give it as a covariate." in said
+    assert "The zeros of 70 follow obs['dispersion'] (70 is on in 'f' only): give it as a covariate." in said
     assert "None of 120 genes is zero-inflated by itself." in said
 
 
@@ -83,3 +83,45 @@ def test_dropout_in_one_type_is_no_dispersion() -> None:
     assert called.sum() > 15
     shares = adata.var.loc[called, "zi_dropout"]  # averages over all cells
     assert 0.03 < shares.median() < 0.12
+
+
+def followers(dropout: float) -> AnnData:
+    """Counts of 800 cells x 40 genes in two groups, and a column of its own for each of eight genes.
+
+    Without dropout each of the eight is on only where its column says so; otherwise none follows any.
+    """
+    random = np.random.default_rng(3)
+    mean = random.lognormal(0, 0.3, (800, 1)) * np.geomspace(1, 12, 40)
+    told = random.integers(0, 2, (800, 8))
+    on = (random.random(mean.shape) >= dropout).astype(float)
+    if not dropout:
+        on[:, np.linspace(20, 39, 8).astype(int)] = told
+    counts = random.poisson(random.gamma(2, mean / 2)) * on
+    adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+    adata.obs = pd.DataFrame(np.where(told, "a", "b"), adata.obs_names, [f"allele {k}" for k in range(8)])
+    adata.obs["group"] = pd.Categorical(np.arange(800) % 2)
+    return adata
+
+
+@pytest.mark.slow
+def test_columns_that_tell_the_zeros_of_many_genes_explain_the_gain() -> None:
+    adata = followers(0.0)
+    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, progress=False)
+    found = zt.get.verdict(adata)
+    assert (found.verdict, found.explained_by) == ("better fit, not zero inflation", "covariate")
+    told = adata.var["zi_explained_by"].astype(str)
+    named = told[told.str.startswith("obs[")]
+    assert len(named) >= 6
+    genes = dict(zip(np.linspace(20, 39, 8).astype(int).astype(str), range(8), strict=True))
+    assert all(column == f"obs['allele {genes[gene]}']" for gene, column in named.items())
+    assert "Without these genes there is no excess of zeros beyond chance." in found.sentence
+
+
+@pytest.mark.slow
+def test_neither_groups_nor_columns_explain_dropout() -> None:
+    adata = followers(0.2)
+    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, groupby="group", progress=False)
+    found = zt.get.verdict(adata)
+    assert (found.verdict, found.explained_by) == ("zinb", "")
+    assert (adata.var["zi_call"] == "zero-inflated").sum() > 20
+    assert not adata.var["zi_explained_by"].astype(str).str.startswith("obs[").any()

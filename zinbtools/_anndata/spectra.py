@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from scipy.special import xlogy
 
 N_SMALL = 12  # numbers from 1 to here are counted one by one, for each cell and each gene
 N_OVERALL = 64  # and to here, in all cells and genes together
@@ -185,15 +186,19 @@ def gap(overall: np.ndarray) -> int:
 
     Returns
     -------
-    The number from 2 on whose square is more than twice that bound, by six standard errors, and furthest
-    beyond it; 0 if there is none.
+    The number from 2 on whose square is more than twice that bound, by six standard errors (the root of a
+    likelihood ratio), and furthest beyond it; 0 if there is none.
     """
     here, below, above = (np.asarray(overall[k], dtype=np.float64) for k in _NEIGHBOURS)
     number = np.arange(2, len(here) + 2)
-    factor = 2 * (number + 1) / number
-    excess = here**2 - factor * below * above
-    square = 4 * here**3 + factor**2 * (below**2 * above + below * above**2)
-    errors = excess / np.sqrt(np.maximum(square, 1))
+    together = np.maximum(here + below + above, 1)
+    # At the bound the shares of the three are as 1 / y, root and y.
+    root, slope = np.sqrt(2 * (number + 1) / number), np.clip((above - below) / together, -0.999, 0.999)
+    y = (slope * root + np.sqrt((slope * root) ** 2 + 4 * (1 - slope**2))) / (2 * (1 - slope))
+    shares = np.stack([1 / y, root, y]) / (1 / y + root + y)
+    counted = np.stack([below, here, above])
+    ratio = 2 * xlogy(counted, np.maximum(counted, 1) / (together * shares)).sum(axis=0)
+    errors = np.where(here > together * shares[1], np.sqrt(np.maximum(ratio, 0)), 0)
     return int(number[errors.argmax()]) if errors.max() > 6 else 0
 
 
@@ -220,6 +225,36 @@ def spread(powers: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     enough = (n_cells >= 20) & (pairs >= first)
     mean = pairs[enough] / first[enough]
     return np.asarray((triples[enough] / first[enough] + mean - mean**2) / mean)
+
+
+def lack_of_variance(powers: np.ndarray, n_counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    r"""Measure how far genes vary from a Poisson variable, zeros included, in its standard errors.
+
+    .. math:: z = \frac{s^2 - (m - m^2 / \bar t)}{m \sqrt{2 / N}}
+
+    Counts of molecules vary by at least their mean, or :math:`m^2 / \bar t` less where all totals are the
+    same. Logs of 1 to 4 molecules are all rounded to 1 or 2, so that genes vary less.
+
+    Parameters
+    ----------
+    powers
+        As `Spectra.powers`.
+    n_counts
+        How many positive numbers each gene has.
+    totals
+        Sum of each cell's numbers, :math:`t`.
+
+    Returns
+    -------
+    For each gene that a tenth of the cells lacks, and that is high enough for zeros and ones alone to be
+    one standard error from a Poisson variable; in no order.
+    """
+    n_cells = len(totals)
+    mean, error = powers[0] / n_cells, np.sqrt(2 / n_cells)
+    some = (n_counts <= 0.9 * n_cells) & (mean >= error)
+    mean, square = mean[some], powers[1, some] / n_cells
+    variance = (square - mean**2) * n_cells / (n_cells - 1)
+    return np.asarray((variance - mean + mean**2 / totals.mean()) / (mean * error))
 
 
 def likeness(rows: sparse.csr_array, rare: np.ndarray, n_cells: int = 1000, n_genes: int = 1500) -> float:
@@ -257,6 +292,18 @@ def likeness(rows: sparse.csr_array, rare: np.ndarray, n_cells: int = 1000, n_ge
     alike = ((with_many**2).sum(axis=1) - squares) / (n_many * (n_many - 1))
     unlike = (with_many * with_one).sum(axis=1) / (n_many * n_one)
     return float(np.average(alike - unlike, weights=np.minimum(n_many - 1, n_one)))
+
+
+def in_most_cells(rows: sparse.csr_array, genes: np.ndarray) -> float:
+    """Return what the mean positive number of some genes reaches in three cells of four; 0 without any.
+
+    A gene that few cells have may be high in one of them, as that is a doublet or of another type. Copies of
+    molecules are in all cells.
+    """
+    counts = rows[:, genes]
+    sizes = np.diff(counts.indptr)
+    means = np.ravel(counts.sum(axis=1))[sizes > 0] / sizes[sizes > 0]
+    return float(np.quantile(means, 0.25)) if len(means) else 0.0
 
 
 def _profiles(rows: sparse.csr_array, genes: np.ndarray) -> np.ndarray:
