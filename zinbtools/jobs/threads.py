@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from threading import Event
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from .cores import usable_cores
 from .torch_state import torch_defaults
@@ -23,18 +25,24 @@ _before: ContextVar[int] = ContextVar("threads before the outermost `single_thre
 _unwanted: ContextVar[Event | None] = ContextVar("whether anybody waits for this thread's job", default=None)
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Run torch on one CPU thread, and otherwise as it is when it is imported (`torch_defaults`).
+    """Run torch, and the matrix products of numpy and scipy, on one CPU thread.
 
-    The matrices are small: a second thread gains a third at best, and where another process is busy, torch's
-    threads spin while they wait for each other and everything takes many times longer.
+    The matrices are small: a second thread gains a third at best, and where another process is busy, threads
+    spin while they wait for each other and everything takes many times longer. Otherwise torch is as it is
+    when it is imported (`torch_defaults`).
     """
     before = torch.get_num_threads()
     token = _before.set(_before.get(before))
     torch.set_num_threads(1)
     try:
-        with torch_defaults():
+        with torch_defaults(), _libraries().limit(limits=1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)
