@@ -35,6 +35,7 @@ WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 SMALL_PANEL = 500  # genes
 KEPT_BYTES = 2**28  # of states without one of the genes
+WEIGHT_OF_ODDS = 0.8  # of the level: a gene is tested twice where cells differ in the odds of a dropout
 # Of the decoder's hidden layer, on which a gene's dispersion may depend; fewer where cells are few.
 N_DIRECTIONS, CELLS_PER_DIRECTION = 40, 25
 
@@ -116,13 +117,13 @@ class GeneTests:
             "negligible_dropout": rule.negligible_dropout,
             "interval_level": 1 - 2 * rule.alpha,
         }
-        self._n_tests = 1  # of each gene
+        self._price = np.ones(data.n_genes)  # by which a p value is multiplied
 
     def results(self) -> dict[str, np.ndarray]:
         """Test every gene; what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
         Where cells differ in the odds of a dropout, as the other genes have it, each gene is also tested with
-        these odds; the better of the two counts, at twice its p value. Genes that are called with one
+        these odds; one of the two tests counts, at the price of the choice. Genes that are called with one
         dispersion for all cells are tested again, with one that depends on the state of the cell and on what
         the other genes say of its dispersion: a p value is the larger of the two. The null has the dispersion
         of an NB, which takes up some of a dropout; the ZINB that of the counts that are no dropouts; each is
@@ -150,19 +151,19 @@ class GeneTests:
     ) -> Odds:
         """Test the genes with odds of a dropout that differ between cells too, where there are such odds.
 
-        Return the odds of the better test of each gene.
+        Return the odds of the test of each gene that counts: the one with the smaller p value by its weight.
         """
         if shared.on_dropout is None:
             return lambda genes: np.ones((fits.n_cells, len(genes)))
         with_odds = fit_columns(
             self._counts, self._n_counts, groups(), self._n_threads, shared.odds, **self._options
         )
-        z = fits.of("zinb")
-        better = with_odds.log_likelihood[:, z] > fits.log_likelihood[:, z]
-        self._n_tests = 2
-        for name, values in self._tested(with_odds).items():
+        tested = self._tested(with_odds)
+        better = tested["pval"] / WEIGHT_OF_ODDS < found["pval"] / (1 - WEIGHT_OF_ODDS)
+        for name, values in tested.items():
             found[name] = np.where(better, values, found[name])
-        found["pval"] = np.minimum(found["pval"] * self._n_tests, 1.0)
+        self._price = 1 / np.where(better, WEIGHT_OF_ODDS, 1 - WEIGHT_OF_ODDS)
+        found["pval"] = np.minimum(found["pval"] * self._price, 1.0)
         return lambda genes: np.where(better[genes], shared.odds(genes), 1.0)
 
     def _by_state(
@@ -180,7 +181,7 @@ class GeneTests:
         }
         ratio = np.concatenate(ratios)
         tested = self._tested(joined(fits), which)
-        pval = np.minimum(zi.boundary_pval(ratio) * self._n_tests, 1.0)
+        pval = np.minimum(zi.boundary_pval(ratio) * self._price[which], 1.0)
         return tested | {"ratio": ratio, "pval": pval}, together
 
     def _tested_by_state(

@@ -60,8 +60,9 @@ def zi_scores(
     Cells may lose counts at rates of their own, as those of one type or of bad quality do, and have
     dispersions of their own. The other genes tell (``stats.cell_effects``, from the 300
     that can show a dropout best, the gene itself left out): where cells differ in the odds of a dropout, the
-    gene is also tested with odds that are proportional to these, and the better of the two tests counts, at
-    twice its p value; the effect of a cell on the dispersion stands beside its state.
+    gene is also tested with odds that are proportional to these. The smaller of the two p values counts, once
+    they are divided by weights of 0.8 and, for the test without, 0.2. The effect of a cell on the dispersion
+    stands beside its state.
 
     Of a gene that is called it is asked whether a column of ``obs`` that the fit does not know tells its
     zeros: with a mean for each level, is the gene better explained, and is no dropout left? Genes that are
