@@ -103,8 +103,7 @@ def test_the_null_holds_where_genes_are_tested(n_groups: int) -> None:
 
 def test_excess_zeros_are_the_dropped_counts_among_all_zeros() -> None:
     """A quarter of 100 cells drops out, of which the NB would have made 40 % zero: 15 zeros are in excess."""
-    everything = np.full((4, 4), 100 * (0.25 + 0.75 * 0.4))
-    found = fits([[0.0] * 4] * 4, zeros=everything, dropout=np.full((4, 4), 0.25))
+    found = fits([[0.0] * 4] * 4, lost=np.full((4, 4), 100 * 0.25 * (1 - 0.4)))
     shares = excess_zeros(found, np.array([60.0, 10.0, 1.0, 0.0]))
     np.testing.assert_allclose(shares, [0.25, 1.0, 1.0, np.nan])
 
