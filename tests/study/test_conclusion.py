@@ -73,13 +73,16 @@ def test_the_answer_is_as_certain_as_the_numbers(
 
 
 def test_what_is_undecided_says_what_would_decide_it() -> None:
-    """Half the interval has to become .15. Of the variance, .0225, cells make 1.44 / N, restarts .0009 / R.
+    """The error has to become .15 / (1.96 + 0.84). Of its square cells make 1.44 / N, restarts .0009 / R.
 
     The rest, 1.73 / (N R), shrinks with the cells as well:
-    (1.44 + 1.73 / 5) / ((.15 / 1.96)^2 - .0009 / 5) = 315. More restarts alone would not do.
+    (1.44 + 1.73 / 5) / ((.15 / 2.80)^2 - .0009 / 5) = 664. More restarts alone would not do. Student's t
+    takes a few cells more.
     """
     adata = with_difference(0.05, 0.3, "undecided", "open")
-    assert "If it stays as large, about 320 test cells would decide it." in conclusion(adata)
+    assert "If it stays as large, about 670 test cells have a chance of 80 % to decide it." in conclusion(
+        adata
+    )
     adata = with_difference(0.2, 0.3, "undecided", "open")
     assert "no number of cells or restarts is sure to decide it." in conclusion(adata)
 

@@ -19,6 +19,7 @@ ZI_COLUMNS = (
     "explained_by",
     "on_in",
     "pval_bootstrap",
+    "cells_needed",
 )
 
 

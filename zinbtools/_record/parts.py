@@ -7,7 +7,7 @@ from typing import NamedTuple
 FIT = "fit_nb_zinb"
 # Verbs that leave one part of ``uns[key]``; what no other leaves is the fit's.
 _VERBS = {"nll_by_draws": "marginal_ll", "tuning": "tune", "zi_bootstrap": "zi_scores"} | {
-    verb: verb for verb in ("model_selection", "ppc", "zero_test", "zi_replication")
+    verb: verb for verb in ("model_selection", "power", "ppc", "zero_test", "zi_replication")
 }
 
 
@@ -96,6 +96,12 @@ ZI_BOOTSTRAP = _part("zi_bootstrap", "twin n_genes n_called share_pval_05 larges
 ZI_REPLICATION = _part("zi_replication", "parts genes params")
 ZI_PARTS = _part("zi_replication/parts", "split part n_cells message")
 ZI_GENES = _part("zi_replication/genes", "gene mean_count score pval pval_adj dropout call part")
+
+POWER = _part("power", "needed genes params")
+POWER_NEEDED = _part("power/needed", "gene mean inverse_dispersion call dropout depth n_cells")
+POWER_GENES = _part("power/genes", "gene dropout depth n_cells power")
+_WHERE = "above inside below expected_above expected_inside expected_below"
+POWER_VERDICT = _part("power/verdict", f"n_cells n_test_cells n_restarts difference {_WHERE}")
 
 # Not in ``uns[key]``, but in a place of its own.
 ZERO_TEST = _part("zero_test/genes", "gene mean_count observed_zero_fraction family")

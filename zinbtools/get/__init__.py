@@ -9,6 +9,7 @@ from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
+from ._power import power_df
 from ._replication import zi_replication_df
 from ._selection import Verdict, model_selection_df, rivals_df, verdict
 from ._tuning import tuning_df, tuning_summary_df
@@ -29,6 +30,7 @@ __all__ = [
     "model_selection_df",
     "nll_difference",
     "posterior_dropout",
+    "power_df",
     "ppc_df",
     "ppc_ks_df",
     "rivals_df",

@@ -13,10 +13,12 @@ from .._words.answers import Answer, Call, Explanation
 from .._words.count_kinds import CountKind, advice
 from .._words.numbers import counted, percent
 from ..stats.crossed import CrossedMean
+from ..stats.power import verdict_needs
 
 _FEW_ZEROS = 100  # below which a percentage of them says little
 _FEW_CELLS = 50
 _NAMED = 5  # genes, at most
+_POWER = 0.8  # with which what is undecided would be decided
 _MOST_NEEDED = 1e5  # restarts or cells that are worth naming
 _OPENINGS = {
     Answer.ZINB: "Zero-inflate",
@@ -55,7 +57,7 @@ def _difference(found: Mapping[str, Any]) -> Iterator[str]:
         f"±{row['rope']:.2g} that make no practical difference."
     )
     if answer is Answer.UNDECIDED:
-        yield _advice(row, 1 - float(found["params"]["alpha"]))
+        yield _advice(row, float(found["params"]["alpha"]))
 
 
 def _level(found: Mapping[str, Any]) -> str:
@@ -68,12 +70,11 @@ def _interval(row: pd.Series, level: str) -> str:
     return "one test cell: no interval" if int(row["n_cells"]) == 1 else "the same in all cells: no interval"
 
 
-def _advice(row: pd.Series, level: float) -> str:
+def _advice(row: pd.Series, alpha: float) -> str:
     """Say how many restarts, or test cells, would take the interval to one side of the region's edge."""
-    known = (row["difference"], row["se"], row["df"], row["sd_cells"], row["sd_restarts"])
-    mean = CrossedMean(*known, int(row["n_restarts"]), int(row["n_cells"]))
-    distance = abs(abs(mean.mean) - row["rope"])
-    restarts, cells = mean.needed(distance, level) if mean.se > 0 and distance > 0 else (math.inf, math.inf)
+    mean = CrossedMean.of(row)
+    needs = verdict_needs(mean, float(row["rope"]), power=_POWER, alpha=alpha)
+    restarts, cells = needs if mean.se > 0 else (math.inf, math.inf)
     ways = [
         f"about {_rounded_up(n)} {what}"
         for n, what in ((restarts, "restarts"), (cells, "test cells"))
@@ -81,7 +82,8 @@ def _advice(row: pd.Series, level: float) -> str:
     ]
     if not ways:
         return "The difference is so near the edge that no number of cells or restarts is sure to decide it."
-    return f"If it stays as large, {' or '.join(ways)} would decide it."
+    chance = f"{100 * _POWER:g} %"
+    return f"If it stays as large, {' or '.join(ways)} have a chance of {chance} to decide it."
 
 
 def _rounded_up(n: float) -> str:

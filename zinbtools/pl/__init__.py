@@ -7,6 +7,7 @@ from ._dropout import dropout
 from ._gene import gene
 from ._history import history
 from ._model_selection import model_selection
+from ._power import power
 from ._ppc import ppc
 from ._tuning import tuning
 from ._zero_study import zero_study
@@ -19,6 +20,7 @@ __all__ = [
     "gene",
     "history",
     "model_selection",
+    "power",
     "ppc",
     "tuning",
     "zero_study",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,27 +35,33 @@ class CrossedMean(NamedTuple):
     n_rows: int
     n_columns: int
 
-    def needed(self, half_width: float, level: float = 0.95) -> tuple[float, float]:
-        """Rows alone, and columns alone, that make half an interval this wide; infinite where they cannot.
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Take it from a row of the table ``differences`` of `zinbtools.tl.model_selection`."""
+        mean, se, df = float(row["difference"]), float(row["se"]), float(row["df"])
+        sd_cells, sd_restarts = float(row["sd_cells"]), float(row["sd_restarts"])
+        return cls(mean, se, df, sd_cells, sd_restarts, int(row["n_restarts"]), int(row["n_cells"]))
 
-        With as many of the other as there are, and a normal quantile.
+    def at(self, n_rows: int, n_columns: int) -> CrossedMean:
+        """Return what is to be expected of as many rows and columns, with the same mean and effects.
+
+        Of one row nothing is known of row effects, and more rows than one then seem to have none.
 
         Examples
         --------
         >>> found = CrossedMean(0.5, 0.1118, 20.0, 1.0, 0.1, 5, 100)
-        >>> [round(n) for n in found.needed(0.21)]
-        [8, 111]
+        >>> round(found.at(5, 100).se, 4), round(found.at(10, 400).se, 4)
+        (0.1118, 0.0597)
         """
-        wanted = (half_width / float(stats.norm.isf((1 - level) / 2))) ** 2
-        by_columns, by_rows = self.sd_columns**2, self.sd_rows**2
-        R, N = self.n_rows, self.n_columns
+        R, N, by_columns, by_rows = self.n_rows, self.n_columns, self.sd_columns**2, self.sd_rows**2
         rest = max(self.se**2 - by_columns / N - by_rows / R, 0.0) * R * N
-
-        def number(shrinks: float, stays: float) -> float:
-            return shrinks / (wanted - stays) if wanted > stays else float("inf")
-
-        rows = number(by_rows + rest / N, by_columns / N)
-        return rows, number(by_columns + rest / R, by_rows / R)
+        parts = [(n_rows * by_columns + rest, n_columns - 1), (n_columns * by_rows + rest, n_rows - 1)]
+        parts.append((rest, (n_rows - 1) * (n_columns - 1)))
+        squares = n_rows * by_columns + n_columns * by_rows + rest
+        error = sum(ms**2 / df for ms, df in parts if df > 0)
+        df = squares**2 / error if error > 0 else n_columns - 1.0
+        se = float(np.sqrt(squares / (n_rows * n_columns)))
+        return CrossedMean(self.mean, se, df, self.sd_columns, self.sd_rows, n_rows, n_columns)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean of all rows and columns, by Student's t."""

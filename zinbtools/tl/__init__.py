@@ -4,6 +4,7 @@ from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
 from ._model_selection import model_selection
+from ._power import power
 from ._ppc import ppc
 from ._tune import tune
 from ._zero_test import zero_test
@@ -15,6 +16,7 @@ __all__ = [
     "import_scvi",
     "marginal_ll",
     "model_selection",
+    "power",
     "ppc",
     "tune",
     "zero_test",

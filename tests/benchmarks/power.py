@@ -1,0 +1,187 @@
+"""Predicted and realised power: of gene calls around known means, of gene calls and verdicts by networks.
+
+``python tests/benchmarks/power.py --out FOLDER [--only genes table networks calls]`` adds what is not there
+yet, a line of JSON for each, and ``--write PAGE`` replaces the tables of a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+from scipy import sparse
+
+import zinbtools as zt
+from zinbtools._record.keys import Keys
+from zinbtools.stats.count_models import fit_counts
+from zinbtools.stats.crossed import CrossedMean, crossed_mean
+from zinbtools.stats.equivalence import position
+from zinbtools.stats.power import gene_cells, gene_power, verdict_power
+from zinbtools.stats.zero_inflation import FEWEST_COUNTS, boundary_pval, dropout_likelihood_ratio
+from zinbtools.tl._asked import asked
+from zinbtools.tl._comparison import Method
+from zinbtools.tl._conditional import CallRule, conditional_test
+from zinbtools.tl._setup import Run, Seeds, prepare, read_sample
+
+N_GENES, TRUTH, FIRST_SEED = 150, 77, 5000
+SIZES = (300, 600, 1200, 2400)
+FAMILIES = {"none": (0.0, 1.0), "3 %": (0.03, 1.0), "8 %": (0.08, 1.0), "20 % in a third": (0.2, 1 / 3)}
+
+
+# Gene calls around known means.
+
+
+def gene(k: int) -> tuple[np.random.Generator, np.ndarray, dict[str, Any]]:
+    """Means of cells that differ in type and depth, as many as give a power between .05 and .95."""
+    random, n = np.random.default_rng([TRUTH, 2, k]), 0.0
+    while not 100 <= n <= 8000:
+        theta, dropout = np.exp(random.normal(0.7, 0.8)), float(random.choice([0.0, 0.05, 0.1, 0.2, 0.4]))
+        level, wanted = float(random.choice([0.02, 0.005, 0.0005])), random.uniform(0.05, 0.95)
+        mu = np.exp(random.uniform(np.log(0.1), np.log(50))) * random.lognormal(0, 0.5, 8000)
+        mu *= np.exp(random.normal(0, 0.6, 3))[random.integers(0, 3, 8000)]
+        n = gene_cells(mu, theta, dropout, power=wanted, level=level)
+    mu = mu[: int(n)]
+    asked_of = {"mean": mu.mean(), "theta": theta, "dropout": dropout, "n_cells": int(n), "level": level}
+    return random, mu, asked_of
+
+
+def realised(k: int) -> dict[str, Any]:
+    """Draw a gene many times, and count how often it is called right."""
+    random, mu, asked_of = gene(k)
+    theta, dropout, n = (asked_of[name] for name in ("theta", "dropout", "n_cells"))
+    n_sets = 400
+    counts = random.poisson(random.gamma(theta, mu[:, None] / theta, (n, n_sets)))
+    counts = counts * (random.random(counts.shape) >= dropout)
+    fits = fit_counts(counts, mu, families=("zinb",), negligible_dropout=0.01, interval_level=0.9)
+    pval, seen = boundary_pval(dropout_likelihood_ratio(fits)), (counts > 0).sum(0) >= FEWEST_COUNTS
+    right = fits.dropout_interval[:, 1] <= 0.01 if dropout == 0 else pval <= asked_of["level"]
+    return {"k": k, **asked_of, "n_sets": n_sets, "realised": float((right & seen).mean())}
+
+
+def predicted(k: int) -> float:
+    _, mu, of = gene(k)
+    return float(gene_power(mu, of["theta"], of["dropout"], of["n_cells"], level=of["level"]))
+
+
+# The verdict, from a table whose components of variance are known.
+
+
+def crossed(k: int, n_sets: int = 2000) -> dict[str, Any]:
+    """A pilot's components as they are, and the position of the interval in many tables of another size."""
+    random = np.random.default_rng([TRUTH, 1, k])
+    sd_cells, sd_rest = 1.0, random.uniform(0.2, 1.0)
+    sd_restarts = float(random.choice([0.0, 0.03, 0.1]))
+    n_cells, n_restarts = int(random.choice([30, 100, 300])), int(random.choice([3, 5, 10]))
+    rope, difference = 0.25, random.uniform(-0.1, 0.6)
+    where = []
+    for _ in range(n_sets):
+        table = random.normal(0, sd_rest, (n_restarts, n_cells)) + random.normal(0, sd_cells, n_cells)
+        found = crossed_mean(difference + table + random.normal(0, sd_restarts, (n_restarts, 1)))
+        where.append(position(*found.interval(), rope))
+    se = np.sqrt(sd_cells**2 / 50 + sd_restarts**2 / 4 + sd_rest**2 / 200)
+    power = verdict_power(
+        CrossedMean(difference, se, 30.0, sd_cells, sd_restarts, 4, 50), rope, n_cells, n_restarts
+    )
+    return {
+        "k": k, "difference": difference, "sd_restarts": sd_restarts, "n_cells": n_cells,
+        "n_restarts": n_restarts,
+        **{f"realised_{name}": where.count(name) / n_sets for name in ("above", "inside")},
+        "predicted_above": float(power.above), "predicted_inside": float(power.inside),
+    }  # fmt: skip
+
+
+# Networks.
+
+
+def truth(family: str) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(TRUTH)
+    share, genes = FAMILIES[family]
+    return {
+        "mean": np.exp(random.uniform(np.log(0.05), np.log(20), N_GENES)),
+        "effect": np.exp(random.normal(0, 0.8, (5, N_GENES)) * (random.random((5, N_GENES)) < 0.4)),
+        "theta": np.exp(random.normal(0.7, 0.6, N_GENES)),
+        "dropout": share * (random.permutation(N_GENES) < genes * N_GENES),
+    }
+
+
+def cells(family: str, n: int, seed: int) -> tuple[anndata.AnnData, np.ndarray]:
+    """Draw cells of five types at depths that differ, and their counts; and the true means."""
+    random, of = np.random.default_rng([seed, n, len(family)]), truth(family)
+    mu = random.lognormal(0, 0.4, n)[:, None] * of["mean"] * of["effect"][random.integers(0, 5, n)]
+    counts = random.poisson(random.gamma(of["theta"], mu / of["theta"])) * (
+        random.random(mu.shape) >= of["dropout"]
+    )
+    kept = counts.sum(1) > 0
+    return anndata.AnnData(sparse.csr_matrix(counts[kept].astype(np.float32))), mu[kept]
+
+
+def network(family: str, n: int, seed: int, models: tuple[str, ...]) -> dict[str, Any]:
+    """What three pairs of networks say, or with the NB alone, one restart: the calls of genes."""
+    adata, _ = cells(family, n, seed)
+    settings = asked(adata, Keys(), models=models)
+    sample, _ = read_sample(adata, settings)
+    both = len(models) == 2
+    method = Method(3 if both else 1, 0.05, None, 100, 2, "laplace", seed, Run.on("cpu", progress=False))
+    setup = prepare(sample, settings, Seeds.spawn(seed).split, method.run.device)
+    record: dict[str, Any] = {"family": family, "n_cells": n, "seed": seed, "models": list(models)}
+    if both:
+        found = method.compare_on(setup)
+        fit = found.fit
+        record |= {"pilot": [float(part) for part in found.difference], "nll": found.nll}
+    else:
+        from zinbtools.tl._trained import train
+
+        fit = train(setup, Seeds.spawn(seed, 1), method.run)
+    tests = conditional_test(fit, fit.data, fit.cells("all"), CallRule(0.05))
+    called = np.zeros(N_GENES, dtype=int)
+    places = sample.genes.astype(int)
+    called[places] = tests["call"] == "zero-inflated"
+    return record | {"called": "".join(map(str, called)), "level": zt_level(tests["pval_adj"])}
+
+
+def zt_level(adjusted: np.ndarray) -> float:
+    return float(zt.stats.zero_inflation.threshold(adjusted, 0.05))
+
+
+def jobs(names: list[str], n_sets: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    if "genes" in names:
+        yield from (("genes", (k,)) for k in range(300))
+    if "table" in names:
+        yield from (("table", (k,)) for k in range(40))
+    for k in range(n_sets):
+        for n in SIZES:
+            if "networks" in names:
+                yield from (("networks", (f, n, FIRST_SEED + k, ("nb", "zinb"))) for f in ("3 %", "8 %"))
+            if "calls" in names and n in (600, 1200):
+                yield "calls", ("20 % in a third", n, FIRST_SEED + 1000 + k, ("nb",))
+
+
+DO = {"genes": realised, "table": crossed, "networks": network, "calls": network}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(DO))
+    parser.add_argument("--sets", type=int, default=20)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    arguments.out.mkdir(exist_ok=True)
+    for name, job in jobs(arguments.only, arguments.sets):
+        path = arguments.out / f"{name}.jsonl"
+        known = path.read_text().splitlines() if path.exists() else []
+        if any(json.loads(line)["job"] == json.loads(json.dumps(job)) for line in known):
+            continue
+        record = {"job": job, **DO[name](*job)}
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
