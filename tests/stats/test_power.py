@@ -61,6 +61,8 @@ def test_a_poisson_gene_has_power() -> None:
     poisson, almost = (gene_power(2.0, theta, 0.1, 500, level=0.01) for theta in (np.inf, 1e4))
     assert poisson == pytest.approx(almost, abs=0.01)
     assert poisson > gene_power(2.0, 1.0, 0.1, 500, level=0.01) + 0.1
+    by_dropout = [signed_root(0.385, np.inf, pi, 0.01).shift for pi in (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)]
+    assert (np.diff(by_dropout) > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,10 @@ def test_what_is_undecided_says_what_would_decide_it() -> None:
 
     The rest, 1.73 / (N R), shrinks with the cells as well:
     (1.44 + 1.73 / 5) / ((.15 / 2.80)^2 - .0009 / 5) = 664. More restarts alone would not do. Student's t
-    takes a few cells more.
+    takes some more, and the other edge is not far either.
     """
     adata = with_difference(0.05, 0.3, "undecided", "open")
-    assert "If it stays as large, about 670 test cells have a chance of 80 % to decide it." in conclusion(
+    assert "If it stays as large, about 700 test cells have a chance of 80 % to decide it." in conclusion(
         adata
     )
     adata = with_difference(0.2, 0.3, "undecided", "open")

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 N_GROUPS = 32  # of cells of like mean
 _SINGLE, _RATIO, _TAIL = 48, 1.06, 1e-10  # counts that stand by themselves, and bins of larger ones
 _LARGEST_THETA = 1e5  # as good as Poisson
+_SMALLEST_DISTANCE = 1e-6  # nats per cell; a million cells do not see it
 _MOST_CELLS = 1e9
 _N_ERRORS = 200  # quantiles of an estimated standard error, or of the pilot's mean
 
@@ -138,7 +139,9 @@ def signed_root(
         value, slopes = counts.log_density(null_dropout, at)
         return -float((value * mass).sum()), -(slopes * mass).sum((1, 2))
 
-    start = counts.truth + np.array([np.log1p(-dropout) - np.log1p(-null_dropout), 0.0])
+    of_dropout = max(dropout - null_dropout, 0.0)  # about what it adds to the dispersion
+    kept = (1 - dropout) / (1 - null_dropout)
+    start = np.array([np.log(kept), -np.log((np.exp(-counts.truth[1]) + of_dropout) / kept)])
     bounds, options = [(-20, 20), (-12, 12)], {"ftol": 1e-15, "gtol": 1e-10, "xtol": 1e-12}
     nearest = optimize.minimize(loss, start, jac=True, method="TNC", bounds=bounds, options=options).x
     value, slopes = counts.log_density(null_dropout, nearest)
@@ -149,8 +152,11 @@ def signed_root(
     curvature = -np.array([slope(nearest + step) - slope(nearest - step) for step in steps]) / 2e-4
     of_slopes = np.einsum("igx,jgx,gx->ij", slopes, slopes, mass)
     extra = 3 - float(np.trace(np.linalg.solve(curvature, of_slopes))) - variance
-    detected = 1 - float(mass[:, 0].sum())
-    return SignedRoot(float(np.sqrt(2 * distance)), extra, float(np.sqrt(variance)), detected)
+    shift, detected = float(np.sqrt(2 * distance)), 1 - float(mass[:, 0].sum())
+    if distance < _SMALLEST_DISTANCE:  # below it the rest is rounding, and this its limit
+        return SignedRoot(shift, 0.0, 1.0, detected)
+    # The curvature of a gene that is all but Poisson is near 0, and the trace then anything.
+    return SignedRoot(shift, float(np.clip(extra, -2, 2)), float(np.sqrt(variance)), detected)
 
 
 def gene_power(
