@@ -1,7 +1,7 @@
 """Predicted and realised power: of gene calls around known means, of gene calls and verdicts by networks.
 
-``python tests/benchmarks/power.py --out FOLDER [--only genes table networks calls]`` adds what is not there
-yet, a line of JSON for each, and ``--write PAGE`` replaces the tables of a page.
+``python tests/benchmarks/power.py --out FOLDER [--sets 40] [--only genes table networks calls pilots]`` adds
+what is not there yet, a line of JSON for each, and prints what docs/power.md says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 import zinbtools as zt
@@ -148,7 +149,7 @@ def foretold(family: str, n: int, seed: int) -> dict[str, Any]:
     zt.tl.zi_scores(adata)
     dropout = float(of["dropout"].max())
     zt.tl.power(adata, n_cells=(600, 1200), dropout=(dropout,))
-    by_pilot = zt.get.power_df(adata, of="genes").set_index(["gene", "n_cells"])["power"].unstack()
+    by_pilot = zt.get.power_df(adata, of="genes").pivot_table("power", "gene", "n_cells")
     by_truth = [
         gene_power(m, theta, dropout, [600, 1200], level=[0.0068, 0.0075])
         for m, theta in zip(mu.T, of["theta"], strict=True)
@@ -177,6 +178,73 @@ def jobs(names: list[str], n_sets: int) -> Iterator[tuple[str, tuple[Any, ...]]]
                 yield "calls", ("20 % in a third", n, FIRST_SEED + 1000 + k, ("nb",))
 
 
+# What came of it.
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    path = folder / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def agreement(what: str, by: np.ndarray, found: np.ndarray) -> None:
+    """How far powers are from what was realised: all of them, and those that are not all but 0 or 1."""
+    for name, some in (("all", np.full(by.shape, True)), (".05 to .95", (by > 0.05) & (by < 0.95))):
+        off = (by - found)[some]
+        shares = ", ".join(f"within {e:g}: {(np.abs(off) <= e).mean():.0%}" for e in (0.05, 0.1))
+        print(
+            f"{what}, {name} ({some.sum()}): {shares}; mean {off.mean():+.3f}, most {np.abs(off).max():.3f}"
+        )
+
+
+def of_calls(folder: Path) -> None:
+    pilots, inflated = read(folder, "pilots"), truth("20 % in a third")["dropout"] > 0
+    for place, n in enumerate((600, 1200)):
+        called = [list(map(int, r["called"])) for r in read(folder, "calls") if r["n_cells"] == n]
+        found = np.mean(called, axis=0)[inflated]
+        by_truth, by_pilot = (
+            np.array([r[by] for r in pilots])[:, inflated, place] for by in ("by_truth", "by_pilot")
+        )
+        print(f"{n} cells, {len(called)} sets: {found.mean():.3f} called")
+        print("foretold by the truth", by_truth.mean().round(3), "by pilots", by_pilot.mean(1).round(3))
+        agreement("by the truth", by_truth.mean(0), found)
+        agreement("by one pilot of 600", by_pilot, np.broadcast_to(found, by_pilot.shape))
+
+
+def of_networks(folder: Path) -> None:
+    """The position of the interval, as the average run of that size, and of 300 cells, foretells it."""
+    runs = pd.DataFrame(read(folder, "networks")).query("family == '3 %'")
+    pooled, ropes = {}, np.arange(0.05, 0.75, 0.05)
+    for n, some in runs.groupby("n_cells"):
+        pilots = [CrossedMean(*r[:5], int(r[5]), int(r[6])) for r in some["pilot"]]
+        mean, se, _, cells, restarts, *shape = np.sqrt(np.mean(np.square(pilots), axis=0))
+        mean = np.mean([p.mean for p in pilots])
+        pooled[n] = CrossedMean(mean, se, 30.0, cells, restarts, *np.round(shape).astype(int).tolist())
+        spread = np.std([p.mean for p in pilots], ddof=1)
+        print(f"{n} cells, {len(pilots)} sets: gain {mean:.3f} ({spread:.3f} between sets, se {se:.3f})")
+        ends = np.array([p.interval() for p in pilots])
+        for of in (300, n):
+            by = [verdict_power(pooled[of], rope, n // 10, 3) for rope in ropes]
+            for where in ("above", "inside"):
+                found = [np.mean([position(*end, rope) == where for end in ends]) for rope in ropes]
+                agreement(
+                    f"{where}, by {of} cells", np.array([getattr(b, where) for b in by]), np.array(found)
+                )
+
+
+def report(folder: Path) -> None:
+    if records := read(folder, "genes"):
+        by = np.array([predicted(r["k"]) for r in records])
+        agreement("known means", by, np.array([r["realised"] for r in records]))
+    if records := read(folder, "table"):
+        for where in ("above", "inside"):
+            by, found = (np.array([r[f"{of}_{where}"] for r in records]) for of in ("predicted", "realised"))
+            agreement(f"known components, {where}", by, found)
+    if read(folder, "calls") and read(folder, "pilots"):
+        of_calls(folder)
+    if read(folder, "networks"):
+        of_networks(folder)
+
+
 DO = {"genes": realised, "table": crossed, "networks": network, "calls": network, "pilots": foretold}
 
 
@@ -196,6 +264,7 @@ def main() -> None:
         record = {"job": job, **DO[name](*job)}
         with path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+    report(arguments.out)
 
 
 if __name__ == "__main__":
