@@ -80,9 +80,10 @@ def _advice(row: pd.Series, alpha: float) -> str:
         for n, what in ((restarts, "restarts"), (cells, "test cells"))
         if n < _MOST_NEEDED
     ]
-    if not ways:
-        return "The difference is so near the edge that no number of cells or restarts is sure to decide it."
     chance = f"{100 * _POWER:g} %"
+    if not ways:
+        alone = f"Neither restarts nor test cells alone, up to {_MOST_NEEDED:,.0f}"
+        return f"{alone}, have a chance of {chance} to decide it."
     return f"If it stays as large, {' or '.join(ways)} have a chance of {chance} to decide it."
 
 

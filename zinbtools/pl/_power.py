@@ -105,11 +105,11 @@ def _chosen(table: pd.DataFrame, column: str, wanted: float | None, default: int
 
 def _draw_verdict(ax: Axes, table: pd.DataFrame) -> None:
     for where, color in _POSITIONS.items():
-        if max(table[where].max(), table[f"expected_{where}"].max()) > 0.02:
+        if max(table[where].max(), table[f"expected_{where}"].max()) > 0.05:
             ax.plot(table["n_cells"], table[where], color=color, label=f"{where} the region")
             ax.plot(table["n_cells"], table[f"expected_{where}"], color=color, ls="--", lw=0.8)
     restarts = counted(int(table["n_restarts"].iloc[0]), "restart")
-    ax.set_ylabel(f"probability of the interval ({restarts})")
+    ax.set_ylabel(f"probability ({restarts})")
     legend_above(ax)
 
 
