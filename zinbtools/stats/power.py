@@ -172,7 +172,7 @@ def gene_power(
     """Compute the probability that a gene of this dropout is called right, for each number of cells.
 
     That is the probability of ``"zero-inflated"``, with counts in 20 cells or more; for a dropout of 0, that
-    of ``"negligible"``. By the normal law of the likelihood ratio's root, see `signed_root`.
+    of ``"negligible"``. By the normal law of the likelihood ratio's root, see `zinbtools.stats.power.signed_root`.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def gene_power(
         0, or more than ``negligible_dropout``.
     level
         The largest p value that is called: with a false discovery rate of ``alpha``, that times the share of
-        genes that are called (`level_of_calls`). One for all, or one for each number of cells.
+        genes that are called (`zinbtools.stats.power.PilotCalls`). One for all, or one for each number of cells.
     alpha
         The interval of dropout probabilities has level ``1 - 2 alpha``; for a dropout of 0 alone.
     negligible_dropout
@@ -234,7 +234,7 @@ def gene_cells(
     alpha: float = 0.05,
     negligible_dropout: float = 0.01,
 ) -> float:
-    """Return the number of cells at which `gene_power` is as large as ``power``; the same parameters.
+    """Return the number of cells at which `zinbtools.stats.power.gene_power` is as large as ``power``; the same parameters.
 
     Examples
     --------
@@ -263,8 +263,8 @@ class PilotCalls:
         Of the genes that were tested, (G,).
     """
 
-    def __init__(self, pval: Floats) -> None:
-        root = np.maximum(stats.norm.isf(np.clip(pval, 1e-300, 0.5)), 0.0)
+    def __init__(self, pval: ArrayLike) -> None:
+        root = np.maximum(stats.norm.isf(np.clip(np.asarray(pval, dtype=np.float64), 1e-300, 0.5)), 0.0)
         self._shifts = np.concatenate([[-3.0], np.arange(0, min(root.max(initial=0), 39) + 1, 0.25)])
         likelihood = stats.norm.pdf(root[:, None] - self._shifts)
         likelihood[root == 0] = stats.norm.cdf(-self._shifts)
@@ -349,7 +349,7 @@ def verdict_power(
 def expected_verdict_power(
     pilot: CrossedMean, rope: float, n_cells: ArrayLike, n_restarts: ArrayLike, *, alpha: float = 0.05
 ) -> VerdictPower:
-    """Average `verdict_power` over what the true difference may be, as far as the pilot tells it.
+    """Average `zinbtools.stats.power.verdict_power` over what the true difference may be, as far as the pilot tells it.
 
     Examples
     --------
