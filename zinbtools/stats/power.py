@@ -172,7 +172,8 @@ def gene_power(
     """Compute the probability that a gene of this dropout is called right, for each number of cells.
 
     That is the probability of ``"zero-inflated"``, with counts in 20 cells or more; for a dropout of 0, that
-    of ``"negligible"``. By the normal law of the likelihood ratio's root, see `zinbtools.stats.power.signed_root`.
+    of ``"negligible"``. By the normal law of the likelihood ratio's root:
+    `zinbtools.stats.power.signed_root`.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def gene_power(
         0, or more than ``negligible_dropout``.
     level
         The largest p value that is called: with a false discovery rate of ``alpha``, that times the share of
-        genes that are called (`zinbtools.stats.power.PilotCalls`). One for all, or one for each number of cells.
+        genes that are called (`zinbtools.stats.power.PilotCalls`). One for all numbers of cells, or for each.
     alpha
         The interval of dropout probabilities has level ``1 - 2 alpha``; for a dropout of 0 alone.
     negligible_dropout
@@ -234,7 +235,9 @@ def gene_cells(
     alpha: float = 0.05,
     negligible_dropout: float = 0.01,
 ) -> float:
-    """Return the number of cells at which `zinbtools.stats.power.gene_power` is as large as ``power``; the same parameters.
+    """Return the number of cells at which a gene of this dropout is called right with this power.
+
+    Parameters are those of `zinbtools.stats.power.gene_power`.
 
     Examples
     --------
@@ -349,7 +352,9 @@ def verdict_power(
 def expected_verdict_power(
     pilot: CrossedMean, rope: float, n_cells: ArrayLike, n_restarts: ArrayLike, *, alpha: float = 0.05
 ) -> VerdictPower:
-    """Average `zinbtools.stats.power.verdict_power` over what the true difference may be, as far as the pilot tells it.
+    """Average over what the true difference may be, as far as the pilot tells it.
+
+    What is averaged, and the parameters, are those of `zinbtools.stats.power.verdict_power`.
 
     Examples
     --------
