@@ -25,9 +25,10 @@ def fit(data, cells, config, monkeypatch):
         monkeypatch.setattr(restarts, "stack_size", lambda *_: largest)
         settings = configs or replace(config, **changes)
         shape = Shape(data.n_genes)
-        return train_restarts(
-            likelihoods, data, shape, members, settings, seeds=SEEDS, order_seed=5, resume=resume
+        (trained,) = train_restarts(
+            likelihoods, data, shape, [members], settings, seeds=[SEEDS], order_seed=5, resume=resume
         )
+        return trained
 
     return run
 

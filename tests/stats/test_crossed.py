@@ -35,15 +35,15 @@ def test_one_row_is_the_t_interval() -> None:
 
 
 def test_two_cells_are_enough() -> None:
-    assert crossed_mean([[1.0, 3.0]]) == pytest.approx((2, 1, 1, np.sqrt(2), 0, 1, 2))
+    assert crossed_mean([[1.0, 3.0]]) == pytest.approx((2, 1, 1, np.sqrt(2), 0, 1, 2, 1))
 
 
 def test_effects_that_seem_to_be_absent_leave_the_degrees_of_freedom_of_the_others() -> None:
     """Mean squares 6 of columns, 1.5 of rows and 2 of the rest: rows seem to add nothing."""
     y = np.array([[0.0, 2.0, 4.0], [3.0, 1.0, 5.0]])
     root = np.sqrt(2)
-    assert crossed_mean(y) == pytest.approx((2.5, 1, 2, root, 0, 2, 3))
-    assert crossed_mean(y.T) == pytest.approx((2.5, 1, 2, 0, root, 3, 2))
+    assert crossed_mean(y) == pytest.approx((2.5, 1, 2, root, 0, 2, 3, 1))
+    assert crossed_mean(y.T) == pytest.approx((2.5, 1, 2, 0, root, 3, 2, 1))
 
 
 def test_the_unit_does_not_matter() -> None:

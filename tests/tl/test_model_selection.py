@@ -16,7 +16,7 @@ from zinbtools.stats.crossed import crossed_mean
 from zinbtools.stats.equivalence import conclude, default_rope, position
 from zinbtools.tl._model_selection import FEWEST_CELLS
 
-QUICK: dict[str, Any] = {"max_epochs": 4, "n_samples": 5, "n_null": 5, "progress": False}
+QUICK: dict[str, Any] = {"folds": 1, "max_epochs": 4, "n_samples": 5, "n_null": 5, "progress": False}
 
 
 def compared(adata: AnnData, **settings: Any) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_a_fit_gives_its_settings_and_its_split(counts: AnnData) -> None:
         progress=False,
     )
     before = counts.copy()
-    zt.tl.model_selection(counts, n_restarts=2, n_samples=5, n_null=5, rng=7, progress=False)
+    zt.tl.model_selection(counts, n_restarts=2, folds=1, n_samples=5, n_null=5, rng=7, progress=False)
     params = counts.uns["zinbtools"]["params"]
     for name in ("layer", "batch_key", "n_latent", "n_hidden", "max_epochs"):
         assert params[name] == before.uns["zinbtools"]["params"][name]

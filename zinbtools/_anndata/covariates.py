@@ -136,16 +136,19 @@ def read_categories(obs: pd.DataFrame, key: str, argument: str) -> pd.Series:
     return column.astype(str)
 
 
-def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, trained: np.ndarray) -> None:
-    """Warn of batches and categories without a cell among those that are trained on, (n_obs,) boolean."""
+def warn_of_untrained(covariates: Covariates, obs: pd.DataFrame, folds: Sequence[np.ndarray]) -> None:
+    """Warn of batches and categories without a cell among those that a fold trains on, (n_obs,) boolean."""
+    where = " in some fold" if len(folds) > 1 else ""
     batch = {} if covariates.batch_key is None else {covariates.batch_key: covariates.batches}
     for key, categories in (batch | covariates.categorical).items():
-        untrained = sorted(set(categories) - set(obs[key][trained].astype(str)))
+        values = obs[key].astype(str)
+        untrained = sorted(set(categories) - set.intersection(*(set(values[t]) for t in folds)))
         if untrained:
             some = ", ".join(map(repr, untrained[:3])) + (", ..." if len(untrained) > 3 else "")
             warn(
-                f"{len(untrained)} of the {len(categories)} values of obs[{key!r}] have no training cell "
-                f"({some}): what the models say of their cells rests on weights that nothing has trained."
+                f"{len(untrained)} of the {len(categories)} values of obs[{key!r}] have no training cell"
+                f"{where} ({some}): what the models say of their cells rests on weights that nothing has "
+                "trained."
             )
 
 

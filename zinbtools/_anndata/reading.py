@@ -14,6 +14,7 @@ from .rows import as_rows
 
 SPLITS = ("train", "validation", "test")
 FEWEST_TEST_CELLS = 2  # an error of a mean needs as many
+FEWEST_FOLDS = 3
 
 
 def check_anndata(adata: AnnData, copy: bool) -> None:
@@ -128,6 +129,36 @@ def read_split(
                 f"split {split!r} leaves {found} {name} cells of {adata.n_obs}; at least {least} are needed."
             )
     return labels.astype(object)
+
+
+def draw_folds(
+    strata: np.ndarray, n_folds: int, seed: np.random.SeedSequence, stop_on: str = "validation"
+) -> list[np.ndarray]:
+    """Draw ``train``, ``validation`` or ``test`` for each cell, (n_obs,), once per fold.
+
+    Every cell is a test cell once. The next fold validates, and the others train; the next one trains too
+    where ``stop_on`` is ``test``. The cells of each stratum, (n_obs,) integers, are dealt to the folds in
+    turn.
+    """
+    n_obs, fewest = len(strata), n_folds * FEWEST_TEST_CELLS
+    if n_folds < FEWEST_FOLDS:
+        raise ValueError(f"folds must be 1, or {FEWEST_FOLDS} or more, found {n_folds}.")
+    if n_obs < fewest:
+        raise ValueError(
+            f"folds={n_folds} asks for at least {fewest} cells, {FEWEST_TEST_CELLS} in each, found {n_obs}."
+        )
+    order = np.random.default_rng(seed).permutation(n_obs)
+    order = order[np.argsort(strata[order], kind="stable")]
+    of_cell = np.empty(n_obs, dtype=np.int64)
+    of_cell[order] = np.arange(n_obs) % n_folds
+    labels = []
+    for fold in range(n_folds):
+        names = np.full(n_obs, "train", dtype=object)
+        if stop_on == "validation":
+            names[of_cell == (fold + 1) % n_folds] = "validation"
+        names[of_cell == fold] = "test"
+        labels.append(names)
+    return labels
 
 
 def checked_column(frame: pd.DataFrame, key: str, argument: str, where: str) -> pd.Series:

@@ -71,9 +71,9 @@ PPC_HISTOGRAMS = _part("ppc/residual_histograms", "", "checks='pit'")
 
 _TABLES = "differences by_restart tests zeros pooled_zeros rivals calls"
 SELECTION = _part("model_selection", f"{_TABLES} params excess_zeros verdict explained_by sentence")
-_OF_GAIN = "df sd_cells sd_restarts n_cells n_restarts nll rope position"
+_OF_GAIN = "df sd_cells sd_restarts n_cells n_restarts n_folds nll rope position"
 DIFFERENCES = _part("model_selection/differences", f"model difference se low high {_OF_GAIN}")
-BY_RESTART = _part("model_selection/by_restart", "model restart difference")
+BY_RESTART = _part("model_selection/by_restart", "model fold restart difference")
 _PVALS = "pval_nb_better pval_zinb_better pval_adj_nb_better pval_adj_zinb_better"
 TESTS = _part("model_selection/tests", f"metric nb_median zinb_median nb_runs zinb_runs {_PVALS} better")
 ZEROS = _part("model_selection/zeros", "gene observed expected null_mean null_sd pval pval_adj")

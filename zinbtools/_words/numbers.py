@@ -30,6 +30,18 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def in_words(n: int) -> str:
+    """Write a whole number up to ten as a word.
+
+    Examples
+    --------
+    >>> in_words(10), in_words(11)
+    ('ten', '11')
+    """
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    return words[n] if n < len(words) else f"{n:,}"
+
+
 def percent(share: float) -> str:
     """Write a share with two digits that tell it from 0 and from 1.
 

@@ -105,8 +105,10 @@ def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGrou
 
 
 def _add_study_options(fit: argparse._ArgumentGroup) -> None:
-    pairs = "pairs of fits, or auto: 3 to 20, until the answer is clear (default: auto)"
+    pairs = "pairs of fits per fold, or auto: until the answer is clear (default: auto)"
     _add(fit, "--restarts", "N", int | Literal["auto"], pairs, of="n_restarts", default="auto")
+    folds = "parts of the cells that are tested in turn, or auto: 10, or 1 above 2,000 cells (default: auto)"
+    _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
 
 

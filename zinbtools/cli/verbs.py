@@ -49,6 +49,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             protocol=arguments.protocol,
             config=arguments.config,
             n_restarts=arguments.restarts,
+            folds=arguments.folds,
             max_epochs=arguments.max_epochs,
             **run,
         )

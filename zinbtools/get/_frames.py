@@ -40,8 +40,10 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
     Returns
     -------
     Columns ``model``, ``restart``, ``split``, ``metric``, ``value`` and ``se`` (NaN where a metric has
-    no error). ``elbo`` and ``nll`` are in nats per cell; ``nll`` and the ``ks_*`` rows are there after
-    :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`. What was evaluated last comes last.
+    no error). ``split`` is also ``"all"`` or, after a comparison by folds, ``"folds"``: every cell under the
+    model of the fold that tests it. ``elbo`` and ``nll`` are in nats per cell; ``nll`` and the ``ks_*`` rows
+    are there after :func:`~zinbtools.tl.marginal_ll` and :func:`~zinbtools.tl.ppc`. What was evaluated last
+    comes last.
 
     Examples
     --------
@@ -59,6 +61,14 @@ def metrics_df(adata: AnnData, *, best: bool = False, key: str | None = None) ->
         return table
     is_best = table["restart"] == table["model"].map({m: record.best_restart(m) for m in record.models})
     return table[is_best].reset_index(drop=True)
+
+
+def compared_rows(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of a metric by which models are compared: of all folds, else of test cells, else of the last."""
+    rows = metrics[metrics["metric"] == metric]
+    splits = rows["split"].astype(str)
+    there = [name for name in ("folds", "test") if (splits == name).any()] or splits.tolist()[-1:]
+    return rows[splits.isin(there[:1])]
 
 
 @checked

@@ -78,7 +78,8 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=600)
-    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> quick = {"n_samples": 10, "n_null": 5, "max_epochs": 5, "progress": False}
+    >>> zt.tl.model_selection(adata, folds=3, n_restarts=1, **quick)
     >>> zt.get.verdict(adata).differences["model"].tolist()
     ['zinb']
     """
@@ -118,7 +119,8 @@ def rivals_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=600)
-    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> quick = {"n_samples": 10, "n_null": 5, "max_epochs": 5, "progress": False}
+    >>> zt.tl.model_selection(adata, folds=3, n_restarts=1, **quick)
     >>> zt.get.rivals_df(adata)["model"].tolist()[0]
     'nb'
     """
@@ -144,7 +146,8 @@ def model_selection_df(adata: AnnData, *, key: str | None = None) -> pd.DataFram
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=600)
-    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> quick = {"n_samples": 10, "n_null": 5, "max_epochs": 5, "progress": False}
+    >>> zt.tl.model_selection(adata, folds=3, n_restarts=1, **quick)
     >>> zt.get.model_selection_df(adata)["metric"].tolist()
     ['nll', 'ks_dropout_ratio', 'ks_zeros_to_expression', 'ks_cv']
     """

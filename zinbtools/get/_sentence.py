@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._words.answers import Answer, Call, Explanation
 from .._words.count_kinds import CountKind, advice
-from .._words.numbers import counted, percent
+from .._words.numbers import counted, in_words, percent
 from ..stats.crossed import CrossedMean
 from ..stats.power import verdict_needs
 
@@ -48,16 +48,23 @@ def _difference(found: Mapping[str, Any]) -> Iterator[str]:
     row = found["differences"].set_index("model").loc["zinb"]
     answer = Answer(found["verdict"])
     nll = float(row["nll"] + row["difference"])  # of the NB
-    cells = counted(int(row["n_cells"]), "test cell")
-    restarts = counted(int(row["n_restarts"]), "restart")
     yield (
-        f"{_OPENINGS[answer]}: on {cells} and {restarts} the ZINB's log likelihood minus the NB's is "
+        f"{_OPENINGS[answer]}: on {_sample(row)} the ZINB's log likelihood minus the NB's is "
         f"{row['difference']:+.3g} nats per cell ({_interval(row, _level(found))}; "
         f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g}), {_RELATIONS[row['position']]} the "
         f"±{row['rope']:.2g} that make no practical difference."
     )
     if answer is Answer.UNDECIDED:
         yield _advice(row, float(found["params"]["alpha"]))
+
+
+def _sample(row: pd.Series) -> str:
+    """Write on what the difference rests."""
+    n_cells, restarts = int(row["n_cells"]), counted(int(row["n_restarts"]), "restart")
+    if int(row["n_folds"]) == 1:
+        return f"{counted(n_cells, 'test cell')} and {restarts}"
+    folds = f"{counted(n_cells, 'cell')} in {in_words(int(row['n_folds']))} folds"
+    return folds if int(row["n_restarts"]) == 1 else f"{folds} with {restarts} each"
 
 
 def _level(found: Mapping[str, Any]) -> str:
@@ -75,14 +82,15 @@ def _advice(row: pd.Series, alpha: float) -> str:
     mean = CrossedMean.of(row)
     needs = verdict_needs(mean, float(row["rope"]), power=_POWER, alpha=alpha)
     restarts, cells = needs if mean.se > 0 else (math.inf, math.inf)
+    of_one, of_cells = ("restarts", "test cells") if mean.n_folds == 1 else ("restarts per fold", "cells")
     ways = [
         f"about {_rounded_up(n)} {what}"
-        for n, what in ((restarts, "restarts"), (cells, "test cells"))
+        for n, what in ((restarts, of_one), (cells, of_cells))
         if n < _MOST_NEEDED
     ]
     chance = f"{100 * _POWER:g} %"
     if not ways:
-        alone = f"Neither restarts nor test cells alone, up to {_MOST_NEEDED:,.0f}"
+        alone = f"Neither {of_one} nor {of_cells} alone, up to {_MOST_NEEDED:,.0f}"
         return f"{alone}, have a chance of {chance} to decide it."
     return f"If it stays as large, {' or '.join(ways)} have a chance of {chance} to decide it."
 
@@ -218,10 +226,11 @@ def cautions(found: Mapping[str, Any], training: str, kind: CountKind) -> Iterat
     if training:
         yield f"Caution: {training}"
     row = found["differences"].set_index("model").loc["zinb"]
-    if int(row["n_restarts"]) == 1:
+    if int(row["n_restarts"]) == int(row["n_folds"]) == 1:
         yield "Caution: with one restart the interval does not have in it what another seed would change."
     if int(row["n_cells"]) < _FEW_CELLS:
-        yield f"Caution: fewer than {_FEW_CELLS} test cells say little of other cells."
+        cells = "test cells" if int(row["n_folds"]) == 1 else "cells"
+        yield f"Caution: fewer than {_FEW_CELLS} {cells} say little of other cells."
     if found["verdict"] == Answer.NB and found["excess_zeros"]:
         yield (
             "Caution: the NB predicts better although there are more zeros than it expects; "

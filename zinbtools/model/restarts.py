@@ -1,4 +1,4 @@
-"""Restarts in groups: each group a stack of replicates, trained apart from the others, anywhere."""
+"""Restarts in groups: each a stack of replicates on one split, trained apart from the others, anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
-from itertools import accumulate, chain, islice, pairwise
+from itertools import accumulate, chain, pairwise
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -24,16 +24,17 @@ from .vae import CountVAE, Shape
 
 
 class Group(NamedTuple):
-    """Restarts of one model that are trained in one program."""
+    """Restarts of one model that are trained in one program, on one of the splits."""
 
     likelihood: Likelihood
     config: FitConfig
     seeds: list[int]
+    split: int
 
     @property
     def key(self) -> str:
         """Name what the group computes."""
-        settings = repr((sorted(asdict(self.config).items()), self.seeds))
+        settings = repr((sorted(asdict(self.config).items()), self.seeds, self.split))
         return f"{self.likelihood}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}"
 
     @property
@@ -62,38 +63,44 @@ def train_restarts(
     likelihoods: Sequence[Likelihood],
     data: CountData,
     shape: Shape,
-    cells: Cells,
+    splits: Sequence[Cells],
     config: FitConfig | Mapping[Likelihood, FitConfig],
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[Sequence[int]],
     order_seed: int,
     n_jobs: int = 1,
     executor: Where = "threads",
     resume: str | os.PathLike[str] | None = None,
     progress: bool = False,
-) -> dict[Likelihood, Training]:
-    """Train one replicate per likelihood and seed; the results do not depend on where and in which groups.
+) -> list[dict[Likelihood, Training]]:
+    """Train one replicate per split, likelihood and seed; no result depends on where and in which groups.
 
     Parameters
     ----------
-    likelihoods, data, shape, cells, order_seed
+    likelihoods, data, shape, order_seed
         As for `training.train`.
+    splits
+        Which cells are for what: once, or once per fold.
     config
         As for `training.train`, one for all likelihoods or one for each.
     seeds
-        One per restart; the likelihoods share them.
+        Of each split, one per restart; the likelihoods share them.
     n_jobs, executor
         As for `jobs.run`. The restarts of each likelihood are shared out to ``n_jobs`` also where an
         executor is given.
     progress
         Show a bar over the epochs of all restarts, which says how many train side by side.
     """
-    parts = split_evenly(seeds, stack_size(data.device, len(seeds)), n_jobs)
     configs = config if isinstance(config, Mapping) else dict.fromkeys(likelihoods, config)
-    jobs = [Group(name, configs[name], part) for name in likelihoods for part in parts]
+    jobs = [
+        Group(name, configs[name], part, split)
+        for split, of_split in enumerate(seeds)
+        for name in likelihoods
+        for part in split_evenly(of_split, stack_size(data.device, len(of_split)), n_jobs)
+    ]
     n_workers = min(n_jobs, len(jobs))
-    kept = None if resume is None else _checkpoints(resume, data, shape, cells, order_seed)
-    settings: dict[str, Any] = {"data": data, "shape": shape, "cells": cells, "order_seed": order_seed}
+    kept = None if resume is None else _checkpoints(resume, data, shape, splits, order_seed)
+    settings: dict[str, Any] = {"data": data, "shape": shape, "splits": splits, "order_seed": order_seed}
     trained: dict[int, Training] = {}
     side_by_side = f", {n_workers} {executor}" if n_workers > 1 and isinstance(executor, str) else ""
     with tqdm(
@@ -114,9 +121,10 @@ def train_restarts(
         for place, training in done:
             trained[place] = training
             epochs.finish(jobs[place])
-    # the groups of one likelihood follow each other
-    in_order = (trained[place] for place in range(len(jobs)))
-    return {name: merge(list(islice(in_order, len(parts)))) for name in likelihoods}
+    parts: list[dict[Likelihood, list[Training]]] = [{name: [] for name in likelihoods} for _ in splits]
+    for place, group in enumerate(jobs):
+        parts[group.split][group.likelihood].append(trained[place])
+    return [{name: merge(groups) for name, groups in of_split.items()} for of_split in parts]
 
 
 def stack_size(device: torch.device, n_restarts: int) -> int:
@@ -167,25 +175,37 @@ def merge(groups: Sequence[Training]) -> Training:
     )
 
 
-def data_fingerprint(data: CountData, cells: Cells) -> str:
-    """Digest all that a fit takes from the data."""
-    of_cells = (data.group, data.covariates, data.log_library, cells.train, cells.stop, cells.prior)
-    return fingerprint(array.numpy(force=True) for array in chain(data.stored(), of_cells))
+def data_fingerprint(data: CountData, *splits: Cells) -> str:
+    """Digest all that fits take from the data."""
+    of_cells = (array for cells in splits for array in (cells.train, cells.stop, cells.prior))
+    arrays = chain(data.stored(), (data.group, data.covariates, data.log_library), of_cells)
+    return fingerprint(array.numpy(force=True) for array in arrays)
 
 
-def _train_group(group: Group, epochs: _Epochs | None, **settings: Any) -> Training:
+def _train_group(
+    group: Group, epochs: _Epochs | None, *, splits: Sequence[Cells], **settings: Any
+) -> Training:
     after_epoch = None if epochs is None else partial(epochs.add, group)
     return train(
-        group.likelihood, config=group.config, seeds=group.seeds, after_epoch=after_epoch, **settings
+        group.likelihood,
+        cells=splits[group.split],
+        config=group.config,
+        seeds=group.seeds,
+        after_epoch=after_epoch,
+        **settings,
     )
 
 
 def _checkpoints(
-    folder: str | os.PathLike[str], data: CountData, shape: Shape, cells: Cells, order_seed: int
+    folder: str | os.PathLike[str],
+    data: CountData,
+    shape: Shape,
+    splits: Sequence[Cells],
+    order_seed: int,
 ) -> Checkpoints[Training]:
     identity = {
         "jobs": "restarts",
-        "data": data_fingerprint(data, cells),
+        "data": data_fingerprint(data, *splits),
         "order_seed": order_seed,
         "device": data.device.type,
     }

@@ -14,6 +14,7 @@ from .._check.arguments import checked
 from .._words.models import MODELS, model_name
 from ..get import metrics_df, verdict
 from ..get._checks import metric_name
+from ..get._frames import compared_rows
 from ._style import COLORS, HEIGHT, WIDTH, finish, style
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def model_selection(
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=600)
-    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
+    >>> quick = {"n_samples": 10, "n_null": 5, "max_epochs": 5, "progress": False}
+    >>> zt.tl.model_selection(adata, folds=3, n_restarts=1, **quick)
     >>> len(zt.pl.model_selection(adata, show=False))
     5
     """
@@ -78,7 +80,7 @@ def model_selection(
         table = metrics_df(adata, key=key)
         _draw_differences(axes[0], found)
         for panel, (_, test) in zip(axes[1:], found.tests.iterrows(), strict=True):
-            _draw_metric(panel, table[table["metric"] == test["metric"]], test)
+            _draw_metric(panel, compared_rows(table, test["metric"]), test)
         return finish(list(axes), given=False, show=show, return_fig=return_fig)
 
 

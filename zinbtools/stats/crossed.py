@@ -1,4 +1,4 @@
-"""The mean of a table whose rows and columns are both samples, with the error that each of them leaves."""
+"""The mean of tables whose rows and columns are both samples, with the error that each of them leaves."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from scipy import stats
 
 
 class CrossedMean(NamedTuple):
-    """A mean over rows (restarts) and columns (cells), both drawn at random.
+    """A mean over rows (restarts) and columns (cells), both drawn at random, and over folds of the columns.
 
     Attributes
     ----------
     mean, se
-        The mean and its standard error; NaN for fewer than two columns.
+        The mean and its standard error; NaN where no fold has two columns.
     df
         Satterthwaite's degrees of freedom of the error.
     sd_columns, sd_rows
         Standard deviations of the column effects and of the row effects; 0 where the estimate of the variance
-        is negative. With one row all is put down to the columns, and the error lacks what another row would
-        change.
+        is negative. With one row in one fold all is put down to the columns, and the error lacks what another
+        row would change.
     n_rows, n_columns
-        The table's shape.
+        Rows of each fold (of the first, where they differ), and columns of all.
+    n_folds
+        How many there are, each with rows of its own.
     """
 
     mean: float
@@ -34,18 +36,19 @@ class CrossedMean(NamedTuple):
     sd_rows: float
     n_rows: int
     n_columns: int
+    n_folds: int = 1
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Take it from a row of the table ``differences`` of `zinbtools.tl.model_selection`."""
         mean, se, df = float(row["difference"]), float(row["se"]), float(row["df"])
-        sd_cells, sd_restarts = float(row["sd_cells"]), float(row["sd_restarts"])
-        return cls(mean, se, df, sd_cells, sd_restarts, int(row["n_restarts"]), int(row["n_cells"]))
+        sizes = (int(row[name]) for name in ("n_restarts", "n_cells", "n_folds"))
+        return cls(mean, se, df, float(row["sd_cells"]), float(row["sd_restarts"]), *sizes)
 
     def at(self, n_rows: int, n_columns: int) -> CrossedMean:
-        """Return what is to be expected of as many rows and columns, with the same mean and effects.
+        """Return what is to be expected of as many rows and columns, with the same mean, effects and folds.
 
-        Of one row nothing is known of row effects, and more rows than one then seem to have none.
+        Of one row in one fold nothing is known of row effects, and more rows than one then seem to have none.
 
         Examples
         --------
@@ -53,15 +56,16 @@ class CrossedMean(NamedTuple):
         >>> round(found.at(5, 100).se, 4), round(found.at(10, 400).se, 4)
         (0.1118, 0.0597)
         """
-        R, N, by_columns, by_rows = self.n_rows, self.n_columns, self.sd_columns**2, self.sd_rows**2
+        R, N, K = self.n_rows, self.n_columns, self.n_folds
+        by_columns, by_rows = self.sd_columns**2, self.sd_rows**2 / K
         rest = max(self.se**2 - by_columns / N - by_rows / R, 0.0) * R * N
-        parts = [(n_rows * by_columns + rest, n_columns - 1), (n_columns * by_rows + rest, n_rows - 1)]
-        parts.append((rest, (n_rows - 1) * (n_columns - 1)))
+        parts = [(n_rows * by_columns + rest, n_columns - 1), (n_columns * by_rows + rest, K * n_rows - 1)]
+        parts.append((rest, (n_rows - 1) * (n_columns - K)))
         squares = n_rows * by_columns + n_columns * by_rows + rest
         error = sum(ms**2 / df for ms, df in parts if df > 0)
         df = squares**2 / error if error > 0 else n_columns - 1.0
         se = float(np.sqrt(squares / (n_rows * n_columns)))
-        return CrossedMean(self.mean, se, df, self.sd_columns, self.sd_rows, n_rows, n_columns)
+        return self._replace(se=se, df=df, n_rows=n_rows, n_columns=n_columns)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean of all rows and columns, by Student's t."""
@@ -69,48 +73,79 @@ class CrossedMean(NamedTuple):
         return self.mean - half, self.mean + half
 
 
-def crossed_mean(table: ArrayLike) -> CrossedMean:
-    r"""Compute the mean of ``y_rn = m + a_r + b_n + e_rn`` with random effects of rows and columns.
+class _Squares(NamedTuple):
+    """A sum of squares, and its degrees of freedom."""
 
-    The variance of the mean is ``s_a^2 / R + s_b^2 / N + s_e^2 / (R N)``, which the mean squares of the
-    two-way analysis of variance estimate without bias as ``(MS_a + MS_b - MS_e) / (R N)``; where it comes
-    out smaller than what rows or columns alone make, the larger of those is taken. Degrees of freedom are
-    Satterthwaite's (Searle, Casella and McCulloch 1992, Variance Components, chapter 4).
+    sum: float
+    df: int
+
+    @property
+    def mean(self) -> float:
+        return self.sum / self.df if self.df else 0.0
+
+
+def crossed_mean(*folds: ArrayLike) -> CrossedMean:
+    r"""Compute the mean of ``y_krn = m + a_kr + b_n + e_krn`` with random effects of rows and columns.
+
+    Each fold k has rows and columns of its own. With K folds of R rows, and N columns in all, the variance of
+    the mean is ``s_a^2 / (K R) + s_b^2 / N + s_e^2 / (N R)``.
+
+    In one fold the mean squares of the two-way analysis of variance estimate it without bias as
+    ``(MS_a + MS_b - MS_e) / (R N)``; where it comes out smaller than what rows or columns alone make, the
+    larger of those is taken. The means of several folds differ by all three, and by what the rows of a fold
+    have in common: their mean square over ``R N`` is taken, or that of the columns within folds if it is
+    larger. Degrees of freedom are Satterthwaite's (Searle, Casella and McCulloch 1992, Variance Components,
+    chapter 4).
 
     Parameters
     ----------
-    table
-        Shape (n_rows, n_columns), finite.
+    *folds
+        Each of shape (n_rows, n_columns), finite.
 
     Examples
     --------
     >>> found = crossed_mean([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])
     >>> found.mean, round(found.se, 3), found.n_rows
     (2.5, 0.764, 2)
+    >>> found = crossed_mean([[1.0, 2.0]], [[3.0, 4.0]])
+    >>> found.mean, found.se, found.df
+    (2.5, 1.0, 1.0)
     """
-    y = np.asarray(table, dtype=np.float64)
-    R, N = y.shape
-    mean = float(y.mean())
-    if N < 2:
-        return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, R, N)
-    columns = y.mean(0) - mean
-    ms_columns = R * float(columns @ columns) / (N - 1)
-    if R == 1:
-        sd = float(np.sqrt(ms_columns))
-        return CrossedMean(mean, sd / np.sqrt(N), N - 1, sd, 0.0, R, N)
-    rows = y.mean(1) - mean
-    ms_rows = N * float(rows @ rows) / (R - 1)
-    rest = y - mean - columns - rows[:, None]
-    df_rest = (R - 1) * (N - 1)
-    ms_rest = float((rest**2).sum()) / df_rest
-    both = ms_columns + ms_rows - ms_rest
-    squares = max(both, ms_columns, ms_rows)
-    parts = np.array([(ms_columns, N - 1), (ms_rows, R - 1), (ms_rest, df_rest)])
-    if squares > both:  # one kind of effect seems to be absent
-        parts = parts[[0 if ms_columns >= ms_rows else 1]]
-    df = squares**2 / float((parts[:, 0] ** 2 / parts[:, 1]).sum()) if squares > 0 else N - 1.0
-    sd_columns, sd_rows = (
-        float(np.sqrt(max(ms - ms_rest, 0) / n)) for ms, n in ((ms_columns, R), (ms_rows, N))
+    tables = [np.asarray(fold, dtype=np.float64) for fold in folds]
+    n_rows, n_columns = np.array([table.shape for table in tables]).T
+    K, R, N = len(tables), int(n_rows[0]), int(n_columns.sum())
+    means = np.array([table.mean() for table in tables])
+    mean = float(n_columns @ means) / N
+    if N == K:
+        return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, R, N, K)
+    columns, rows, rest = (_pooled(parts) for parts in zip(*map(_within, tables), strict=True))
+    between = _Squares(float(n_rows * n_columns @ (means - mean) ** 2), K - 1)
+    if K > 1:
+        squares, parts, alone = between.mean, [between], [columns]
+    else:
+        squares, parts = columns.mean + rows.mean - rest.mean, [columns, rows, rest]
+        alone = [columns, rows]
+    largest = max(alone, key=lambda part: part.mean)
+    if largest.mean > squares:  # one kind of effect seems to be absent
+        squares, parts = largest.mean, [largest]
+    df = squares**2 / sum(p.mean**2 / p.df for p in parts if p.df) if squares > 0 else float(columns.df)
+    of_rows = rows.mean - rest.mean if rows.df else between.mean - columns.mean if K > 1 else 0.0
+    sd_columns, sd_rows = np.sqrt(np.maximum([(columns.mean - rest.mean) / R, of_rows / (N / K)], 0)).tolist()
+    se = float(np.sqrt(squares / (n_rows @ n_columns)))
+    return CrossedMean(mean, se, df, sd_columns, sd_rows, R, N, K)
+
+
+def _within(table: np.ndarray) -> tuple[_Squares, _Squares, _Squares]:
+    """Squares of columns, of rows and of the rest."""
+    R, N = table.shape
+    columns, rows = table.mean(0) - table.mean(), table.mean(1) - table.mean()
+    rest = table - table.mean() - columns - rows[:, None]
+    return (
+        _Squares(R * float(columns @ columns), N - 1),
+        _Squares(N * float(rows @ rows), R - 1),
+        _Squares(float((rest**2).sum()), (R - 1) * (N - 1)),
     )
-    se = float(np.sqrt(squares / (R * N)))
-    return CrossedMean(mean, se, df, sd_columns, sd_rows, R, N)
+
+
+def _pooled(parts: tuple[_Squares, ...]) -> _Squares:
+    return _Squares(sum(part.sum for part in parts), sum(part.df for part in parts))

@@ -54,6 +54,7 @@ def run_study(
     protocol: Literal["default", "blog2019"] = "default",
     config: Literal["tuned"] | None = None,
     n_restarts: int | Literal["auto"] = "auto",
+    folds: int | Literal["auto"] = "auto",
     max_epochs: int | None = None,
     n_samples: int = 100,
     device: str = "auto",
@@ -70,7 +71,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    n_restarts
+    n_restarts, folds
         As for :func:`zinbtools.tl.model_selection`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -97,6 +98,7 @@ def run_study(
     tl.model_selection(
         adata,
         n_restarts=n_restarts,
+        folds=folds,
         layer=layer,
         batch_key=batch_key,
         check_counts=check_counts,

@@ -220,7 +220,12 @@ class _Procedure:
             "batch_key": "batch" if batches > 1 else None,
             **self.run,
         }
-        restarts: dict[str, Any] = {"n_restarts": self.n_restarts, "metrics": METRICS, "layers": ()}
+        restarts: dict[str, Any] = {
+            "n_restarts": self.n_restarts,
+            "folds": 1,
+            "metrics": METRICS,
+            "layers": (),
+        }
         if self.max_evals:
             kept = None if folder is None else folder / "tuning"
             search: dict[str, Any] = {"max_evals": self.max_evals, "space": "blog2019", "shared": False}

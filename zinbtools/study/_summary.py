@@ -13,6 +13,7 @@ from .._record.record import Record
 from .._words.models import MODELS, model_name
 from .._words.numbers import with_error
 from ..get._checks import metric_name
+from ..get._frames import compared_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,7 +55,7 @@ def summary(adata: AnnData, *, best: bool = False, key: str | None = None) -> pd
         ours = metrics[metrics["model"] == model]
         chosen = {record.best_restart(model)} if best and model in record.models else shared[model]
         ours = ours[ours["restart"].isin(chosen)]
-        of_metric = {name: _on_test_cells(ours[ours["metric"] == name]) for name in COLUMNS}
+        of_metric = {name: compared_rows(ours, name) for name in COLUMNS}
         rows[model] = {name: found["value"].mean() for name, found in of_metric.items()}
         # the restarts share their random numbers: the error of their mean may be as large as that of one
         rows[model]["nll_se"] = of_metric["nll"]["se"].mean()
@@ -72,14 +73,6 @@ def _shared_restarts(metrics: pd.DataFrame) -> dict[str, set[int]]:
         found[model] = set((ours if judged.empty else judged)["restart"])
     both = found["nb"] & found["zinb"]
     return {model: both or restarts for model, restarts in found.items()}
-
-
-def _on_test_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those rows of a metric that are of test cells; else of the cells that were looked at last."""
-    splits = rows["split"].astype(str)
-    if rows.empty:
-        return rows
-    return rows[splits == ("test" if (splits == "test").any() else splits.iloc[-1])]
 
 
 def table_cells(table: pd.DataFrame, best: bool = False) -> list[list[str]]:

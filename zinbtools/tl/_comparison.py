@@ -5,28 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
+from .._anndata.reading import FEWEST_FOLDS, FEWEST_TEST_CELLS
 from .._words.answers import Explanation
 from ..get._settings import FitSettings
-from ..model.config import Proposal
+from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood
 from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
-from ._marginal import Restart, evaluate_restarts
-from ._setup import Run, Sample, Seeds, Setup, prepare
-from ._trained import Trained, train
+from ._marginal import Restart, evaluate_models
+from ._setup import Run, Sample, Seeds, Setup, prepare_folds
+from ._trained import Trained, train_folds
 
-AUTO_ROUNDS = (3, 5, 10, 20)  # restarts after which it is asked whether they suffice
-RIVAL_ROUNDS = (3, 5)  # of the two models with a dispersion per gene and cell
+# Restarts after which it is asked whether they suffice: on one split, and by folds.
+AUTO_ROUNDS, FOLD_ROUNDS = (3, 5, 10, 20), (1, 2, 3, 5)
+# Likewise of the two models with a dispersion per gene and cell.
+RIVAL_ROUNDS, RIVAL_FOLD_ROUNDS = (3, 5), (1, 2)
+FOLDS = "folds"  # what stands for a split in the metrics of all cells
+AUTO_FOLDS, MOST_BY_FOLDS = 10, 2_000  # folds where nothing else is asked, of up to so many cells
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
+
+
+Estimates: TypeAlias = Mapping[Restart, MarginalLikelihood]
+#: Of each fold, by restart, (n_cells,) each.
+Gains: TypeAlias = Sequence[Mapping[int, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Method:
     """How NB and ZINB are compared; parameters as for `model_selection`."""
 
     n_restarts: int | Literal["auto"]
+    folds: int | Literal["auto"]
     alpha: float
     rope: float | None
     n_samples: int
@@ -42,14 +53,9 @@ class Method:
     seed: int
     run: Run
 
-    @property
-    def rounds(self) -> Sequence[int]:
-        """Numbers of restarts after which to ask whether they suffice."""
-        return AUTO_ROUNDS if self.n_restarts == "auto" else (self.n_restarts,)
-
     def once(self) -> Method:
-        """With one restart."""
-        return replace(self, n_restarts=1)
+        """With one restart on one split."""
+        return replace(self, n_restarts=1, folds=1)
 
     def apart(self) -> Method:
         """For other counts than those that a folder of finished restarts is about."""
@@ -57,45 +63,66 @@ class Method:
 
     def compare(self, sample: Sample, settings: FitSettings) -> Comparison:
         """Fit both models to a sample, and compare them."""
-        return self.compare_on(prepare(sample, settings, Seeds.spawn(self.seed).split, self.run.device))
+        seed, n_folds = Seeds.spawn(self.seed).split, n_folds_of(self.folds, settings, sample.n_obs)
+        return self.compare_on(prepare_folds(sample, settings, seed, self.run.device, n_folds=n_folds))
 
-    def compare_on(self, setup: Setup, rounds: Sequence[int] = ()) -> Comparison:
-        """Train pairs of models until it is clear which is better."""
-        fit: Trained | None = None
-        estimates: dict[Restart, MarginalLikelihood] = {}
-        for n_restarts in rounds or self.rounds:
-            fit = train(setup, Seeds.spawn(self.seed, n_restarts), self.run, known=fit)
-            estimates |= self.evaluate(fit, known=estimates)
-            found = Comparison(self, fit, dict(sorted(estimates.items())))
+    def compare_on(self, setups: Sequence[Setup], rounds: Sequence[int] = ()) -> Comparison:
+        """Train pairs of models on each split until it is clear which is better."""
+        fits: list[Trained] = []
+        estimates: list[dict[Restart, MarginalLikelihood]] = [{} for _ in setups]
+        auto = AUTO_ROUNDS if len(setups) == 1 else FOLD_ROUNDS
+        for n_restarts in rounds or (auto if self.n_restarts == "auto" else (self.n_restarts,)):
+            seeds = Seeds.spawn(self.seed, n_restarts * len(setups))
+            fits = train_folds(setups, seeds, self.run, known=fits)
+            estimates = self.evaluate(fits, known=estimates)
+            found = Comparison(self, fits, estimates)
             if found.position != "open":
                 break
         return found
 
     def evaluate(
-        self, fit: Trained, known: Mapping[Restart, MarginalLikelihood] = {}
-    ) -> dict[Restart, MarginalLikelihood]:
-        """Estimate the log likelihood of the test cells under the restarts that are not known yet."""
-        restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
-        return evaluate_restarts(
-            fit,
-            fit.data,
-            [restart for restart in restarts if restart not in known],
-            fit.cells("test"),
+        self, fits: Sequence[Trained], known: Sequence[Estimates] = ()
+    ) -> list[dict[Restart, MarginalLikelihood]]:
+        """Estimate the log likelihood of each fit's test cells under its restarts that are not known yet."""
+        found = [dict(estimates) for estimates in known] or [{} for _ in fits]
+        places = [
+            (fold, (name, restart))
+            for fold, fit in enumerate(fits)
+            for name in fit.models
+            for restart in fit.restarts(name)
+            if (name, restart) not in found[fold]
+        ]
+        estimates = evaluate_models(
+            fits[0].data,
+            [(fits[fold], restart, fits[fold].cells("test")) for fold, restart in places],
             n_samples=self.n_samples,
             proposal=self.proposal,
             rng=self.seed,
             n_jobs=self.run.n_jobs,
             executor=self.run.executor,
         )
+        for (fold, restart), estimate in zip(places, estimates, strict=True):
+            found[fold][restart] = estimate
+        return [dict(sorted(of_fold.items())) for of_fold in found]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the test cells say of the two models."""
+    """What the test cells say of the two models.
+
+    Attributes
+    ----------
+    fits, estimates
+        Of each fold; of one split there is one. The first fit is the one that is reported.
+    """
 
     method: Method
-    fit: Trained
-    estimates: Mapping[Restart, MarginalLikelihood]
+    fits: Sequence[Trained]
+    estimates: Sequence[Estimates]
+
+    @property
+    def fit(self) -> Trained:
+        return self.fits[0]
 
     @property
     def data(self) -> CountData:
@@ -103,35 +130,37 @@ class Comparison:
 
     @cached_property
     def cells(self) -> np.ndarray:
-        """The test cells, by index."""
+        """The test cells of the fit that is reported, by index."""
         return self.fit.cells("test")
 
-    @property
-    def restarts(self) -> list[int]:
-        """Those that did not fail for either model."""
-        return sorted(set(self.fit.restarts("nb")) & set(self.fit.restarts("zinb")))
-
-    def log_likelihood(self, restart: Restart) -> np.ndarray:
-        """Of each test cell, nats, (n_cells,)."""
-        return log_likelihood(self.estimates[restart])
-
     @cached_property
-    def gains(self) -> np.ndarray:
-        """Log likelihood under the ZINB minus that under the NB, nats, (n_restarts, n_cells)."""
-        pairs = [(self.log_likelihood(("zinb", r)), self.log_likelihood(("nb", r))) for r in self.restarts]
-        if not pairs:
-            raise RuntimeError("no restart succeeded for both models; see uns for the failures.")
-        return np.stack([zinb - nb for zinb, nb in pairs])
+    def gains(self) -> Gains:
+        """Log likelihood of each test cell under the ZINB minus that under the NB, nats."""
+        return gains("zinb", self.estimates, self.estimates)
 
     @cached_property
     def difference(self) -> CrossedMean:
-        """Mean of `gains`, with its error over cells and restarts."""
-        return crossed_mean(self.gains)
+        """Mean of `gains`, with its error over cells, restarts and folds."""
+        return mean_gain(self.gains)
+
+    @cached_property
+    def of_all_folds(self) -> Estimates:
+        """Of all cells, each by the fold that tests it, by model and restart."""
+        restarts = sorted({restart for of_fold in self.estimates for restart in of_fold})
+        return {
+            restart: joined([of_fold[restart] for of_fold in self.estimates if restart in of_fold])
+            for restart in restarts
+        }
 
     @property
     def nll(self) -> float:
         """The NB's, averaged over restarts, nats per cell."""
-        return -float(np.mean([self.log_likelihood(("nb", r)).mean() for r in self.restarts]))
+        of_cells = [
+            np.mean([log_likelihood(estimates["nb", restart]) for restart in pairs], axis=0)
+            for estimates, pairs in zip(self.estimates, self.gains, strict=True)
+            if pairs
+        ]
+        return -float(np.concatenate(of_cells).mean())
 
     @property
     def rope(self) -> float:
@@ -188,14 +217,15 @@ class Comparison:
         It is where the ZINB is above the region: an NB whose dispersion is the same in all cells lacks zeros
         in those in which it is larger, and a dropout head makes them.
         """
-        setup = self.fit.setup
-        if self.position != "above" or setup.settings.configs["nb"].dispersion == "gene-cell":
+        settings = self.fit.settings
+        if self.position != "above" or settings.common.dispersion == "gene-cell":
             return None
-        free = replace(setup, settings=setup.settings.changed(dispersion="gene-cell"))
+        free = settings.changed(dispersion="gene-cell")
+        rounds = RIVAL_ROUNDS if len(self.fits) == 1 else RIVAL_FOLD_ROUNDS
         asked = self.method.n_restarts
-        most = RIVAL_ROUNDS[-1] if asked == "auto" else asked
-        rounds = sorted({min(n, most) for n in RIVAL_ROUNDS})
-        return self.method.compare_on(free, rounds)
+        most = rounds[-1] if asked == "auto" else asked
+        setups = [replace(fit.setup, settings=free) for fit in self.fits]
+        return self.method.compare_on(setups, sorted({min(n, most) for n in rounds}))
 
     def dropped(self) -> dict[int, float]:
         """Share of the test cells' zeros that each restart of the ZINB makes by dropout."""
@@ -207,14 +237,9 @@ class Comparison:
             for restart in self.fit.restarts("zinb")
         }
 
-    def gain_of(self, rival: Comparison) -> CrossedMean:
-        """Log likelihood of the test cells under the NB of a rival, minus that under this NB."""
-        return crossed_mean(np.stack([*self.gains_of(rival.estimates).values()]))
-
-    def gains_of(self, estimates: Mapping[Restart, MarginalLikelihood]) -> dict[int, np.ndarray]:
-        """The same of each test cell, by restart, (n_cells,) each."""
-        shared = sorted(r for r in self.restarts if ("nb", r) in estimates)
-        return {r: log_likelihood(estimates["nb", r]) - self.log_likelihood(("nb", r)) for r in shared}
+    def gains_of(self, rival: Sequence[Estimates]) -> Gains:
+        """Log likelihood of each test cell under another NB minus that under this one, nats."""
+        return gains("nb", rival, self.estimates)
 
     @property
     def explained_by(self) -> Explanation:
@@ -229,9 +254,50 @@ class Comparison:
         return conclude(self.position, self.is_inflated and not self.explained_by)
 
 
+def n_folds_of(folds: int | Literal["auto"], settings: FitSettings, n_obs: int) -> int:
+    """How many folds so many cells are compared in; by default one if the settings have their own split."""
+    if folds != "auto":
+        return folds
+    own_split = settings.split != settings.preset.shares
+    too_few = n_obs < FEWEST_FOLDS * FEWEST_TEST_CELLS
+    if own_split or too_few or n_obs > MOST_BY_FOLDS or settings.common.stop_on != "validation":
+        return 1
+    return min(AUTO_FOLDS, n_obs // FEWEST_TEST_CELLS)
+
+
+def gains(model: Likelihood, ours: Sequence[Estimates], of_nb: Sequence[Estimates]) -> Gains:
+    """Log likelihood of test cells under a model minus that under the NB with the same seed, nats."""
+    return [
+        {
+            restart: log_likelihood(a[model, restart]) - log_likelihood(b["nb", restart])
+            for name, restart in a
+            if name == model and ("nb", restart) in b
+        }
+        for a, b in zip(ours, of_nb, strict=True)
+    ]
+
+
+def mean_gain(of_folds: Gains) -> CrossedMean:
+    """Mean over cells and restarts of the folds in which a pair of models did not fail."""
+    tables = [np.stack([*pairs.values()]) for pairs in of_folds if pairs]
+    if not tables:
+        raise RuntimeError("no restart succeeded for both models; see uns for the failures.")
+    return crossed_mean(*tables)
+
+
 def log_likelihood(estimate: MarginalLikelihood) -> np.ndarray:
     """Of each cell under the one model that was evaluated, nats, (n_cells,)."""
     return estimate.log_likelihood[0].numpy(force=True)
+
+
+def joined(parts: Sequence[MarginalLikelihood]) -> MarginalLikelihood:
+    """The same of the cells of several estimates; means by number of draws are left out."""
+    of_cells = {
+        name: torch.cat([getattr(part, name) for part in parts], dim=1)
+        for name in MarginalLikelihood._fields
+        if name != "by_draws"
+    }
+    return MarginalLikelihood(**of_cells, by_draws={})
 
 
 def _some(cells: np.ndarray, most: int, seed: int) -> np.ndarray:

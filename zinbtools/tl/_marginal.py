@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
+from torch import Tensor
 
 from .._anndata.reading import check_anndata
 from .._anndata.results import target_of
@@ -25,6 +26,7 @@ from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
+from ..model.vae import CountVAE
 from ..stats.importance import GOOD_K, NO_BOUND_K, SharesOfK, error_of_mean
 from ._metrics import update_metrics
 from ._setup import Run
@@ -123,17 +125,17 @@ def marginal_ll(
     fit = Fitted.read(adata, key)
     run_on = Run.on(device, n_jobs, executor)
     cells = fit.cells(adata, split)
-    estimates = evaluate_restarts(
-        fit,
+    restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
+    found = evaluate_models(
         fit.data(adata, run_on.device),
-        [(name, restart) for name in fit.models for restart in fit.restarts(name)],
-        cells,
+        [(fit, restart, cells) for restart in restarts],
         n_samples=n_samples,
         proposal=proposal,
         rng=rng,
         n_jobs=run_on.n_jobs,
         executor=run_on.executor,
     )
+    estimates = dict(zip(restarts, found, strict=True))
     target = target_of(adata, copy)
     write_estimates(
         target, fit.keys, fit, estimates, cells, split if isinstance(split, str) else "subset", debias
@@ -143,33 +145,44 @@ def marginal_ll(
     return target if copy else None
 
 
-def evaluate_restarts(
-    fit: Fitted | Trained,
+def evaluate_models(
     data: CountData,
-    restarts: Sequence[Restart],
-    cells: np.ndarray,
+    wanted: Sequence[tuple[Fitted | Trained, Restart, np.ndarray]],
     *,
     n_samples: int,
     proposal: Proposal,
     rng: RNG,
     n_jobs: int,
     executor: Where,
-) -> dict[Restart, MarginalLikelihood]:
-    """Compute the log likelihood of the given cells under some restarts, all by the same random numbers."""
+) -> list[MarginalLikelihood]:
+    """Compute the log likelihood of cells under the restarts of fits, all by the same random numbers.
+
+    Parameters
+    ----------
+    wanted
+        Fit, model and restart, and the cells, by index.
+    """
     device, in_threads = data.device, executor == "threads"
     evaluate = partial(
-        marginal_log_likelihood,
+        _evaluate,
         data=data,
-        cells=torch.as_tensor(cells, device=device),
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
         n_threads=n_jobs if in_threads else 1,  # which have some of the cells, not a restart
     )
-    models = (fit.load(name, device, restart) for name, restart in restarts)
-    n_workers = 1 if in_threads else max(1, min(n_jobs, len(restarts)))
-    found = dict(run(evaluate, models, n_jobs=n_workers, executor=executor))
-    return {restart: found[place] for place, restart in enumerate(restarts)}
+    jobs = (
+        (fit.load(name, device, restart), torch.as_tensor(cells, device=device))
+        for fit, (name, restart), cells in wanted
+    )
+    n_workers = 1 if in_threads else max(1, min(n_jobs, len(wanted)))
+    found = dict(run(evaluate, jobs, n_jobs=n_workers, executor=executor))
+    return [found[place] for place in range(len(wanted))]
+
+
+def _evaluate(job: tuple[CountVAE, Tensor], **settings: Any) -> MarginalLikelihood:
+    model, cells = job
+    return marginal_log_likelihood(model, cells=cells, **settings)
 
 
 def write_estimates(
@@ -191,12 +204,7 @@ def write_estimates(
             everyone = np.full(target.n_obs, np.nan)
             everyone[cells] = values
             target.obs[column] = everyone
-    rows = [
-        Metric(name, restart, label, *values)
-        for (name, restart), estimate in estimates.items()
-        for values in _summaries(estimate, debias)
-    ]
-    update_metrics(target, keys, rows)
+    update_metrics(target, keys, likelihood_metrics(estimates, label, debias))
     target.uns[keys.uns][NLL_BY_DRAWS.name] = pd.DataFrame(
         [
             (name, restart, label, n_draws, -float(mean[0]))
@@ -205,6 +213,15 @@ def write_estimates(
         ],
         columns=NLL_BY_DRAWS.holds,
     )
+
+
+def likelihood_metrics(
+    estimates: Mapping[Restart, MarginalLikelihood], label: str, debias: bool = False
+) -> Iterator[Metric]:
+    """What the cells of a restart say together; ``label`` says which cells they are."""
+    for (name, restart), estimate in estimates.items():
+        for values in _summaries(estimate, debias):
+            yield Metric(name, restart, label, *values)
 
 
 def _by_cell(estimate: MarginalLikelihood, debias: bool) -> np.ndarray:

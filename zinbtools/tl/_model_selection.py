@@ -33,10 +33,10 @@ from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
 from ._asked import asked
-from ._comparison import Comparison, Method
+from ._comparison import FOLDS, Comparison, Gains, Method, n_folds_of
 from ._conditional import CallRule, conditional_test, write_columns
 from ._fit import fit_nb_zinb
-from ._marginal import write_estimates
+from ._marginal import likelihood_metrics, write_estimates
 from ._metrics import update_metrics
 from ._outputs import affordable, history_table
 from ._ppc import choose, predictive_checks
@@ -51,8 +51,8 @@ from ._selection_tables import (
     tests_table,
     zeros_table,
 )
-from ._setup import Run, Seeds, prepare, read_sample
-from ._trained import train
+from ._setup import Run, Seeds, read_sample
+from ._trained import train_folds
 
 MANY_INFLATED = 0.05  # of the genes that are tested; of genes without dropout fewer than one in a hundred are
 METRICS = ("nll", *(f"ks_{check}" for check in CHECKS))
@@ -68,6 +68,7 @@ def model_selection(
     adata: AnnData,
     *,
     n_restarts: int | Literal["auto"] = "auto",
+    folds: int | Literal["auto"] = "auto",
     models: Sequence[Literal["nb", "zinb", "poisson", "nb-gene-cell"]] = ("nb", "zinb"),
     metrics: Sequence[str] = ("nll", "ks_dropout_ratio", "ks_zeros_to_expression", "ks_cv"),
     alpha: float = 0.05,
@@ -92,25 +93,34 @@ def model_selection(
     under restart r of the ZINB minus that under restart r of the NB (same seed, same minibatches), is
     averaged over cells and restarts. Its standard error has both as random effects,
     ``s_cells^2 / N + s_restarts^2 / R + s_rest^2 / (N R)``, and the interval is held against a region of
-    practical equivalence. Are there EXCESS ZEROS? The zeros of all cells are compared with what the NB, at
-    its own means and dispersions, expects of them, and this with the same for counts that the NB has drawn
-    itself. They can come apart, as a dropout head takes up whatever else the NB lacks. Does SOMETHING ELSE
-    explain both? A dispersion that differs between cells makes zeros in some of them. So where the ZINB is
-    above the region, both models are compared once more, with a dispersion per gene and cell (3 or 5 pairs,
-    no more than asked for), and it is the ZINB only if it is above the region there too, with excess zeros;
-    or if at least a twentieth of the genes are zero-inflated, each tested with a dispersion that depends on
-    the state of the cell, as `zinbtools.tl.zi_scores` does.
+    practical equivalence. Up to 2,000 cells are compared in ten folds: all of them are tested, each by models
+    that have not seen it, and each fold has seeds of its own. The error is then the scatter of the folds'
+    means, or that of the cells within folds if it is larger (`zinbtools.stats.crossed.crossed_mean`).
+
+    Are there EXCESS ZEROS? The zeros of all cells are compared with what the NB, at its own means and
+    dispersions, expects of them, and this with the same for counts that the NB has drawn itself. They can
+    come apart, as a dropout head takes up whatever else the NB lacks. Does SOMETHING ELSE explain both? A
+    dispersion that differs between cells makes zeros in some of them. So where the ZINB is above the region,
+    both models are compared once more, with a dispersion per gene and cell (1 or 2 pairs per fold, 3 or 5 on
+    one split, no more than asked for), and it is the ZINB only if it is above the region there too, with
+    excess zeros; or if at least a twentieth of the genes are zero-inflated, each tested with a dispersion
+    that depends on the state of the cell, as `zinbtools.tl.zi_scores` does.
 
     Beside them stands what the 2019 study had: metrics per restart, medians and rank-sum tests over restarts.
 
     Parameters
     ----------
     adata
-        Cells x genes with raw counts. Where it holds a fit and no ``settings`` are given, settings and split
-        are that fit's.
+        Cells x genes with raw counts. Where it holds a fit and no ``settings`` are given, the settings are
+        that fit's, and with one fold so is the split.
     n_restarts
-        Pairs of fits. ``"auto"``: 3, 5, 10 or 20, until the interval lies inside the region of practical
-        equivalence, or has left it.
+        Pairs of fits in each fold. ``"auto"``: 1, 2, 3 or 5, and on one split 3, 5, 10 or 20, until the
+        interval lies inside the region of practical equivalence, or has left it.
+    folds
+        Parts of the cells, in proportion to the batches, that are held out in turn: one tests, the next says
+        when to stop, the others train. 1 is one split, and then as `zinbtools.tl.fit_nb_zinb` has it.
+        ``"auto"``: 10; and 1 for more than 2,000 cells, for the study's protocol, and where ``split``, here
+        or in the fit, or ``config="tuned"`` says which cells are held out. Without cells for ten, fewer.
     models
         ``"nb"`` and ``"zinb"``, and rival explanations of the dispersion to be compared with the NB:
         ``"poisson"`` and ``"nb-gene-cell"``, an NB with an inverse dispersion per gene and cell.
@@ -126,8 +136,8 @@ def model_selection(
         cells, by models of its own. If no group is zero-inflated and together they are clearly within or
         below their regions, differences between the groups explain what all cells show.
     n_bootstrap
-        Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart each):
-        how large a difference and how many zeros by dropout the ZINB finds where there are none.
+        Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart on one
+        split each): how large a difference and how many zeros by dropout the ZINB finds where there are none.
     n_samples
         Importance samples per cell, and draws of the predictive checks.
     n_null
@@ -140,7 +150,7 @@ def model_selection(
     Returns
     -------
     ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll`,
-    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts, and
+    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts of the first fold, and
     ``uns["zinbtools"]["model_selection"]``, which `zinbtools.get.verdict` and
     `zinbtools.get.model_selection_df` read:
 
@@ -162,12 +172,13 @@ def model_selection(
     ``differences``
         A row per model that is compared with the NB: ``difference`` (nats per cell, POSITIVE = better than
         the NB), ``se``, ``df``, ``low``, ``high``, ``sd_cells``, ``sd_restarts``, ``n_cells``,
-        ``n_restarts``, ``nll``, ``rope``, ``position``.
+        ``n_restarts``, ``n_folds``, ``nll``, ``rope``, ``position``.
     ``by_restart``
-        ``model``, ``restart``, ``difference``.
+        ``model``, ``fold``, ``restart``, ``difference``.
     ``tests``
-        A row per metric: medians, numbers of runs, p values of both directions, raw and adjusted by Benjamini
-        and Hochberg over all of them, and ``better``, the model that is significantly so (bold in the study).
+        A row per metric over the restarts, of all folds for ``nll``, of the first for others: medians,
+        numbers of runs, p values of both directions, raw and adjusted by Benjamini and Hochberg over all of
+        them, and ``better``, the model that is significantly so (bold in the study).
     ``zeros``, ``pooled_zeros``
         Per gene, the numbers of zeros that are there and that the NB's best restart expects, with the null;
         over all genes, ``n_expected``, to which the null's mean is added, and the excess as a share of the
@@ -191,18 +202,21 @@ def model_selection(
     --------
     >>> import zinbtools as zt
     >>> adata = zt.simulate.zisynth(n_obs=600)
-    >>> zt.tl.model_selection(adata, n_restarts=2, n_samples=10, n_null=5, max_epochs=5, progress=False)
-    >>> zt.get.verdict(adata).sentence.split(": ")[1][:38]
-    'on 60 test cells and 2 restarts the ZI'
+    >>> zt.tl.model_selection(
+    ...     adata, folds=3, n_restarts=1, n_samples=10, n_null=5, max_epochs=5, progress=False
+    ... )
+    >>> zt.get.verdict(adata).sentence.split(": ")[1][:36]
+    'on 600 cells in three folds the ZINB'
     """
     check_anndata(adata, copy)
     rivals = _rivals(models, metrics, settings)
     labels = None if groupby is None else checked_column(adata.obs, groupby, "groupby", "obs")
     keys, seed = Keys(key_added), as_integer(rng)
     refuse_to_overwrite(adata, keys)
-    asked_for = _settings(adata, keys, settings)
+    asked_for = _settings(adata, keys, settings, folds)
     method = Method(
         n_restarts=n_restarts,
+        folds=folds,
         alpha=alpha,
         rope=rope,
         n_samples=n_samples,
@@ -212,9 +226,8 @@ def model_selection(
         run=Run.on(device, n_jobs, executor, resume=resume, progress=progress),
     )
     sample, digests = read_sample(adata, asked_for)
-    setup = prepare(sample, asked_for, Seeds.spawn(seed).split, method.run.device)
     layers = affordable(adata, asked_for)
-    main = method.compare_on(setup)
+    main = method.compare(sample, asked_for)
     dropped = main.dropped()
     genes = conditional_test(
         main.fit,
@@ -230,6 +243,7 @@ def model_selection(
     result["params"] = storable(
         {
             "n_restarts": n_restarts,
+            "folds": len(main.fits),
             "alpha": alpha,
             "n_samples": n_samples,
             "n_null": n_null,
@@ -243,7 +257,9 @@ def model_selection(
     target = target_of(adata, copy)
     results.write(target, keys)
     write_columns(target, keys, places_of(target, asked_for.genes), genes)
-    write_estimates(target, keys, main.fit, main.estimates, main.cells, "test")
+    write_estimates(target, keys, main.fit, main.estimates[0], main.cells, "test")
+    if len(main.fits) > 1:
+        update_metrics(target, keys, likelihood_metrics(main.of_all_folds, FOLDS))
     update_metrics(target, keys, (Metric("zinb", r, "test", "excess_zeros", v) for r, v in dropped.items()))
     if predicted:
         update_metrics(target, keys, predicted[0])
@@ -259,11 +275,17 @@ def model_selection(
     return target if copy else None
 
 
-def _settings(adata: AnnData, keys: Keys, given: Mapping[str, Any]) -> FitSettings:
+def _settings(
+    adata: AnnData, keys: Keys, given: Mapping[str, Any], folds: int | Literal["auto"]
+) -> FitSettings:
     """Those that are given, or those of the fit that is there, or the defaults."""
+    if folds not in ("auto", 1) and (given.get("split") is not None or given.get("config") is not None):
+        raise ValueError(f"folds must be 1 or 'auto' with split and config='tuned', found {folds!r}.")
     if given or WEIGHTS not in Record.read(adata, keys.key_added):
         return asked(adata, keys, **given)
-    return settings_again(adata, Fitted.read(adata, keys.key_added)).of_models(MODELS)
+    fit = Fitted.read(adata, keys.key_added)
+    by_folds = n_folds_of(folds, fit.settings, adata.n_obs) > 1
+    return (fit.settings if by_folds else settings_again(adata, fit)).of_models(MODELS)
 
 
 def _rivals(models: Collection[str], metrics: Collection[str], settings: Mapping[str, Any]) -> list[str]:
@@ -286,8 +308,7 @@ def _result(
 ) -> dict[str, Any]:
     """Evidence and verdict, but for what columns of ``obs`` and the metrics of all restarts say."""
     alpha = main.method.alpha
-    gains = {"zinb": dict(zip(main.restarts, main.gains, strict=True))}
-    gains |= {rival: _gains_of_rival(rival, main) for rival in rivals}
+    gains = {"zinb": main.gains} | {rival: _gains_of_rival(rival, main) for rival in rivals}
     has_excess, explained = main.excess.found(alpha), main.explained_by
     if explained is Explanation.DISPERSION and _many_inflated(genes):
         explained = Explanation.NONE
@@ -358,19 +379,18 @@ def _predicted(
     )
 
 
-def _gains_of_rival(rival: str, main: Comparison) -> dict[int, np.ndarray]:
-    """Log likelihood of each test cell under a rival minus that under the NB, by restart."""
+def _gains_of_rival(rival: str, main: Comparison) -> Gains:
+    """Log likelihood of each test cell under a rival minus that under the NB."""
     if rival == "nb-gene-cell" and main.rival is not None:
         return main.gains_of(main.rival.estimates)
-    setup = main.fit.setup
-    settings = setup.settings.of_models(["nb"]).changed(**RIVALS[rival])
-    return main.gains_of(
-        main.method.evaluate(train(replace(setup, settings=settings), main.fit.seeds, main.method.run))
-    )
+    settings = main.fit.settings.of_models(["nb"]).changed(**RIVALS[rival])
+    setups = [replace(fit.setup, settings=settings) for fit in main.fits]
+    seeds = Seeds.spawn(main.method.seed, main.fit.n_restarts * len(setups))
+    return main.gains_of(main.method.evaluate(train_folds(setups, seeds, main.method.run)))
 
 
 def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
-    """The comparison on counts that the NB's best restart has drawn, one restart of each model."""
+    """The comparison on counts that the NB's best restart has drawn, one restart on that fit's split."""
     sample, settings = on_the_same_split(main.fit)
     method = main.method.apart().once()
     seeds = [method.seed + k for k in range(n_twins)]
@@ -388,8 +408,8 @@ def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
 
 def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, Any]]:
     """The comparison within each group; why not, where a group cannot be fitted."""
-    sample, settings = on_the_same_split(main.fit)
-    method = main.method.apart()
+    fit, method = main.fit, main.method.apart()
+    sample, settings = (fit.setup.sample, fit.settings) if len(main.fits) > 1 else on_the_same_split(fit)
     groups = ((str(name), cells) for name, cells in labels.groupby(labels, observed=True).indices.items())
     for name, part, of_part in parts(sample, settings, groups):
         row: dict[str, Any] = {

@@ -22,7 +22,7 @@ from ..model.vae import mean_elbo
 
 
 def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> pd.DataFrame:
-    """Tell of restarts whose loss stopped being finite; RuntimeError if they are all restarts of a model."""
+    """Tell of restarts whose loss stopped being finite."""
     rows = []
     for name, training in trainings.items():
         for failure in training.failures:
@@ -37,9 +37,15 @@ def failures_table(trainings: Mapping[Likelihood, Training], genes: pd.Index) ->
                 "learning_rate, or look for extreme counts or size factors."
             )
             rows.append((name, failure.replicate, failure.epoch, failure.step, gene, message))
-        if len(training.failed) == len(training.best_epoch):
-            raise RuntimeError(f"No fit: {rows[-1][-1]}")
     return pd.DataFrame(rows, columns=FAILURES.holds)
+
+
+def refuse_failures(trainings: Mapping[Likelihood, Training], genes: pd.Index) -> None:
+    """RuntimeError if all restarts of a model failed."""
+    for name, training in trainings.items():
+        if len(training.failed) == len(training.best_epoch):
+            message = failures_table({name: training}, genes)["message"].iloc[-1]
+            raise RuntimeError(f"No fit: {message}")
 
 
 def history_table(trainings: Mapping[Likelihood, Training]) -> pd.DataFrame:

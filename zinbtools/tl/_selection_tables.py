@@ -10,10 +10,11 @@ import pandas as pd
 
 from .._record.parts import BY_RESTART, CALLS, DIFFERENCES, POOLED_ZEROS, RIVALS, TESTS, ZEROS
 from .._words.answers import Call, Explanation
-from ..stats.crossed import CrossedMean, crossed_mean
+from ..get._frames import compared_rows
+from ..stats.crossed import CrossedMean
 from ..stats.equivalence import position
 from ..stats.rank_tests import adjusted, rank_test
-from ._comparison import Comparison
+from ._comparison import Comparison, Gains, mean_gain
 
 
 def interval(found: CrossedMean, alpha: float) -> dict[str, float]:
@@ -22,21 +23,26 @@ def interval(found: CrossedMean, alpha: float) -> dict[str, float]:
     return {"difference": found.mean, "se": found.se, "low": low, "high": high}
 
 
-def differences_table(gains: Mapping[str, Mapping[int, np.ndarray]], main: Comparison) -> pd.DataFrame:
+def differences_table(gains: Mapping[str, Gains], main: Comparison) -> pd.DataFrame:
     """One row per model that is compared with the NB."""
     rows = []
-    for name, by_restart in gains.items():
-        found = crossed_mean(np.stack(list(by_restart.values())))
+    for name, of_folds in gains.items():
+        found = mean_gain(of_folds)
         low, high = found.interval(1 - main.method.alpha)
-        spread = found.df, found.sd_columns, found.sd_rows, found.n_columns, found.n_rows
+        spread = found.df, found.sd_columns, found.sd_rows, found.n_columns, found.n_rows, found.n_folds
         judged = main.nll - found.mean, main.rope, position(low, high, main.rope)
         rows.append((name, found.mean, found.se, low, high, *spread, *judged))
     return pd.DataFrame(rows, columns=DIFFERENCES.holds)
 
 
-def by_restart_table(gains: Mapping[str, Mapping[int, np.ndarray]]) -> pd.DataFrame:
-    """One row per model that is compared with the NB, and restart."""
-    rows = [(name, r, float(gain.mean())) for name, by_r in gains.items() for r, gain in by_r.items()]
+def by_restart_table(gains: Mapping[str, Gains]) -> pd.DataFrame:
+    """One row per model that is compared with the NB, fold and restart."""
+    rows = [
+        (name, fold, restart, float(gain.mean()))
+        for name, of_folds in gains.items()
+        for fold, pairs in enumerate(of_folds)
+        for restart, gain in pairs.items()
+    ]
     return pd.DataFrame(rows, columns=BY_RESTART.holds)
 
 
@@ -44,8 +50,8 @@ def tests_table(table: pd.DataFrame, metrics: Sequence[str], alpha: float) -> pd
     """The study's comparison over restarts, one row per metric, from the metrics of all restarts."""
     values = {
         (metric, model): rows["value"].to_numpy()
-        for (metric, model), rows in table.groupby(["metric", "model"], sort=False)
-        if metric in metrics
+        for metric in metrics
+        for model, rows in compared_rows(table, metric).groupby("model", sort=False)
     }
     tests = {metric: rank_test(values[metric, "nb"], values[metric, "zinb"]) for metric in metrics}
     together = adjusted(tests)
@@ -86,7 +92,7 @@ def rivals_table(main: Comparison) -> pd.DataFrame:
     """One row per kind of dispersion: what it gains on the NB, and what the ZINB gains on it."""
     alpha, found = main.method.alpha, [("nb", CrossedMean(0.0, 0.0, np.inf, 0.0, 0.0, 1, 1), main)]
     if main.rival is not None:
-        found.append(("nb-gene-cell", main.gain_of(main.rival), main.rival))
+        found.append(("nb-gene-cell", mean_gain(main.gains_of(main.rival.estimates)), main.rival))
     rows = []
     for name, gain, compared in found:
         ends = gain.interval(1 - alpha) if gain.se > 0 else (gain.mean, gain.mean)

@@ -19,7 +19,7 @@ from .._anndata.covariates import Covariates, read_covariates, warn_of_untrained
 from .._anndata.fitted_counts import places_of
 from .._anndata.kinds import MOLECULES, Finding
 from .._anndata.lazy import LazyCounts
-from .._anndata.reading import SPLITS, gene_names, read_split
+from .._anndata.reading import SPLITS, draw_folds, gene_names, read_split
 from .._check.rng import RNG, integers, seed_sequence
 from ..get._fitted import count_data, resolve_device
 from ..get._settings import FitSettings
@@ -166,11 +166,28 @@ class Setup:
     shape: Shape
     cells: Cells
 
+    def on(self, labels: np.ndarray) -> Setup:
+        """On another split of the same cells."""
+        members, cells = _split(labels, self.settings, self.data.device)
+        return replace(self, labels=labels, members=members, cells=cells)
+
 
 def prepare(
     sample: Sample, settings: FitSettings, seed: np.random.SeedSequence, device: torch.device
 ) -> Setup:
     """Read covariates and split from the sample's columns; nothing is written."""
+    return prepare_folds(sample, settings, seed, device, n_folds=1)[0]
+
+
+def prepare_folds(
+    sample: Sample,
+    settings: FitSettings,
+    seed: np.random.SeedSequence,
+    device: torch.device,
+    *,
+    n_folds: int,
+) -> list[Setup]:
+    """Read covariates, and draw as many splits in which every cell is tested once; one is as settings ask."""
     covariates = read_covariates(
         sample.cells,
         batch_key=settings.batch_key,
@@ -178,14 +195,23 @@ def prepare(
         continuous_keys=settings.continuous_covariate_keys,
         size_factor_key=settings.size_factor_key,
     )
-    labels = read_split(sample.cells, settings.split, seed, settings.common.stop_on)
-    warn_of_untrained(covariates, sample.cells.obs, labels == "train")
-    n_epochs = default_epochs(int((labels == "train").sum()))
+    stop_on = settings.common.stop_on
+    if n_folds == 1:
+        folds = [read_split(sample.cells, settings.split, seed, stop_on)]
+    else:
+        folds = draw_folds(covariates.group(sample.cells.obs), n_folds, seed, stop_on)
+        n_stop = int(stop_on == "validation")
+        shares = np.array([n_folds - 1 - n_stop, n_stop, 1]) / n_folds
+        settings = replace(settings, split=tuple(shares.tolist()))
+    warn_of_untrained(covariates, sample.cells.obs, [labels == "train" for labels in folds])
+    n_epochs = default_epochs(int((folds[0] == "train").sum()))
     configs = {
         name: replace(config, max_epochs=config.max_epochs or n_epochs)
         for name, config in settings.configs.items()
     }
-    return setup_of(sample, settings.of_models(configs), covariates, labels, device)
+    settings = settings.of_models(configs)
+    first = setup_of(sample, settings, covariates, folds[0], device)
+    return [first, *map(first.on, folds[1:])]
 
 
 def setup_of(
@@ -193,19 +219,16 @@ def setup_of(
 ) -> Setup:
     """Counts, covariates and split as the models take them."""
     data = count_data(sample.cells, sample.matrix, covariates, device)
+    shape = Shape(data.n_genes, covariates.n_groups, covariates.n_columns)
+    members, cells = _split(labels, settings, device)
+    return Setup(settings, sample, covariates, labels, members, data, shape, cells)
+
+
+def _split(
+    labels: np.ndarray, settings: FitSettings, device: torch.device
+) -> tuple[dict[str, Tensor], Cells]:
+    """Cells of each split, by index, and what the training takes them for."""
     members = {name: torch.as_tensor(np.flatnonzero(labels == name), device=device) for name in SPLITS}
-    everyone, common = torch.arange(sample.n_obs, device=device), settings.common
-    return Setup(
-        settings=settings,
-        sample=sample,
-        covariates=covariates,
-        labels=labels,
-        members=members,
-        data=data,
-        shape=Shape(data.n_genes, covariates.n_groups, covariates.n_columns),
-        cells=Cells(
-            train=members["train"],
-            stop=members[common.stop_on],
-            prior=members["train"] if common.prior_cells == "train" else everyone,
-        ),
-    )
+    everyone, common = torch.arange(len(labels), device=device), settings.common
+    prior = members["train"] if common.prior_cells == "train" else everyone
+    return members, Cells(train=members["train"], stop=members[common.stop_on], prior=prior)

@@ -29,7 +29,7 @@ from ..model.restarts import merge, train_restarts
 from ..model.training import Training
 from ..model.vae import CountVAE
 from ._metrics import in_order, metrics_table
-from ._outputs import failures_table, fit_metrics, history_table
+from ._outputs import failures_table, fit_metrics, history_table, refuse_failures
 from ._setup import Run, Seeds, Setup
 
 
@@ -175,12 +175,26 @@ class Trained:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """A row per restart that failed; RuntimeError if they are all restarts of a model."""
+        """A row per restart that failed."""
         return failures_table(self.trainings, self.setup.sample.genes)
 
+    def with_more(self, more: Trained) -> Trained:
+        """With further restarts, which are numbered on."""
+        merged = {name: merge([first, more.trainings[name]]) for name, first in self.trainings.items()}
+        return replace(more, trainings=merged, metrics=in_order([*self.metrics, *more.metrics]))
 
-def train(setup: Setup, seeds: Seeds, run: Run, known: Trained | None = None) -> Trained:
-    """Train a restart of each model for every seed that is not ``known`` yet.
+
+def train(setup: Setup, seeds: Seeds, run: Run) -> Trained:
+    """Train a restart of each model for every seed; raises and warns as `train_folds` does."""
+    return train_folds([setup], seeds, run)[0]
+
+
+def train_folds(
+    setups: Sequence[Setup], seeds: Seeds, run: Run, known: Sequence[Trained] = ()
+) -> list[Trained]:
+    """Train a restart of each model on each split of the cells, for every seed that is not ``known`` yet.
+
+    All are one round of jobs. The seeds are dealt to the splits in turn.
 
     Warns
     -----
@@ -190,30 +204,32 @@ def train(setup: Setup, seeds: Seeds, run: Run, known: Trained | None = None) ->
     Raises
     ------
     RuntimeError
-        If these are all restarts of a model, or a worker process died.
+        If these are all restarts of a model on the first split, or a worker process died.
     """
-    settings, start = setup.settings, 0 if known is None else known.n_restarts
+    first, n_folds = setups[0], len(setups)
+    start = known[0].n_restarts if known else 0
+    of_fold = [replace(seeds, restarts=seeds.restarts[fold::n_folds]) for fold in range(n_folds)]
     trainings = train_restarts(
-        settings.models,
-        setup.data,
-        setup.shape,
-        setup.cells,
-        settings.configs,
-        seeds=seeds.restarts[start:],
+        first.settings.models,
+        first.data,
+        first.shape,
+        [setup.cells for setup in setups],
+        first.settings.configs,
+        seeds=[seeds.restarts[start:] for seeds in of_fold],
         order_seed=seeds.order,
         n_jobs=run.n_jobs,
         executor=run.executor,
         resume=run.resume,
         progress=run.progress,
     )
-    trained = evaluated(setup, seeds, trainings, start)
-    if known is not None:
-        merged = {name: merge([known.trainings[name], training]) for name, training in trainings.items()}
-        trained = replace(trained, trainings=merged, metrics=in_order([*known.metrics, *trained.metrics]))
-    failures = trained.failures
-    for message in failures.loc[failures["restart"] >= start, "message"]:
-        warn(f"A restart is left out: {message}", RuntimeWarning)
-    return trained
+    found = [evaluated(*fold, start) for fold in zip(setups, of_fold, trainings, strict=True)]
+    fits = [before.with_more(more) for before, more in zip(known, found, strict=True)] if known else found
+    refuse_failures(fits[0].trainings, first.sample.genes)
+    for fold, fit in enumerate(fits):
+        failures, where = fit.failures, f" of fold {fold}" if n_folds > 1 else ""
+        for message in failures.loc[failures["restart"] >= start, "message"]:
+            warn(f"A restart{where} is left out: {message}", RuntimeWarning)
+    return fits
 
 
 def evaluated(
