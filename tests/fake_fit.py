@@ -204,7 +204,7 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
     low, high = found.interval()
     rope = default_rope(nll)
     where = position(low, high, rope)
-    spread = float(found.df), found.sd_columns, 0.0, found.n_columns, 2
+    spread = float(found.df), found.sd_columns, 0.0, found.n_columns, 2, 1
     difference = ("zinb", found.mean, found.se, low, high, *spread, nll - found.mean, rope, where)
     test = (adata.obs[keys.split] == "test").to_numpy()
     observed = (adata.X[test].toarray() == 0).sum(0).astype(float)
@@ -224,7 +224,7 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
         ("nll", *runs, 0.04, 0.9, 0.16, "zinb"),
         *((f"ks_{name}", *runs, 0.12, 0.9, 0.16, "") for name in CHECKS),
     ]
-    by_restart = [("zinb", 0, 0.98 * found.mean), ("zinb", 1, 1.02 * found.mean)]
+    by_restart = [("zinb", 0, 0, 0.98 * found.mean), ("zinb", 0, 1, 1.02 * found.mean)]
     return named(
         {
             parts.DIFFERENCES: table(parts.DIFFERENCES, [difference]),
@@ -238,6 +238,7 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
     ) | {
         "params": {
             "n_restarts": 2,
+            "folds": 1,
             "alpha": 0.05,
             "n_samples": 20,
             "n_null": 50,

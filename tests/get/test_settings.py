@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "protocol": "blog2019",
     "split": (0.7, 0.2, 0.1),
     "epochs_by_size": False,
+    "batches_by_size": False,
     "n_draws": 7,
     "layers": ("mean",),
     "layer_memory": 0.5,

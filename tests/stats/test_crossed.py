@@ -75,3 +75,52 @@ def test_intervals_hold_the_truth(rows: int, columns: int, sd: tuple[float, floa
         low, high = crossed_mean(y + sd[2] * rng.normal(size=(rows, columns))).interval()
         hits += low <= 0 <= high
     assert 0.90 < hits / 1000 < 0.985  # Satterthwaite's approximation is a little short for three rows
+
+
+def test_folds_by_hand() -> None:
+    """The scatter of the fold means, or that of the cells within folds where it is larger."""
+    rng = np.random.default_rng(3)
+    cells, pairs = rng.normal(size=(5, 1, 20)), 2 * rng.normal(size=(5, 1, 1))
+    found = crossed_mean(*(cells + pairs))
+    means = (cells + pairs).mean((1, 2))
+    assert found.mean == pytest.approx(means.mean())
+    assert found.se == pytest.approx(means.std(ddof=1) / np.sqrt(5))
+    assert (found.df, found.n_rows, found.n_columns, found.n_folds) == (4, 1, 100, 5)
+    within = (cells - cells.mean(2, keepdims=True)).ravel()
+    assert found.sd_columns == pytest.approx(np.sqrt(within @ within / 95))
+    assert found.sd_rows == pytest.approx(np.sqrt(means.var(ddof=1) - found.sd_columns**2 / 20))
+    alike = crossed_mean(*(cells - cells.mean(2, keepdims=True)))
+    assert (alike.se, alike.df) == (pytest.approx(found.sd_columns / 10), 95)
+    assert alike.sd_rows == 0
+
+
+def test_the_restarts_of_a_fold_tell_seeds_from_cells() -> None:
+    rng = np.random.default_rng(4)
+    folds = rng.normal(size=(40, 1, 30)) + 0.5 * rng.normal(size=(40, 4, 1))
+    found = crossed_mean(*(folds + 0.3 * rng.normal(size=(40, 4, 30))))
+    assert (found.sd_columns, found.sd_rows) == pytest.approx((1, 0.5), rel=0.1)
+    assert found.n_rows == 4
+    rows, columns = found.needed(0.1)
+    assert 0 < rows < np.inf
+    more = 0.5**2 / 40 / rows + 1 / 1200
+    assert 1.96 * np.sqrt(more) == pytest.approx(0.1, rel=0.1)
+    assert columns > 0
+
+
+def test_folds_of_unlike_size_count_by_their_cells() -> None:
+    found = crossed_mean([[1.0, 1.0, 1.0]], [[5.0], [7.0]], [[2.0, 3.0]])
+    assert found.mean == pytest.approx((3 + 6 + 5) / 6)
+    assert found.n_columns == 6
+    assert np.isnan(crossed_mean([[1.0]], [[2.0]]).se)
+
+
+@pytest.mark.parametrize(("restarts", "cells"), [(1, 2), (1, 30), (3, 30)])
+@pytest.mark.parametrize("sd", [(0, 1), (0.3, 1), (1, 0.3)])
+def test_intervals_of_folds_hold_the_truth(restarts: int, cells: int, sd: tuple[float, float]) -> None:
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(1000):
+        y = sd[0] * rng.normal(size=(10, restarts, 1)) + sd[1] * rng.normal(size=(10, 1, cells))
+        low, high = crossed_mean(*(y + 0.2 * rng.normal(size=(10, restarts, cells)))).interval()
+        hits += low <= 0 <= high
+    assert 0.93 <= hits / 1000 < 0.99

@@ -20,7 +20,14 @@ def with_difference(difference: float, half: float, verdict: str, position: str)
     """The fake fit, compared on 80 test cells of NLL 200 under the NB, with a region of 0.2 nats."""
     adata = fake_fit()
     row = {"model": "zinb", "difference": difference, "low": difference - half, "high": difference + half}
-    row |= {"n_cells": 80, "n_restarts": 5, "nll": 200 - difference, "rope": 0.2, "position": position}
+    row |= {
+        "n_cells": 80,
+        "n_restarts": 5,
+        "n_folds": 1,
+        "nll": 200 - difference,
+        "rope": 0.2,
+        "position": position,
+    }
     row |= {"se": half / 2, "df": 20.0, "sd_cells": 8 * half / 2, "sd_restarts": 0.1 * half}
     adata.uns["zinbtools"]["model_selection"] |= {
         "verdict": verdict,

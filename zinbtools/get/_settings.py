@@ -39,8 +39,8 @@ class FitSettings:
         The preset that the rest comes from.
     split
         Shares of training, validation and test cells, or a column of ``obs``.
-    epochs_by_size
-        Whether ``max_epochs`` follows from the number of training cells.
+    epochs_by_size, batches_by_size
+        Whether ``max_epochs`` and ``batch_size`` follow from the number of training cells.
     n_draws, layers, layer_memory
         As for `tl.fit_nb_zinb`.
     """
@@ -57,6 +57,7 @@ class FitSettings:
     protocol: ProtocolName
     split: tuple[float, ...] | str
     epochs_by_size: bool
+    batches_by_size: bool
     n_draws: int
     layers: tuple[str, ...]
     layer_memory: float
@@ -147,6 +148,7 @@ _NAMES = [field.name for field in fields(FitSettings) if field.name not in _ELSE
 _ABSENT: dict[str, Any] = {
     **dict.fromkeys(("mask_var", "layer", "batch_key", "size_factor_key")),
     **dict.fromkeys(("categorical_covariate_keys", "continuous_covariate_keys", "layers"), ()),
+    "batches_by_size": False,  # of a fit before there was a choice
 }
 _BEFORE: dict[str, Any] = {  # what format 1 does not tell
     "check_counts": True,

@@ -38,9 +38,9 @@ def model_selection(
     """Draw what `zinbtools.tl.model_selection` found: metrics of restarts, and the gain in likelihood.
 
     First the log likelihood of test cells beyond the NB's: the mean with its interval, which has cells and
-    restarts in it, a tick per restart, and in grey the region of practical equivalence. Groups stand below,
-    where they were compared. Then each metric with a dot per restart and a bar at the median; a star marks
-    the model that is significantly better by the study's rank-sum test.
+    restarts in it, a tick per pair of models, and in grey the region of practical equivalence. Groups stand
+    below, where they were compared. Then each metric with a dot per restart and a bar at the median; a star
+    marks the model that is significantly better by the study's rank-sum test.
 
     Parameters
     ----------

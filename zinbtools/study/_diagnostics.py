@@ -14,7 +14,7 @@ from .._record.record import Record
 from .._words.answers import Answer
 from .._words.count_kinds import CountKind, advice
 from .._words.models import MODELS, model_name
-from .._words.numbers import percent
+from .._words.numbers import in_words, percent
 from ..get._checks import check_words
 from ..get._health import TrainingHealth, health_of_fit, pareto_shares
 
@@ -98,6 +98,10 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
             f"{len(failed)} of {2 * n} trainings broke off, as their loss was not finite; they are left out.",
             "Try a smaller learning rate, and look for extreme counts.",
         )
+    if (n_folds := len(pairs := _pairs_by_fold(record))) > 1:
+        found = f"{sum(pairs)} of {n * n_folds} pairs of trainings, {n} in each of {in_words(n_folds)} folds"
+        is_good = sum(pairs) == n * n_folds
+        return Light("good" if is_good else "look", question, f"{'Yes' if is_good else 'No'}, {found}.")
     if n == 1:
         return Light(
             "look",
@@ -114,6 +118,16 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
         question,
         f"Yes, {n} of each model. Between seeds the validation ELBO differs by up to {spread} nats per cell.",
     )
+
+
+def _pairs_by_fold(record: Record) -> list[int]:
+    """How many pairs of trainings each fold of the comparison has; none without a comparison."""
+    if SELECTION not in record:
+        return []
+    found = record[SELECTION]
+    n_folds = int(found["differences"].set_index("model").loc["zinb", "n_folds"])
+    of_zinb = found["by_restart"].query("model == 'zinb'")["fold"].value_counts()
+    return [int(of_zinb.get(fold, 0)) for fold in range(n_folds)]
 
 
 def _validation_elbo(adata: AnnData, key: str | None) -> dict[str, pd.Series]:
@@ -169,21 +183,29 @@ def _pareto(shares: Mapping[str, SharesOfK | None]) -> Light:
 
 
 def _precision(adata: AnnData, metrics: pd.DataFrame, key: str | None) -> Light:
-    gain = get.nll_difference(adata, key=key)
+    n_cells, se = _compared(adata, key)
     rows = metrics[metrics["metric"] == "nll"].drop_duplicates("model", keep="last")
     monte_carlo = float(np.sqrt((rows["se"] ** 2).sum()))
     found = (
-        f"The difference is a mean over {gain.n_cells:,} cells, known to ± {gain.se:.2g} nats; drawing the "
+        f"The difference is a mean over {n_cells:,} cells, known to ± {se:.2g} nats; drawing the "
         f"importance samples again would change it by about ± {monte_carlo:.2g}."
     )
     question = "Are there enough cells and samples?"
-    if not gain.n_cells >= 50:
-        return Light(
-            "bad", question, found, "Fewer than 50 cells say little: put more cells into the test split."
-        )
-    if not monte_carlo <= gain.se:
+    if not n_cells >= 50:
+        return Light("bad", question, found, "Fewer than 50 cells say little: compare more of them.")
+    if not monte_carlo <= se:
         return Light("look", question, found, "Take more samples: n_samples of zinbtools.tl.marginal_ll.")
     return Light("good", question, found)
+
+
+def _compared(adata: AnnData, key: str | None) -> tuple[int, float]:
+    """How many cells are compared, and the error of the difference: by folds that of the verdict."""
+    record = Record.read(adata, key)
+    if len(_pairs_by_fold(record)) > 1:
+        row = record[SELECTION]["differences"].set_index("model").loc["zinb"]
+        return int(row["n_cells"]), float(row["se"])
+    gain = get.nll_difference(adata, key=key)
+    return gain.n_cells, gain.se
 
 
 def _predictions(adata: AnnData, key: str | None) -> Light | None:

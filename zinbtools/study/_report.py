@@ -16,8 +16,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .._record.keys import Keys
-from .._record.parts import FAILURES, PARAMS
+from .._record.parts import FAILURES, PARAMS, SELECTION
 from .._record.record import Record
+from .._words.numbers import in_words
 from ._diagnostics import Light, diagnostics
 from ._evidence import ReportTable, evidence, gene_table
 
@@ -124,7 +125,10 @@ def _json(rows: Sequence[Sequence[str]]) -> str:
 
 def _splits(adata: AnnData, key: str | None) -> str:
     sizes = adata.obs[Keys(key).split].value_counts()
-    return ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "validation", "test") if sizes.get(name))
+    told = ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "validation", "test") if sizes.get(name))
+    params = Record.read(adata, key).get(SELECTION, {}).get("params", {})
+    n_folds = int(params.get("folds", 1))
+    return told if n_folds == 1 else f"in the first of {in_words(n_folds)} folds {told}"
 
 
 def _failures(adata: AnnData, key: str | None) -> list[str]:

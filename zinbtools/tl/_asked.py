@@ -40,6 +40,7 @@ def asked(
     library: Literal["latent", "observed"] = "latent",
     max_epochs: int | None = None,
     learning_rate: float | None = None,
+    batch_size: int | None = None,
     **of_config: Any,
 ) -> FitSettings:
     """Make settings of the arguments of `fit_nb_zinb`, with the same defaults.
@@ -60,6 +61,7 @@ def asked(
         library=library if size_factor_key is None else "size_factor",
         max_epochs=preset.config.max_epochs if max_epochs is None else max_epochs,
         learning_rate=preset.config.learning_rate if learning_rate is None else learning_rate,
+        batch_size=preset.config.batch_size if batch_size is None else batch_size,
         **of_config,
     )
     tuned = tuned_settings(adata, keys, chosen) if config == "tuned" else {}
@@ -79,6 +81,9 @@ def asked(
         protocol=protocol,
         split=split if isinstance(split, str) else tuple(split),
         epochs_by_size=base.max_epochs is None,
+        batches_by_size=batch_size is None
+        and protocol == "default"
+        and not any("batch_size" in found for found in tuned.values()),
         n_draws=n_draws,
         layers=key_list(layers),
         layer_memory=layer_memory,

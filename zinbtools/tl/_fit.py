@@ -46,7 +46,7 @@ def fit_nb_zinb(
     n_restarts: int = 1,
     max_epochs: int | None = None,
     early_stopping: bool = True,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     split: Sequence[float] | str | None = None,
     n_draws: int = 25,
@@ -80,8 +80,11 @@ def fit_nb_zinb(
         the one with the best validation ELBO, the metrics from all.
     early_stopping
         Stop when the validation ELBO has not improved for a while. The best weights are kept in any case.
-    batch_size, learning_rate
-        Cells per minibatch; peak learning rate, the protocol's by default.
+    batch_size
+        Cells per minibatch. By default 128, and with fewer than 2,048 training cells a sixteenth of them, but
+        no fewer than 16; 128 for ``"blog2019"``.
+    learning_rate
+        Peak learning rate, the protocol's by default.
     split
         Shares of training, validation and test cells, or a column of ``obs`` that holds ``train``,
         ``validation`` and ``test``. By default (0.8, 0.1, 0.1), and (0.8, 0, 0.2) for ``"blog2019"``, which

@@ -25,7 +25,7 @@ from ..get._fitted import count_data, resolve_device
 from ..get._settings import FitSettings
 from ..jobs import Where, check_workers
 from ..jobs.threads import available_threads
-from ..model.config import default_epochs
+from ..model.config import default_batch_size, default_epochs
 from ..model.data import CountData
 from ..model.training import Cells
 from ..model.vae import Shape
@@ -204,14 +204,20 @@ def prepare_folds(
         shares = np.array([n_folds - 1 - n_stop, n_stop, 1]) / n_folds
         settings = replace(settings, split=tuple(shares.tolist()))
     warn_of_untrained(covariates, sample.cells.obs, [labels == "train" for labels in folds])
-    n_epochs = default_epochs(int((folds[0] == "train").sum()))
-    configs = {
-        name: replace(config, max_epochs=config.max_epochs or n_epochs)
-        for name, config in settings.configs.items()
-    }
-    settings = settings.of_models(configs)
+    settings = _by_size(settings, int((folds[0] == "train").sum()))
     first = setup_of(sample, settings, covariates, folds[0], device)
     return [first, *map(first.on, folds[1:])]
+
+
+def _by_size(settings: FitSettings, n_train: int) -> FitSettings:
+    """With what follows from the number of training cells where nothing else is asked."""
+    if settings.batches_by_size:
+        settings = settings.changed(batch_size=default_batch_size(n_train))
+    configs = {
+        name: replace(config, max_epochs=config.max_epochs or default_epochs(n_train))
+        for name, config in settings.configs.items()
+    }
+    return settings.of_models(configs)
 
 
 def setup_of(
