@@ -12,9 +12,10 @@ from ..kernels.gene_states import LARGEST_LOG_THETA, LEAST_LOG_THETA, slopes_in_
 
 Floats = NDArray[np.float64]
 
-_ROUNDS = 12
+_ROUNDS = 30
 _AT_ONCE = 4096  # cells
-_VARIANCE = 0.25  # of the effects, to begin with
+_VARIANCE, _LEAST_VARIANCE, _MOST_VARIANCE = 0.25, 1e-4, 9.0  # of the effects, the first to begin with
+_HASTE = 3.0  # power of the factor by which a variance is changed, which is slow to converge otherwise
 _LONGEST_STEP = 1.0
 
 
@@ -110,7 +111,8 @@ class _Climb:
     def end_round(self) -> None:
         """Re-estimate the variance and the parameters of the genes."""
         self._cells -= self._cells.mean()
-        self._variance = float(np.mean(self._cells**2 + self._left))
+        factor = float(np.mean(self._cells**2 + self._left)) / self._variance
+        self._variance = float(np.clip(self._variance * factor**_HASTE, _LEAST_VARIANCE, _MOST_VARIANCE))
         score, information = self._sums
         self.of_genes += np.clip(score / np.maximum(information, 1.0), -_LONGEST_STEP, _LONGEST_STEP)
         self._sums[:] = 0.0
