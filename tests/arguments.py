@@ -168,7 +168,9 @@ def survey(only: str) -> None:
     signal.signal(signal.SIGALRM, _stop)
     original = zt.simulate.zisynth(n_obs=200)
     with contextlib.redirect_stderr(io.StringIO()):
-        zt.tl.model_selection(original, n_restarts=1, max_epochs=2, n_samples=5, n_null=3, progress=False)
+        zt.tl.model_selection(
+            original, n_restarts=1, folds=1, max_epochs=2, n_samples=5, n_null=3, progress=False
+        )
         zt.tl.zi_scores(original)
         zt.tl.zero_test(original)
     counted: Counter[str] = Counter()

@@ -63,7 +63,7 @@ def counts(_simulated: AnnData) -> AnnData:
 def _fitted(_simulated: AnnData) -> AnnData:
     adata = _simulated.copy()
     tl.fit_nb_zinb(adata, max_epochs=4, n_restarts=2, progress=False)
-    tl.model_selection(adata, n_restarts=2, n_samples=20, n_null=5, progress=False)
+    tl.model_selection(adata, n_restarts=2, folds=1, n_samples=20, n_null=5, progress=False)
     tl.ppc(adata, n_samples=20, n_null=19, checks=("dropout_ratio", "zeros_to_expression", "cv", "pit"))
     tl.zi_scores(adata)
     tl.zero_test(adata)

@@ -348,7 +348,7 @@ def test_genes_may_have_any_names(counts: AnnData, names: pd.Index) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # anndata's
         counts.var_names = names
-    zt.tl.model_selection(counts, n_restarts=1, n_samples=2, n_null=2, max_epochs=2, progress=False)
+    zt.tl.model_selection(counts, n_restarts=1, folds=1, n_samples=2, n_null=2, max_epochs=2, progress=False)
     zt.tl.zi_scores(counts)
     zt.tl.zero_test(counts)
     table = zt.get.zi_genes_df(counts)

@@ -185,7 +185,7 @@ def test_a_small_seed_is_kept_as_it_is() -> None:
 def test_verbs_take_every_kind_of_seed(kind: str, fitted: AnnData, tmp_path: Any) -> None:
     zt.tl.marginal_ll(fitted, n_samples=2, rng=copy.deepcopy(SEEDS[kind]))
     zt.tl.ppc(fitted, n_samples=2, n_null=2, rng=copy.deepcopy(SEEDS[kind]))
-    quick = {"n_restarts": 1, "max_epochs": 1, "n_samples": 2, "n_null": 2, "progress": False}
+    quick = {"n_restarts": 1, "folds": 1, "max_epochs": 1, "n_samples": 2, "n_null": 2, "progress": False}
     zt.tl.model_selection(fitted, rng=copy.deepcopy(SEEDS[kind]), **quick)
     fitted.write_h5ad(tmp_path / "seeded.h5ad")
 

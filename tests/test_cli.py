@@ -20,7 +20,8 @@ from zinbtools import get, simulate, tl
 from zinbtools.cli import run as cli
 from zinbtools.cli.verbs import VERBS, Outcome
 
-QUICK = ["--max-epochs", "1"]
+QUICK_FIT = ["--max-epochs", "1"]
+QUICK = ["--folds", "1", *QUICK_FIT]
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,10 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
             "--restarts: must be a whole number of at least 1 and below 2^31 or 'auto', found '0'",
         ),
         (
+            ["study", "a.h5ad", "--folds", "two", "--out", "o"],
+            "--folds: must be a whole number of at least 1",
+        ),
+        (
             ["study", "a.h5ad", "--n-jobs", "0", "--out", "o"],
             "--n-jobs: must be a whole number of at least 1",
         ),
@@ -129,7 +134,17 @@ def test_counts_may_be_in_raw_and_corrected(
     assert run(tmp_path, path, "--raw", "--round", "--restarts", "1", *QUICK) == 0
     found = anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad")
     np.testing.assert_allclose(found.X, counts.raw.X[:, :50])
-    tuning = ["tune", path, "--raw", "--round", "--max-evals", "1", *QUICK, "--out", str(tmp_path / "tuned")]
+    tuning = [
+        "tune",
+        path,
+        "--raw",
+        "--round",
+        "--max-evals",
+        "1",
+        *QUICK_FIT,
+        "--out",
+        str(tmp_path / "tuned"),
+    ]
     assert cli.main(tuning) == 0
 
 

@@ -80,7 +80,7 @@ def test_verbs_write_what_the_list_says(name: str, real: AnnData) -> None:
 def test_options_write_what_the_list_says(counts: AnnData) -> None:
     some = counts[counts.obs["donor"] != "z"].copy()
     settings: dict[str, Any] = {"max_epochs": 2, "progress": False, "n_samples": 5, "n_null": 2}
-    tl.model_selection(some, n_restarts=1, n_bootstrap=1, groupby="donor", **settings)
+    tl.model_selection(some, n_restarts=1, folds=1, n_bootstrap=1, groupby="donor", **settings)
     tl.zi_scores(some, n_bootstrap=1)
     record = Record.read(some)
     for name in OF_OPTIONS:

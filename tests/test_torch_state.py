@@ -55,7 +55,7 @@ def results() -> dict[str, np.ndarray]:
     adata.obs["sample"] = ["a", "b"] * 60
     quick: dict[str, Any] = {"batch_key": "sample", "max_epochs": 2, "progress": False}
     zt.tl.tune(adata, max_evals=1, n_samples=3, **quick)
-    zt.tl.model_selection(adata, n_restarts=1, n_samples=3, n_null=2, **quick)
+    zt.tl.model_selection(adata, n_restarts=1, folds=1, n_samples=3, n_null=2, **quick)
     zt.tl.zi_scores(adata)
     zt.tl.ppc(adata, n_samples=2, n_null=2)
     zt.tl.marginal_ll(adata, n_samples=3)

@@ -18,7 +18,7 @@ def twice(adata: AnnData) -> None:
 
 def no_layers(adata: AnnData) -> None:
     zt.tl.model_selection(
-        adata, n_restarts=1, max_epochs=1, n_samples=2, n_null=2, progress=False, layer_memory=0
+        adata, n_restarts=1, folds=1, max_epochs=1, n_samples=2, n_null=2, progress=False, layer_memory=0
     )
 
 

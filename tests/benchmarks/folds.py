@@ -2,11 +2,11 @@
 
 ``python tests/benchmarks/folds.py --out records.jsonl --cells 300 --dropout 0 0.08``
 
-Each population has parameters of its own, `N_SETS` data sets of it, and fresh cells. On every data set pairs
-of models are trained in ten folds; the first set of a population is also compared on one split with three
-restarts. Two truths: the mean difference of the very models that were trained, on the fresh cells, and the
-mean of it over the data sets of the population, which stands for the procedure on cells of this kind. The
-error of the fresh cells is added to that of the interval. Finished records are kept in ``--out``.
+Each population has parameters of its own, `N_SETS` data sets and fresh cells. On every data set pairs of
+models are trained in ten folds, and on the first one also on one split with three restarts. Two truths: the
+mean difference of the models that were trained, on fresh cells, and the mean of it over the data sets of the
+population, which stands for the procedure. The first one's error is added to that of the interval. Finished
+records are kept in ``--out``.
 """
 
 from __future__ import annotations

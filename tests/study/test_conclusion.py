@@ -242,7 +242,7 @@ def test_without_a_zero_none_is_said_to_be() -> None:
     adata = zt.simulate.gamma_poisson(n_obs=200, n_vars=20, means=np.full(20, 1000.0))
     adata.X.data += 1
     adata.X = adata.X.toarray() + (adata.X.toarray() == 0)
-    settings = {"n_restarts": 1, "n_samples": 5, "n_null": 3, "max_epochs": 2, "progress": False}
+    settings = {"n_restarts": 1, "folds": 1, "n_samples": 5, "n_null": 3, "max_epochs": 2, "progress": False}
     zt.tl.model_selection(adata, **settings)
     said = conclusion(adata)
     assert "Of 4,000 entries (200 cells, 20 genes) 0 are zero, where the NB expects " in said
@@ -273,7 +273,7 @@ def test_the_table_is_the_mean_over_restarts_of_test_cells() -> None:
 
 def test_the_difference_of_the_table_is_that_of_the_sentence() -> None:
     adata = zt.simulate.zisynth(n_obs=300)
-    zt.tl.model_selection(adata, n_restarts=3, n_samples=5, n_null=3, max_epochs=3, progress=False)
+    zt.tl.model_selection(adata, n_restarts=3, folds=1, n_samples=5, n_null=3, max_epochs=3, progress=False)
     table = summary(adata)
     told = zt.get.verdict(adata).differences.iloc[0]["difference"]
     assert table.loc["nb", "nll"] - table.loc["zinb", "nll"] == pytest.approx(told, abs=1e-6)

@@ -12,7 +12,9 @@ from zinbtools.study import conclusion, run_study, summary
 
 def test_a_study_is_the_verbs_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     adata = simulate.zisynth(n_obs=200)
-    found = run_study(adata, n_restarts=2, max_epochs=2, n_samples=5, rng=3, key_added="run2", progress=False)
+    found = run_study(
+        adata, n_restarts=2, folds=3, max_epochs=2, n_samples=5, rng=3, key_added="run2", progress=False
+    )
     assert capsys.readouterr().out == ""
     assert found.adata is adata
     assert found.conclusion == conclusion(adata, key="run2")
@@ -25,11 +27,12 @@ def test_a_study_is_the_verbs_in_a_row(capsys: pytest.CaptureFixture[str]) -> No
     ]
     assert adata.uns["run2"]["params"]["n_restarts"] == 2
     assert get.zi_genes_df(adata, key="run2")["score"].notna().all()
-    assert get.nll_difference(adata, key="run2").n_cells == 20
+    assert get.nll_difference(adata, key="run2").n_cells == 67
+    assert adata.uns["run2"]["model_selection"]["params"]["folds"] == 3
 
 
 def test_an_executor_gives_the_same_study() -> None:
-    settings = {"n_restarts": 2, "max_epochs": 1, "n_samples": 5, "progress": False}
+    settings = {"n_restarts": 2, "folds": 1, "max_epochs": 1, "n_samples": 5, "progress": False}
     here = run_study(simulate.zisynth(n_obs=200), **settings)
     with ThreadPoolExecutor(2) as threads:
         there = run_study(simulate.zisynth(n_obs=200), **settings, n_jobs=2, executor=threads)
@@ -38,7 +41,8 @@ def test_an_executor_gives_the_same_study() -> None:
 
 def test_the_same_seed_gives_the_same_study(capsys: pytest.CaptureFixture[str]) -> None:
     one, other = (
-        run_study(simulate.zisynth(n_obs=200), n_restarts=1, max_epochs=1, n_samples=5) for _ in range(2)
+        run_study(simulate.zisynth(n_obs=200), n_restarts=1, folds=1, max_epochs=1, n_samples=5)
+        for _ in range(2)
     )
     pd.testing.assert_frame_equal(get.metrics_df(one.adata), get.metrics_df(other.adata), check_exact=True)
     assert one.conclusion == other.conclusion

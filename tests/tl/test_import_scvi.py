@@ -212,7 +212,14 @@ def test_verbs_that_fit_anew_take_the_imported_settings(scvi: Any, counts: AnnDa
     zt.tl.zi_replication(counts, key="scvi")
     assert len(zt.get.zi_replication_df(counts, by="part", key="scvi")) == 2
     zt.tl.model_selection(
-        counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False, key_added="scvi"
+        counts,
+        n_restarts=1,
+        folds=1,
+        n_samples=5,
+        n_null=2,
+        metrics=["nll"],
+        progress=False,
+        key_added="scvi",
     )
     params = counts.uns["scvi"]["params"]
     assert (params["n_latent"], params["n_hidden"], params["batch_key"]) == (4, 16, "sample")

@@ -275,7 +275,9 @@ def test_settings_tuned_in_a_space_of_ones_own_are_kept(counts: AnnData) -> None
     best = {"weight_decay": 0.01, "patience": 3}
     counts.uns["zinbtools"] = {"tuning": {"best": {"nb": best, "zinb": best}}}
     zt.tl.fit_nb_zinb(counts, config="tuned", split=(0.8, 0.1, 0.1), max_epochs=1, progress=False)
-    zt.tl.model_selection(counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False)
+    zt.tl.model_selection(
+        counts, n_restarts=1, folds=1, n_samples=5, n_null=2, metrics=["nll"], progress=False
+    )
     params = counts.uns["zinbtools"]["params"]
     assert {name: params[name] for name in best} == best
     assert "tuning" in counts.uns["zinbtools"]

@@ -292,6 +292,8 @@ def test_cells_are_split_anew_where_a_fit_had_no_test_cells(counts: AnnData, tra
     zt.tl.zi_scores(counts, n_bootstrap=1)
     ((_, settings),) = trained
     assert settings.split == (0.8, 0.1, 0.1)
-    zt.tl.model_selection(counts, n_restarts=1, n_samples=5, n_null=2, metrics=["nll"], progress=False)
+    zt.tl.model_selection(
+        counts, n_restarts=1, folds=1, n_samples=5, n_null=2, metrics=["nll"], progress=False
+    )
     assert (counts.obs["zinbtools_split"] == "test").sum() == 30
     assert counts.uns["zinbtools"]["params"]["n_hidden"] == 16
