@@ -158,8 +158,9 @@ HEAD = """# The verdict on known truth
 
 `zt.tl.model_selection(adata, n_restarts={restarts}, folds=1)` on counts without zero inflation and on the
 same counts of which genes with a mean above 1 have lost 8 %. NB and Poisson-lognormal counts of four cell
-types, dense (200 genes of mean 1 to 50, 2,000 cells) and sparse (300 genes of mean 0.05 to 10, 3,000 cells), and
-twins of 4,271 blood cells (400 genes). The intervals are held against the same fits on 2,500 more cells.
+types, dense (200 genes of mean 1 to 50, 2,000 cells) and sparse (300 genes of mean 0.05 to 10, 3,000
+cells), and twins of 4,271 blood cells (400 genes). The intervals are held against the same fits on 2,500 more
+cells.
 
 ```bash
 python tests/benchmarks/selection.py --data FOLDER --out records.jsonl{options} \\
