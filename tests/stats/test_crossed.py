@@ -100,11 +100,11 @@ def test_the_restarts_of_a_fold_tell_seeds_from_cells() -> None:
     found = crossed_mean(*(folds + 0.3 * rng.normal(size=(40, 4, 30))))
     assert (found.sd_columns, found.sd_rows) == pytest.approx((1, 0.5), rel=0.1)
     assert found.n_rows == 4
-    rows, columns = found.needed(0.1)
-    assert 0 < rows < np.inf
-    more = 0.5**2 / 40 / rows + 1 / 1200
-    assert 1.96 * np.sqrt(more) == pytest.approx(0.1, rel=0.1)
-    assert columns > 0
+    assert found.at(4, 1200).se == pytest.approx(found.se, rel=0.1)
+    more = found.at(16, 4800)
+    assert (more.n_rows, more.n_columns, more.n_folds) == (16, 4800, 40)
+    expected = 0.5**2 / (40 * 16) + 1 / 4800 + 0.3**2 / (16 * 4800)
+    assert more.se == pytest.approx(np.sqrt(expected), rel=0.1)
 
 
 def test_folds_of_unlike_size_count_by_their_cells() -> None:

@@ -38,7 +38,15 @@ def judged(pilot: AnnData) -> AnnData:
     """With a comparison that is undecided."""
     adata = pilot.copy()
     row = {"model": "zinb", "difference": 0.5, "se": 0.16, "low": 0.17, "high": 0.83, "df": 20.0}
-    row |= {"sd_cells": 1.0, "sd_restarts": 0.05, "n_cells": 40, "n_restarts": 3, "nll": 250.0, "rope": 0.25}
+    row |= {
+        "sd_cells": 1.0,
+        "sd_restarts": 0.05,
+        "n_cells": 40,
+        "n_restarts": 3,
+        "n_folds": 1,
+        "nll": 250.0,
+        "rope": 0.25,
+    }
     found = dict.fromkeys(["by_restart", "tests", "zeros", "pooled_zeros", "rivals", "calls"], 0)
     found |= {"params": {}, "excess_zeros": True, "verdict": "undecided", "explained_by": "", "sentence": ""}
     adata.uns["zinbtools"]["model_selection"] = found | {
