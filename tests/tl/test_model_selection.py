@@ -235,9 +235,12 @@ def test_an_unknown_setting(counts: AnnData) -> None:
         compared(counts, n_hiden=3)
 
 
+LONG: dict[str, Any] = {"n_restarts": 2, "folds": 1, "metrics": ["nll"], "n_samples": 20, "n_null": 20}
+
+
 def test_zeros_that_were_put_in_are_found() -> None:
     adata = zt.simulate.zisynth(n_obs=1500, lam=0.0, p=0.2)
-    zt.tl.model_selection(adata, n_restarts=2, metrics=["nll"], n_samples=20, n_null=20, progress=False)
+    zt.tl.model_selection(adata, **LONG, progress=False)
     verdict = zt.get.verdict(adata)
     assert verdict.verdict == "zinb"
     assert verdict.sentence.startswith("Zero-inflate:")
@@ -245,7 +248,7 @@ def test_zeros_that_were_put_in_are_found() -> None:
 
 def test_no_zeros_are_found_where_none_were_put() -> None:
     adata = zt.simulate.gamma_poisson(n_obs=1500, n_vars=60, means=np.geomspace(0.5, 30, 60))
-    zt.tl.model_selection(adata, n_restarts=2, metrics=["nll"], n_samples=20, n_null=20, progress=False)
+    zt.tl.model_selection(adata, **LONG, progress=False)
     assert zt.get.verdict(adata).verdict in ("nb", "no practical difference")
 
 

@@ -26,7 +26,7 @@ def made(theta_sd: float, dropout: float, seed: int = 1, only_in: int | None = N
     counts[:, 70] = counts[:, 70] * sex
     adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
     adata.obs["dispersion"] = pd.Categorical(np.where(sex == 1, "f", "m"))  # a name that is an explanation
-    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, progress=False)
+    zt.tl.model_selection(adata, n_restarts=3, folds=1, n_samples=50, progress=False)
     return adata
 
 
@@ -106,7 +106,7 @@ def followers(dropout: float) -> AnnData:
 @pytest.mark.slow
 def test_columns_that_tell_the_zeros_of_many_genes_explain_the_gain() -> None:
     adata = followers(0.0)
-    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, progress=False)
+    zt.tl.model_selection(adata, n_restarts=3, folds=1, n_samples=50, progress=False)
     found = zt.get.verdict(adata)
     assert (found.verdict, found.explained_by) == ("better fit, not zero inflation", "covariate")
     told = adata.var["zi_explained_by"].astype(str)
@@ -120,7 +120,7 @@ def test_columns_that_tell_the_zeros_of_many_genes_explain_the_gain() -> None:
 @pytest.mark.slow
 def test_neither_groups_nor_columns_explain_dropout() -> None:
     adata = followers(0.2)
-    zt.tl.model_selection(adata, n_restarts=3, n_samples=50, groupby="group", progress=False)
+    zt.tl.model_selection(adata, n_restarts=3, folds=1, n_samples=50, groupby="group", progress=False)
     found = zt.get.verdict(adata)
     assert (found.verdict, found.explained_by) == ("zinb", "")
     assert (adata.var["zi_call"] == "zero-inflated").sum() > 20
