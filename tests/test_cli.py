@@ -307,6 +307,23 @@ def test_the_number_of_workers_reaches_the_fit(
     assert found == [expected]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], "auto"), (["--cells", "all"], "all"), (["--cells", "500"], 500)]
+)
+def test_how_many_cells_reaches_the_comparison(
+    words: list[str], expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def stop(*_: object, cells: object, **__: object) -> None:
+        found.append(cells)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(tl, "model_selection", stop)
+    assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", *words) == 1
+    assert found == [expected]
+
+
 @pytest.mark.parametrize("step", ["zinbtools.tl.model_selection", "zinbtools.study._pipeline.summary"])
 def test_an_interrupt_leaves_nothing_behind(
     step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

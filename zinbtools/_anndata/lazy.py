@@ -59,18 +59,18 @@ class LazyCounts:
 
     def all_rows(self) -> Iterator[sparse.csr_array]:
         """Read all genes, as they are stored, block by block."""
-        return map(self._rows, range(len(self)))
+        return map(self.rows, range(len(self)))
 
     def read(self, block: int) -> sparse.csr_array:
         """Read counts of the selected genes without zeros, float32, (n_cells, G)."""
-        rows = self._rows(block)
+        rows = self.rows(block)
         rows = tidy(columns(rows, self.genes))
         if self.rounded:
             rows.data = np.rint(rows.data)
             rows.eliminate_zeros()
         return rows.astype(np.float32, copy=False)
 
-    def _rows(self, block: int) -> sparse.csr_array:
+    def rows(self, block: int) -> sparse.csr_array:
         return as_rows(_slice(self.matrix, *self.bounds[block : block + 2].tolist()))
 
     def __reduce__(self) -> tuple[Any, ...]:

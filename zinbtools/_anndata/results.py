@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from .._record.keys import Keys
@@ -21,7 +22,7 @@ class Results:
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, np.ndarray] = field(default_factory=dict)
     obs: dict[str, Any] = field(default_factory=dict)
-    var: dict[str, np.ndarray] = field(default_factory=dict)
+    var: dict[str, Any] = field(default_factory=dict)
     uns: dict[str, Any] = field(default_factory=dict)
 
     def write(self, adata: AnnData, keys: Keys) -> None:
@@ -34,6 +35,27 @@ class Results:
             for name, values in getattr(self, place).items():
                 getattr(adata, place)[name] = values
         adata.uns[keys.uns] = self.uns
+
+
+def write_of_some(part: AnnData, cells: np.ndarray, adata: AnnData, keys: Keys) -> None:
+    """Write into an AnnData what verbs have left in one of some of its cells, given by index.
+
+    Other cells have no value. Embeddings and layers, whose readers take every cell for one with values, are
+    left out.
+    """
+    names = keys.all_names()
+    places = np.full(adata.n_obs, -1)
+    places[cells] = np.arange(len(cells))
+    obs = {name: _of_some(part.obs[name], places) for name in names["obs"] if name in part.obs}
+    var = {name: part.var[name].array for name in names["var"] if name in part.var}
+    Results(obs=obs, var=var, uns=part.uns[keys.uns]).write(adata, keys)
+
+
+def _of_some(values: pd.Series, places: np.ndarray) -> Any:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes = np.where(places < 0, -1, values.cat.codes.to_numpy()[places])
+        return pd.Categorical.from_codes(codes, dtype=values.dtype)
+    return np.where(places < 0, np.nan, values.to_numpy()[places])
 
 
 def refuse_to_overwrite(adata: AnnData, keys: Keys) -> None:

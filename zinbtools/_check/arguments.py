@@ -33,6 +33,7 @@ LEAST = {
     "restart": 0,
     "n_bootstrap": 0,
     "n_labels": 0,
+    "cells": 100,
     "ppc.n_null": 0,
     "model_selection.n_null": 2,
     "reproduce.max_evals": 0,

@@ -109,6 +109,8 @@ def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     _add(fit, "--restarts", "N", int | Literal["auto"], pairs, of="n_restarts", default="auto")
     folds = "parts of the cells that are tested in turn, or auto: 10, or 1 above 2,000 cells (default: auto)"
     _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
+    used = "cells to use, all, or auto: all up to 20,000, of more 20,000 to 80,000 (default: auto)"
+    _add(fit, "--cells", "N", int | Literal["auto", "all"], used, default="auto")
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
 
 

@@ -51,6 +51,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             n_restarts=arguments.restarts,
             folds=arguments.folds,
             max_epochs=arguments.max_epochs,
+            cells=arguments.cells,
             **run,
         )
 

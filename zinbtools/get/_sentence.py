@@ -35,6 +35,7 @@ def sentence(found: Mapping[str, Any]) -> str:
     return " ".join(
         [
             *_difference(found),
+            *_cells(found),
             *_rival(found),
             _zeros(found),
             *_genes(found),
@@ -65,6 +66,21 @@ def _sample(row: pd.Series) -> str:
         return f"{counted(n_cells, 'test cell')} and {restarts}"
     folds = f"{counted(n_cells, 'cell')} in {in_words(int(row['n_folds']))} folds"
     return folds if int(row["n_restarts"]) == 1 else f"{folds} with {restarts} each"
+
+
+def _cells(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how many cells were used, and what all of them would change."""
+    if "cells" not in found:
+        return
+    n_used, n_all = (int(found["cells"][name]) for name in ("n_used", "n_all"))
+    mean = CrossedMean.of(found["differences"].set_index("model").loc["zinb"])
+    of_all = mean.at(mean.n_rows, round(mean.n_columns * n_all / n_used))
+    level = 1 - float(found["params"]["alpha"])
+    now, then = (each.interval(level)[1] - each.mean for each in (mean, of_all))
+    yield (
+        f"These are results of {n_used:,} of {n_all:,} cells, drawn at random: the interval of as many "
+        f"restarts on all would be about ±{then:.2g} where it is ±{now:.2g}, and more genes could be told."
+    )
 
 
 def _level(found: Mapping[str, Any]) -> str:

@@ -102,6 +102,14 @@ def expectations(
 
 
 @torch.no_grad()
+def embedding(model: CountVAE, data: CountData) -> np.ndarray:
+    """Compute the posterior mean of z of all cells, (n_cells, n_latent) float32."""
+    cells = torch.arange(data.n_cells, device=data.device)
+    blocks = [model.encode(batch).z.mean[0].numpy(force=True) for batch in data.batches(cells, BLOCK)]
+    return np.concatenate(blocks)
+
+
+@torch.no_grad()
 def hidden_states(
     model: CountVAE, data: CountData, cells: Tensor, unseen: tuple[int, float] | None = None
 ) -> Iterator[np.ndarray]:

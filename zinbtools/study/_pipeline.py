@@ -56,6 +56,7 @@ def run_study(
     n_restarts: int | Literal["auto"] = "auto",
     folds: int | Literal["auto"] = "auto",
     max_epochs: int | None = None,
+    cells: int | Literal["auto", "all"] = "auto",
     n_samples: int = 100,
     device: str = "auto",
     n_jobs: int | Literal["auto"] = "auto",
@@ -71,7 +72,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    n_restarts, folds
+    n_restarts, folds, cells
         As for :func:`zinbtools.tl.model_selection`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -105,6 +106,7 @@ def run_study(
         protocol=protocol,
         config=config,
         max_epochs=max_epochs,
+        cells=cells,
         n_samples=n_samples,
         device=device,
         n_jobs=n_jobs,

@@ -1,5 +1,6 @@
 """Verbs on an AnnData: tune and fit both models, evaluate them, score genes."""
 
+from ._embed import embed
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
@@ -12,6 +13,7 @@ from ._zi_replication import zi_replication
 from ._zi_scores import zi_scores
 
 __all__ = [
+    "embed",
     "fit_nb_zinb",
     "import_scvi",
     "marginal_ll",

@@ -61,17 +61,21 @@ class Method:
         """For other counts than those that a folder of finished restarts is about."""
         return replace(self, run=replace(self.run, resume=None))
 
-    def compare(self, sample: Sample, settings: FitSettings) -> Comparison:
-        """Fit both models to a sample, and compare them."""
+    def compare(self, sample: Sample, settings: FitSettings, n_rounds: int | None = None) -> Comparison:
+        """Fit both models to a sample, and compare them; ask so often at most whether restarts suffice."""
         seed, n_folds = Seeds.spawn(self.seed).split, n_folds_of(self.folds, settings, sample.n_obs)
-        return self.compare_on(prepare_folds(sample, settings, seed, self.run.device, n_folds=n_folds))
+        setups = prepare_folds(sample, settings, seed, self.run.device, n_folds=n_folds)
+        return self.compare_on(setups, n_rounds=n_rounds)
 
-    def compare_on(self, setups: Sequence[Setup], rounds: Sequence[int] = ()) -> Comparison:
+    def compare_on(
+        self, setups: Sequence[Setup], rounds: Sequence[int] = (), n_rounds: int | None = None
+    ) -> Comparison:
         """Train pairs of models on each split until it is clear which is better."""
         fits: list[Trained] = []
         estimates: list[dict[Restart, MarginalLikelihood]] = [{} for _ in setups]
         auto = AUTO_ROUNDS if len(setups) == 1 else FOLD_ROUNDS
-        for n_restarts in rounds or (auto if self.n_restarts == "auto" else (self.n_restarts,)):
+        rounds = rounds or (auto if self.n_restarts == "auto" else (self.n_restarts,))
+        for n_restarts in rounds[:n_rounds]:
             seeds = Seeds.spawn(self.seed, n_restarts * len(setups))
             fits = train_folds(setups, seeds, self.run, known=fits)
             estimates = self.evaluate(fits, known=estimates)

@@ -28,12 +28,14 @@ FEWEST_CELLS = 100  # of a part of the data that is fitted by itself
 def settings_again(adata: AnnData, fit: Fitted) -> FitSettings:
     """What the fit was asked, on the split that it had if this has the cells that a fit needs.
 
-    Imports may have no test cells; these are split anew.
+    Imports may have no test cells, and other cells than those that were fitted have no split; these are split
+    anew.
     """
     settings, split = fit.settings, fit.keys.split
-    sizes = checked_column(adata.obs, split, "split", "obs").value_counts()
+    labels = checked_column(adata.obs, split, "split", "obs")
+    sizes, all_have_one = labels.value_counts(), not labels.isna().any()
     enough = sizes.get("test", 0) >= FEWEST_TEST_CELLS and sizes.get(settings.common.stop_on, 0)
-    return replace(settings, split=split) if enough else settings
+    return replace(settings, split=split) if enough and all_have_one else settings
 
 
 def sample_of(adata: AnnData, fit: Fitted) -> Sample:
