@@ -92,7 +92,7 @@ def test_a_fold_is_a_fit_of_its_own_split_and_seed(counts: AnnData) -> None:
     setup = prepare(read_sample(counts, settings)[0], settings, seeds.split, run.device)
     fit = train(setup, replace(seeds, restarts=seeds.restarts[1:2]), run)
     wanted = [(fit, (name, 0), fit.cells("test")) for name in ("zinb", "nb")]
-    how: dict[str, Any] = {"proposal": "laplace", "rng": 0, "n_jobs": 1, "executor": None}
+    how: dict[str, Any] = {"proposal": "laplace", "rng": 0, "n_jobs": 1, "executor": "threads"}
     zinb, nb = evaluate_models(fit.data, wanted, n_samples=5, **how)
     assert by_restart[1] == pytest.approx(float((zinb.log_likelihood - nb.log_likelihood).mean()))
 
