@@ -55,7 +55,7 @@ def test_a_gene_is_left_out_as_if_it_had_not_been_there() -> None:
     x, mu = counts(np.random.default_rng(1).normal(0, 0.9, N), np.zeros(N))
     of_all, again = found(x, mu)[0], found(x[:, 1:], mu[:, 1:])[0]
     without, with_it = (of - again.values for of in (of_all.without(0), of_all.values))
-    assert without.std() < 0.35 * with_it.std()
+    assert without.std() < 0.5 * with_it.std()
     zero = x[:, 0] == 0  # what the gene itself said is gone
     assert abs(without[zero].mean()) < 0.2 * abs(with_it[zero].mean())
     np.testing.assert_array_equal(of_all.without(None), of_all.values)

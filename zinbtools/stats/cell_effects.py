@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 _ROUNDS = 30
 _AT_ONCE = 4096  # cells
 _VARIANCE, _LEAST_VARIANCE, _MOST_VARIANCE = 0.25, 1e-4, 9.0  # of the effects, the first to begin with
-_HASTE = 3.0  # power of the factor by which a variance is changed, which is slow to converge otherwise
+_HASTE = 2.0  # power of the factor by which a variance is changed, which is slow to converge otherwise
 _LONGEST_STEP = 1.0
 
 
