@@ -129,6 +129,7 @@ def fake_fit(
             parts.TUNING: _tuning(rng),
             parts.SELECTION: _selection(adata, keys, gain.sum(axis=1)),
             parts.ZI_REPLICATION: _replication(adata),
+            parts.POWER: _power(adata),
         }
     )
     tl.zero_test(adata, key_added=key)
@@ -177,8 +178,26 @@ def _call(adata: AnnData, keys: Keys) -> None:
     adjusted, words = np.minimum(2 * pval, 1), pd.Categorical([""] * adata.n_vars)
     interval = np.maximum(dropout - 0.05, 0), np.minimum(dropout + 0.05, 1)
     numbers = pval, adjusted, dropout, *interval, dropout / 2, dropout * 0 + 0.9
-    for what, values in zip(ZI_COLUMNS[:-1], (*numbers, pd.Categorical(call), words, words), strict=True):
+    for what, values in zip(ZI_COLUMNS[:-2], (*numbers, pd.Categorical(call), words, words), strict=True):
         adata.var[keys.zi(what)] = values
+    adata.var[keys.zi("cells_needed")] = np.where(call == "undecided", 5000.0, np.nan)
+
+
+def _power(adata: AnnData) -> dict[str, Any]:
+    """Power that grows with the mean and the number of cells."""
+    means, sizes = np.asarray(adata.X.mean(axis=0)).ravel(), (100, 400, 1600, 6400)
+    genes = [*zip(adata.var_names, means, strict=True)]
+    needed = [(gene, mean, 2.0, "undecided", 0.1, 1.0, 1e4 / (mean + 0.01)) for gene, mean in genes]
+    of_genes = [(gene, 0.1, 1.0, n, n / (n + 500 / (m + 0.01))) for n in sizes for gene, m in genes]
+    verdict = [(n, n // 10, 3, 0.5, *(2 * (n / (n + 900), 0.0, 0.0))) for n in sizes]
+    params = {"power": 0.8, "alpha": 0.05, "negligible_dropout": 0.01, "n_obs": adata.n_obs}
+    return named(
+        {
+            parts.POWER_NEEDED: table(parts.POWER_NEEDED, needed),
+            parts.POWER_GENES: table(parts.POWER_GENES, of_genes),
+            parts.POWER_VERDICT: table(parts.POWER_VERDICT, verdict),
+        }
+    ) | {"params": storable(params | {"difference": None})}
 
 
 def _replication(adata: AnnData) -> dict[str, Any]:

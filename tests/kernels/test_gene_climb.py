@@ -42,5 +42,5 @@ def _gene(x: np.ndarray, mean: np.ndarray) -> likelihood.Gene:
     cells = np.flatnonzero(x)
     n = len(x)
     return likelihood.gather(
-        mean, np.ones(n), np.zeros(n, np.int64), cells, x[cells].astype(float), np.array([0, n])
+        mean, np.ones(n), np.ones(n), np.zeros(n, np.int64), cells, x[cells].astype(float), np.array([0, n])
     )

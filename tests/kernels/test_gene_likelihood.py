@@ -26,9 +26,10 @@ def test_sums_of_logarithms_are_exact(count: int, alpha: float) -> None:
     np.testing.assert_allclose(found, [float(e) for e in exact], rtol=1e-12, atol=1e-12 * count)
 
 
+@pytest.mark.parametrize("own_odds", [False, True])
 @pytest.mark.parametrize("alpha", [1e-5, 0.7])
 @pytest.mark.parametrize("family", range(4))
-def test_likelihood_and_its_derivatives(family: int, alpha: float) -> None:
+def test_likelihood_and_its_derivatives(family: int, alpha: float, own_odds: bool) -> None:
     """Of three rows of a design, one with no zeros and one with nothing else, by scipy and differences."""
     random = np.random.default_rng(8)
     mean, rows = random.lognormal(0, 1, 24), np.repeat([0, 1, 2], 8)
@@ -36,15 +37,15 @@ def test_likelihood_and_its_derivatives(family: int, alpha: float) -> None:
     x[:8] += 1
     x[8:12], x[16:] = [0, 64, 65, 300], 0
     table, cells = np.array([[1, 0.2], [1, 1.1], [1, -0.5]]), np.flatnonzero(x)
-    gene = likelihood.gather(
-        mean, np.ones(len(mean)), rows, cells, x[cells].astype(float), np.array([0, 8, 16, 24])
-    )
+    odds = random.lognormal(0, 1, 24) if own_odds else np.ones(24)
+    starts = np.array([0, 8, 16, 24])
+    gene = likelihood.gather(mean, np.ones(24), odds, rows, cells, x[cells].astype(float), starts)
     dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
     at = np.array([0.3, 0.4, *[np.log(alpha)] * dispersed, *[-0.7] * inflated])
 
     def height(at: np.ndarray) -> float:
         theta = np.exp(-at[2]) if dispersed else np.inf
-        pi = 1 / (1 + np.exp(-at[-1])) if inflated else 0.0
+        pi = 1 / (1 + np.exp(-at[-1]) / odds) if inflated else np.zeros(24)
         return log_probabilities(x, mean * np.exp(table[rows] @ at[:2]), theta, pi).sum()
 
     d = len(at)

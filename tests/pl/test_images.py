@@ -35,6 +35,7 @@ PLOTS: dict[str, Callable[[AnnData], Figure]] = {
     "dropout_many": lambda _: pl.dropout(fake_fit(200, 600), return_fig=True),
     "gene": lambda adata: pl.gene(adata, "gene54", return_fig=True),
     "history": lambda adata: pl.history(adata, return_fig=True),
+    "power": lambda adata: pl.power(adata, return_fig=True),
     "ppc": lambda adata: pl.ppc(adata, return_fig=True),
     "ppc_distribution": lambda adata: pl.ppc(adata, checks="cv", kind="distribution", return_fig=True),
     "tuning": lambda adata: pl.tuning(adata, return_fig=True),

@@ -78,7 +78,7 @@ def test_axes_that_are_given_are_used_and_not_shown(
 ) -> None:
     monkeypatch.setattr(plt, "get_backend", lambda: INLINE)
     figure, axes = plt.subplots(1, 3)
-    given = list(axes) if name == "ppc" else axes[1]
+    given = list(axes) if name == "ppc" else list(axes[:2]) if name == "power" else axes[1]
     assert draw(name, adata, ax=given) == given
     assert plt.get_fignums() == [figure.number]
     assert not shown
@@ -107,6 +107,8 @@ def test_the_fit_of_a_key_is_drawn(name: str, adata: AnnData) -> None:
 def test_what_the_verbs_wrote_is_drawn(name: str, fitted: AnnData) -> None:
     if name == "tuning":  # the other plots need no search
         tl.tune(fitted, max_evals=2, max_epochs=2, n_samples=2, progress=False)
+    if name == "power":
+        tl.power(fitted)
     figure = draw(name, fitted, return_fig=True)
     figure.canvas.draw()
     assert all(ax.has_data() for ax in figure.axes)
