@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import pandas as pd
+from anndata import AnnData
 
 from .. import get, tl
 from .._check.arguments import checked
 from ..jobs.pool import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from anndata import AnnData
 
 
 @dataclass(frozen=True, eq=False)
