@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -48,16 +49,17 @@ def compared(counts: sparse.csr_array, fresh: sparse.csr_array, seed: int, folds
     """The comparison of a data set, and the difference of its models on fresh cells."""
     n_cells, together = counts.shape[0], sparse.vstack([counts, fresh], format="csr")
     adata = ad.AnnData(sparse.csr_matrix(together))
-    settings, run = asked(adata, Keys()), Run.on("cpu")
+    settings, run = asked(adata, Keys()), Run.on("cpu", n_jobs=1)
     method = Method(n_restarts=1 if folds > 1 else 3, folds=folds, seed=seed, run=run, **HOW)
     sample, _ = read_sample(adata, settings)
     split = Seeds.spawn(seed).split
     start = process_time()
     few = Sample(sample.matrix[:n_cells], ad.AnnData(obs=adata.obs[:n_cells]), sample.genes)
-    labels = [s.labels for s in prepare_folds(few, settings, split, run.device, n_folds=folds)]
+    setups = prepare_folds(few, settings, split, run.device, n_folds=folds)
+    labels = [setup.labels for setup in setups]
     everyone = [np.concatenate([part, np.full(fresh.shape[0], "fresh")]) for part in labels]
-    first = prepare_folds(few, settings, split, run.device, n_folds=folds)[0]
-    whole = prepare_folds(sample, first.settings, split, run.device, n_folds=1)[0]
+    as_few = replace(setups[0].settings, batches_by_size=False)  # epochs and minibatches of so few cells
+    whole = prepare_folds(sample, as_few, split, run.device, n_folds=1)[0]
     found = method.compare_on([whole.on(part) for part in everyone])
     seconds = process_time() - start
     low, high = found.difference.interval()
@@ -86,7 +88,7 @@ def on_fresh(found: Comparison, n_cells: int) -> tuple[float, float]:
         for (fit, r), cells in zip(pairs, shares, strict=True)
         for name in ("zinb", "nb")
     ]
-    settings: dict[str, Any] = {"proposal": "laplace", "rng": 1, "n_jobs": 1, "executor": None}
+    settings: dict[str, Any] = {"proposal": "laplace", "rng": 1, "n_jobs": 1, "executor": "threads"}
     estimates = evaluate_models(found.data, wanted, n_samples=16, **settings)
     values = [estimate.log_likelihood[0].numpy() for estimate in estimates]
     gains = [zinb - nb for zinb, nb in zip(values[::2], values[1::2], strict=True)]
