@@ -19,7 +19,7 @@ import sample_jobs
 from zinbtools import jobs
 from zinbtools.jobs import cluster as _cluster
 
-PACKAGE = Path(jobs.__file__).parents[2]
+PACKAGE = Path(jobs.__file__).parents[1]
 
 distributed = pytest.importorskip("distributed")
 

@@ -85,12 +85,16 @@ def test_a_full_disk_leaves_the_old_results(size: int, counts: Path, tmp_path: P
     assert not list(out.glob(".zinbtools*"))
 
 
+@pytest.mark.parametrize("where", ["threads", "processes"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_nothing(number: signal.Signals, counts: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_ended_leaves_nothing(
+    number: signal.Signals, where: str, counts: Path, tmp_path: Path
+) -> None:
     """At once, or, where it was killed, after the next run; its workers end too."""
     out, kept, temporary = (tmp_path / name for name in ("out", "kept", "tmp"))
     temporary.mkdir()
     words = ["--n-jobs", "2", "--restarts", "8", "--resume", str(kept)]
+    words += ["--processes"] * (where == "processes")
     environment = os.environ | {"TMPDIR": str(temporary)}
     heed = partial(signal.signal, number, signal.SIG_DFL) if number != signal.SIGKILL else None
     # whoever runs the tests may have them ignore it, as nohup does
@@ -98,7 +102,7 @@ def test_a_run_that_is_ended_leaves_nothing(number: signal.Signals, counts: Path
     while not list(kept.glob("*.npz")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    assert list(temporary.glob("zinbtools-*"))
+    assert bool(list(temporary.glob("zinbtools-*"))) == (where == "processes")
     for _ in range(3):  # the second while it cleans up
         process.send_signal(number)
     _, told = process.communicate()
