@@ -1,8 +1,9 @@
 """Verdicts and gene calls on counts whose truth is known: dispersions that differ, dropout, and both.
 
 ``python tests/benchmarks/rivals.py --out records.jsonl --sets 20 [--data FOLDER] [--only NAME ...]`` adds a
-line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. Seeds are other
-than those with which the method was made.
+line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. With ``--genes``
+the NB alone is fitted and its genes are tested, in seconds a set. Seeds are other than those with which the
+method was made.
 """
 
 from __future__ import annotations
@@ -169,6 +170,36 @@ def measured(adata: AnnData, seed: int) -> dict[str, object]:
     }
 
 
+def measured_genes(adata: AnnData, seed: int) -> dict[str, object]:
+    zt.tl.fit_nb_zinb(adata, models=("nb",), rng=seed, progress=False, n_jobs=1)
+    zt.tl.zi_scores(adata)
+    truth = adata.var["is_zero_inflated"].to_numpy()
+    called = (adata.var["zi_call"] == "zero-inflated").to_numpy()
+    tested = adata.var["zi_pval_adj"].notna().sum()
+    return {
+        "n_true": int(truth.sum()),
+        "n_null": int((~truth).sum()),
+        "called": int((called & truth).sum()),
+        "false": int((called & ~truth).sum()),
+        "oracle": oracle(adata) if truth.any() else 0,
+        "many": bool(called.sum() >= 0.05 * tested),
+    }
+
+
+def table_of_genes(records: pd.DataFrame) -> str:
+    """One row per family."""
+    rows = [
+        "| counts | sets | a twentieth of the genes called | null genes called | power | power of the truth |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, some in records.groupby("family", sort=False):
+        sums = some[["n_true", "n_null", "called", "false", "oracle", "many"]].sum()
+        null = f"{sums['false']} of {sums['n_null']:,}" if sums["n_null"] else ""
+        power = [f"{sums[of] / sums['n_true']:.3f}" if sums["n_true"] else "" for of in ("called", "oracle")]
+        rows.append(f"| {name} | {len(some)} | {sums['many']} | {null} | {power[0]} | {power[1]} |")
+    return "\n".join(rows) + "\n"
+
+
 def table(records: pd.DataFrame) -> str:
     """One row per family."""
     rows = [
@@ -218,22 +249,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--genes", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    measure, tabulate = (measured_genes, table_of_genes) if arguments.genes else (measured, table)
+    start, end = (mark.replace("table", "genes") if arguments.genes else mark for mark in (START, END))
     for name, make, k in wanted(arguments, read(arguments.out)):
         seed = FIRST_SEED + k
         adata = make(np.random.default_rng([seed, len(name)]))
-        record = {"family": name, "set": k, **measured(adata, seed)}
+        record = {"family": name, "set": k, **measure(adata, seed)}
         with arguments.out.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(record, flush=True)
     if arguments.write:
         page = arguments.write.read_text()
-        before, _, rest = page.partition(START)
-        arguments.write.write_text(
-            f"{before}{START}\n\n{table(read(arguments.out))}\n{END}{rest.partition(END)[2]}"
-        )
-    print(table(read(arguments.out)))
+        before, _, rest = page.partition(start)
+        made = tabulate(read(arguments.out))
+        arguments.write.write_text(f"{before}{start}\n\n{made}\n{end}{rest.partition(end)[2]}")
+    print(tabulate(read(arguments.out)))
 
 
 if __name__ == "__main__":
