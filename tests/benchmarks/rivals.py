@@ -189,7 +189,7 @@ def measured_genes(adata: AnnData, seed: int) -> dict[str, object]:
 def table_of_genes(records: pd.DataFrame) -> str:
     """One row per family."""
     rows = [
-        "| counts | sets | a twentieth of the genes called | null genes called | power | power of the truth |",
+        "| counts | sets | many genes called | null genes called | power | power of the truth |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, some in records.groupby("family", sort=False):
