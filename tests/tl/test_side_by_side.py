@@ -17,7 +17,7 @@ from compare import assert_same_anndata, assert_same_results
 import zinbtools as zt
 from zinbtools.model.training import CompiledStack
 
-QUICK: dict[str, Any] = {"max_epochs": 4, "n_samples": 10, "n_null": 5, "progress": False}
+QUICK: dict[str, Any] = {"folds": 1, "max_epochs": 4, "n_samples": 10, "n_null": 5, "progress": False}
 
 
 @pytest.fixture(autouse=True)
