@@ -81,8 +81,7 @@ def fit_nb_zinb(
     early_stopping
         Stop when the validation ELBO has not improved for a while. The best weights are kept in any case.
     batch_size
-        Cells per minibatch. By default 128, and with fewer than 2,048 training cells a sixteenth of them, but
-        no fewer than 16; 128 for ``"blog2019"``.
+        Cells per minibatch. By default an eighth of the training cells, 32 to 128; 128 for ``"blog2019"``.
     learning_rate
         Peak learning rate, the protocol's by default.
     split
