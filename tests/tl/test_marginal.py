@@ -88,7 +88,7 @@ def test_diagnostics(fitted: AnnData) -> None:
     tables = [adata.uns["zinbtools"]["metrics"].query("split == 'test'") for adata in (fitted, encoded)]
     good, poor = (t.pivot_table("value", ["model", "restart"], "metric") for t in tables)
     assert (good["ess"] > 2 * poor["ess"]).all()
-    assert (good["bad_pareto_k"] < 0.5 * poor["bad_pareto_k"]).all()
+    assert good["bad_pareto_k"].mean() < 0.5 * poor["bad_pareto_k"].mean()
     assert (good["nll"] < poor["nll"]).all()
     bad = (fitted.obs["nb_pareto_k"].dropna() > 0.7).mean()
     best = fitted.uns["zinbtools"]["params"]["best_restart"]["nb"]
