@@ -150,6 +150,7 @@ def test_refits_have_the_settings_of_the_fit(counts: AnnData, trained: list[Any]
         dispersion="gene-batch",
         n_hidden=32,
         max_epochs=2,
+        batch_size=16,
         progress=False,
         key_added="run",
     )
