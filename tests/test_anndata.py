@@ -418,7 +418,7 @@ def test_one_failed_restart_is_recorded_and_left_out(
 ) -> None:
     break_second_restart(monkeypatch)
     with pytest.warns(RuntimeWarning, match=r"A restart is left out: .*ZINB model, restart 1.*epoch 1"):
-        fit(counts, n_restarts=2, max_epochs=3)
+        fit(counts, n_restarts=2, max_epochs=3, batch_size=128)
     zt.tl.marginal_ll(counts, n_samples=2)
     zt.tl.ppc(counts, n_samples=2)
     zt.tl.zi_scores(counts)

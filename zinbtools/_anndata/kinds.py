@@ -17,7 +17,7 @@ ROUGH, ROUGH_ERRORS, ROUGH_BEYOND_CHANCE = 0.01, 2.5, 4.0
 NARROW, FEWEST_GENES = 0.65, 5
 BELOW_POISSON, BELOW_POISSON_ERRORS, FEWEST_FLAT = 0.4, 4.0, 20
 EVEN_TOTALS, EVEN_TOTALS_CHANCE, FEWEST_CELLS = 0.6, 1e-4, 50
-SMALLEST_TOTAL, SKEWED, WITHOUT_ZEROS = 5, 0.6, 0.9
+SMALLEST_TOTAL, LARGE_TOTAL, SKEWED, WITHOUT_ZEROS = 5, 1000, 0.6, 0.9
 RARE, FEWEST_SEEN, FEWEST_RARE, MORE_THAN_SPIKE_INS = 0.3, 3, 30, 100
 RARE_SHARE, NOT_IN_ALL = 0.1, 0.7
 COPIES, MANY_COPIES, FEW_COPIES, COPIES_OF_CELLS, CELLS_WITH_COPIES = 2.0, 40.0, 1.1, 2.5, 30
@@ -159,7 +159,8 @@ def _one_depth(found: Spectra, n_counts: np.ndarray, totals: np.ndarray) -> Find
         return None
     skewness = float(np.mean((totals - mean) ** 3)) / max(variance, 1e-9) ** 1.5
     chance = stats.chi2.cdf(n * variance / least, n - 1)
-    if variance < EVEN_TOTALS * least and chance < EVEN_TOTALS_CHANCE and skewness < SKEWED:  # as of a filter
+    of_a_filter = skewness >= SKEWED and (variance > least / 10 or mean < LARGE_TOTAL)
+    if variance < EVEN_TOTALS * least and chance < EVEN_TOTALS_CHANCE and not of_a_filter:
         return Finding(CountKind.SCALED, "all cells have nearly the same total, as normalised numbers do")
     return None
 
