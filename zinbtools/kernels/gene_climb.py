@@ -74,11 +74,13 @@ def maximise(
     hessian: np.ndarray,
     known: float,
     held: bool = False,
+    tolerance: float = _TOLERANCE,
 ) -> tuple[float, bool]:
     """Climb from ``at``, which ends at the maximum, by damped Newton steps; the height, and whether it ended.
 
     ``hessian`` becomes that of the end. A climb that will hardly end above the ``known`` height is given up.
-    The last parameter may be ``held`` where it is.
+    The last parameter may be ``held`` where it is. The climb ends with a step that promised no more nats than
+    the ``tolerance``.
     """
     d, p = len(at), table.shape[1]
     lower, upper = _bounds(gene, family, d - p)
@@ -109,7 +111,7 @@ def maximise(
         if new_value >= value - _ROUNDING * abs(value):
             at[:], value = trial, new_value
             gradient[:], hessian[:] = new_gradient, new_hessian
-            if gain < _TOLERANCE and damping <= 1.0:
+            if gain < tolerance and damping <= 1.0:
                 return value, True
             damping = 0.0 if damping < _NO_DAMPING else _AFTER_UP * damping
         else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .double import compiled
 from .gene_climb import factorise, maximise, solve
-from .gene_interval import dropout_interval
+from .gene_interval import About, dropout_interval
 from .gene_likelihood import NB, POISSON, ZINB, ZIP, Gene, expected_zeros, gather, minus_log_zero, rising
 
 
@@ -158,7 +158,8 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
         _compare(gene, table.values, g, output)
         output.null_log_likelihood[g] = _negligible(gene, table, question.negligible, value, estimate)
         if question.fall > 0.0:
-            ends = dropout_interval(gene, table.values, value, estimate, question.fall)
+            about = About(output.error[g, ZINB, -1], output.information[g])
+            ends = dropout_interval(gene, table.values, value, estimate, about, question.fall)
             output.interval[g, 0], output.interval[g, 1] = ends
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,22 @@ from .gene_likelihood import NB, ZINB, Gene
 
 _LEAST_LOGIT, _LARGEST_LOGIT = -11.0, 14.0  # a dropout of less than 2e-5 is as good as none
 _STEP = 1.0  # of the logit, in search of both sides of an end
+_WIDE = 2.0  # error of a logit that says little of where its likelihood falls
 _CLOSE = 0.01  # to the root of the fall, nats, where the search ends
-_MOST_TRIALS = 12
+_TOLERANCE = 1e-4  # nats that a climb may leave
+_MOST_TRIALS = 24
+
+
+class About(NamedTuple):
+    """What is known of the estimate: the logit's standard error, and the information on pi at 0."""
+
+    error: float
+    information: float
 
 
 @compiled
 def dropout_interval(
-    gene: Gene, values: np.ndarray, value: np.ndarray, estimate: np.ndarray, fall: float
+    gene: Gene, values: np.ndarray, value: np.ndarray, estimate: np.ndarray, about: About, fall: float
 ) -> tuple[float, float]:
     """Where the profile of the dropout probability lies ``fall`` nats below its maximum, on either side.
 
@@ -31,20 +41,22 @@ def dropout_interval(
     at[p + 1] = min(max(at[p + 1], _LEAST_LOGIT), _LARGEST_LOGIT)
     low = 0.0
     if value[ZINB] - value[NB] > fall:
-        low = _end(gene, values, at.copy(), value[ZINB], fall, -_STEP)
-    return low, _end(gene, values, at.copy(), value[ZINB], fall, _STEP)
+        low = _end(gene, values, at.copy(), value[ZINB], about, fall, -_STEP)
+    return low, _end(gene, values, at.copy(), value[ZINB], about, fall, _STEP)
 
 
 @compiled
-def _end(gene: Gene, values: np.ndarray, at: np.ndarray, top: float, fall: float, step: float) -> float:
-    """Find one end, in steps of the logit until it is passed, and between the last two by regula falsi."""
+def _end(
+    gene: Gene, values: np.ndarray, at: np.ndarray, top: float, about: About, fall: float, step: float
+) -> float:
+    """Find one end: guess, go on in steps of the logit until it is passed, and then by regula falsi."""
     last, wanted = len(at) - 1, np.sqrt(fall)
     hessian = np.empty((last + 1, last + 1))
     inside, outside = _probability(at[last]), np.nan
     above, below = -wanted, np.nan  # roots of the fall on either side of the end, less the wanted one
-    for trial in range(2 * _MOST_TRIALS):
+    logit = _guess(at[last], about, fall, step)
+    for trial in range(_MOST_TRIALS):
         if np.isnan(below):
-            logit = at[last] + step
             if logit < _LEAST_LOGIT:
                 return 0.0
             if logit > _LARGEST_LOGIT:
@@ -53,7 +65,7 @@ def _end(gene: Gene, values: np.ndarray, at: np.ndarray, top: float, fall: float
         else:
             pi = inside + (outside - inside) * above / (above - below)
         at[last] = log(pi / (1.0 - pi))
-        height, _ = maximise(gene, values, ZINB, at, hessian, -np.inf, True)
+        height, _ = maximise(gene, values, ZINB, at, hessian, -np.inf, True, _TOLERANCE)
         distance = np.sqrt(max(top - height, 0.0)) - wanted
         if abs(distance) < _CLOSE:
             return pi
@@ -63,7 +75,19 @@ def _end(gene: Gene, values: np.ndarray, at: np.ndarray, top: float, fall: float
         else:
             outside, below = pi, distance
             above *= 0.5 if trial > 0 else 1.0
+        logit += step
     return pi
+
+
+@compiled
+def _guess(logit: float, about: About, fall: float, step: float) -> float:
+    """Where the end would be if the likelihood were a parabola, in the logit or else in the probability."""
+    if about.error < _WIDE:  # which NaN is not
+        return logit + step * np.sqrt(2.0 * fall) * about.error
+    if step < 0.0 or not about.information > 0.0:
+        return logit + step
+    pi = min(_probability(logit) + np.sqrt(2.0 * fall / about.information), 0.9)
+    return log(pi / (1.0 - pi))
 
 
 @compiled
