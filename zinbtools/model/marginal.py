@@ -39,6 +39,7 @@ _NO_MASS = -1e300  # its log
 _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
+_WORTHWHILE = 16  # cells to look at together, at least, where there are so many
 
 
 class MarginalLikelihood(NamedTuple):
@@ -98,8 +99,8 @@ def marginal_log_likelihood(
     n_threads
         That share the batches, if the data are in memory. No number depends on it.
     """
-    n_batches = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
-    batches = cells.tensor_split(min(n_batches, len(cells)))
+    for_threads = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
+    batches = cells.tensor_split(min(for_threads, math.ceil(len(cells) / _WORTHWHILE)))
     seeds = integers(seed_sequence(seed), len(batches))
     parts = [
         _of_replicate(_alone(model, r), data, batches, seeds, n_samples, proposal, n_threads)

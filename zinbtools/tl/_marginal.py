@@ -73,8 +73,9 @@ def marginal_ll(
     debias
         Take the jackknife's estimate of the bias away.
     n_jobs, executor
-        As for `zinbtools.tl.fit_nb_zinb`. Threads share the cells of each restart, if the counts are in
-        memory; anything else has whole restarts. The numbers are the same.
+        As for `zinbtools.tl.fit_nb_zinb`. Threads share the restarts, or, where there are fewer than two for
+        each, the cells of one after another; of counts that are not in memory, neither. The numbers are the
+        same.
 
     Returns
     -------
@@ -162,20 +163,21 @@ def evaluate_models(
     wanted
         Fit, model and restart, and the cells, by index.
     """
-    device, in_threads = data.device, executor == "threads"
+    device, few = data.device, len(wanted) < 2 * n_jobs
+    sharing = executor == "threads" and (few or not data.in_memory)  # the cells of one restart after another
     evaluate = partial(
         _evaluate,
         data=data,
         n_samples=n_samples,
         seed=integer(rng),
         proposal=proposal,
-        n_threads=n_jobs if in_threads else 1,  # which have some of the cells, not a restart
+        n_threads=n_jobs if sharing else 1,
     )
     jobs = (
         (fit.load(name, device, restart), torch.as_tensor(cells, device=device))
         for fit, (name, restart), cells in wanted
     )
-    n_workers = 1 if in_threads else max(1, min(n_jobs, len(wanted)))
+    n_workers = 1 if sharing else max(1, min(n_jobs, len(wanted)))
     found = dict(run(evaluate, jobs, n_jobs=n_workers, executor=executor))
     return [found[place] for place in range(len(wanted))]
 
