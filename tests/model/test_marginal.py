@@ -100,7 +100,8 @@ def test_the_mode_of_its_own_posterior_serves_a_cell_better_than_the_encoder(dat
     own, encoded = (
         marginal_log_likelihood(model, data, cells.stop, n_samples=200, proposal=p) for p in PROPOSALS
     )
-    assert own.effective_sample_size.median() > 2 * encoded.effective_sample_size.median()
+    better = own.effective_sample_size > encoded.effective_sample_size
+    assert better.double().mean() >= 0.95
     assert own.log_likelihood.mean() > encoded.log_likelihood.mean()
     assert (own.pareto_k < 0.7).double().mean() > (encoded.pareto_k < 0.7).double().mean()
 

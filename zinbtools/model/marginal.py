@@ -33,7 +33,7 @@ _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _STARTS = 8  # of the search for modes, in each cell of a model that has several
 _PATIENCE = 24  # steps of each
 _HIGH = 0.25  # share of cells with a high Pareto k that says that a model has several
-_TRIED = 32  # cells, at most, that are searched for others
+_TRIED = 16  # cells, or a few more, that are searched for others
 _LET_PASS = 0.01  # nats per cell in others
 _NO_MASS = -1e300  # its log
 _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
@@ -129,11 +129,11 @@ def _alone(model: CountVAE, replicate: int) -> CountVAE:
 
 
 class _Found(NamedTuple):
-    """Of a batch: the estimates, the sums over cells by numbers of draws, and the first cell's mode."""
+    """Of a batch: the estimates, the sums over cells by numbers of draws, and the modes of some cells."""
 
     estimate: LogMean
     sums: list[float]
-    first: Modes | None
+    modes: Modes | None
 
 
 def _of_replicate(
@@ -147,6 +147,7 @@ def _of_replicate(
 ) -> tuple[LogMean, dict[int, float]]:
     answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
+    tried = slice(None, None, math.ceil(sum(map(len, batches)) / _TRIED))  # cells of each batch
 
     @torch.no_grad()  # which holds in one thread
     def estimate(job: tuple[Tensor, int], n_starts: int = 1) -> _Found:
@@ -162,7 +163,7 @@ def _of_replicate(
         return _Found(
             found if missing is None else with_missing(found, missing),
             [log_mean_alone(weights[:n]).sum() for n in by_draws],
-            None if modes is None else modes.of_cells(slice(1)),
+            None if modes is None else modes.of_cells(tried),
         )
 
     def everywhere(n_starts: int) -> list[_Found]:
@@ -173,8 +174,8 @@ def _of_replicate(
     found = everywhere(1)
     if proposal == "laplace":
         high = np.concatenate([part.estimate.pareto_k > GOOD_K for part in found]).mean()
-        firsts = [(cells[:1], part.first) for cells, part in zip(batches, found, strict=True) if part.first]
-        if high > _HIGH or _overlooked(answering, model, data, firsts, seeds[0]) > _LET_PASS:
+        known = [(cells[tried], part.modes) for cells, part in zip(batches, found, strict=True) if part.modes]
+        if high > _HIGH or _overlooked(answering, model, data, known, seeds[0]) > _LET_PASS:
             found = everywhere(_STARTS)
     estimates, sums, _ = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / sum(map(len, batches))
@@ -379,11 +380,10 @@ def _overlooked(
     answering: CountVAE,
     model: CountVAE,
     data: CountData,
-    firsts: Sequence[tuple[Tensor, Modes]],
+    some: Sequence[tuple[Tensor, Modes]],
     seed: int,
 ) -> float:
     """Search a few cells from elsewhere: nats per cell in modes far from those that were found before."""
-    some = firsts[:: math.ceil(len(firsts) / _TRIED)]
     chosen, known = zip(*some, strict=True)
     cells = next(iter(data.ahead([torch.cat(chosen)])))
     modes = Modes(*(torch.cat(parts, 1) for parts in zip(*known, strict=True)))
