@@ -16,9 +16,11 @@ from scipy import sparse
 
 import zinbtools as zt
 from zinbtools._anndata.counts import read_counts
+from zinbtools._anndata.depths import evenness, share_at_one_depth
+from zinbtools._anndata.factors import evidence_of_factors
 from zinbtools._anndata.findings import Findings
 from zinbtools._anndata.kinds import Finding
-from zinbtools._anndata.spectra import N_OVERALL, Spectra, gap, likeness, roughness, spread
+from zinbtools._anndata.spectra import N_OVERALL, N_SMALL, Spectra, gap, likeness, spread
 from zinbtools._words.count_kinds import CountKind, advice
 
 Floats = NDArray[np.float64]
@@ -147,6 +149,35 @@ def test_totals_that_differ_as_by_chance_or_are_filtered_are_not_accused(added: 
     assert finding(np.rint(scaled(counts[:, :25] + counts[:, [25]], 300))).kind != CountKind.MOLECULES
 
 
+@pytest.mark.parametrize("n_cells", [60, 500, 5000])
+@pytest.mark.parametrize("mean", [7, 200, 5000])
+def test_evenness_of_totals(mean: int, n_cells: int) -> None:
+    """No window of totals makes them too even, be it in the middle or a tail; a narrow peak does."""
+    rng = np.random.default_rng(14)
+    draws = rng.poisson(mean, 2_000_000)
+    deviation = np.sqrt(mean)
+    for low, high in ((-9, 9), (-0.5, 0.5), (0.5, 2), (2, 9), (3, 9), (-9, -1.5)):
+        kept = draws[(draws >= mean + low * deviation) & (draws <= mean + high * deviation)][:n_cells]
+        assert evenness(kept.astype(float)) < 3
+    uniform = rng.integers(mean, int(mean + deviation) + 1, n_cells)
+    assert evenness(uniform.astype(float)) < 3
+    peak = np.rint(mean + deviation / 4 * rng.normal(size=n_cells))
+    assert evenness(peak) > 3.5
+    assert evenness(peak + 30, always=30) == pytest.approx(evenness(peak))
+    assert evenness(rng.negative_binomial(10, 10 / (10 + mean), n_cells).astype(float)) == 0
+
+
+def test_totals_at_one_depth() -> None:
+    """Cells that were drawn to one depth, and those that had less."""
+    rng = np.random.default_rng(15)
+    totals = rng.negative_binomial(5, 5 / 1005, 500).astype(float)
+    assert share_at_one_depth(totals) == 0
+    drawn = np.minimum(totals, 800)
+    assert share_at_one_depth(drawn) == np.mean(totals >= 800)
+    assert share_at_one_depth(drawn[totals >= 800]) == 1
+    assert share_at_one_depth(np.minimum(rng.poisson(4, 500), 9).astype(float)) == 0
+
+
 def test_a_few_cells_of_another_kind_do_not_make_reads() -> None:
     """Cells of one type among which there are doublets, and the genes that vary most for that."""
     rng = np.random.default_rng(11)
@@ -174,17 +205,38 @@ def test_statistics_of_mixtures_of_poisson_distributions() -> None:
         assert bool(gap(spectra.overall)) == (numbers is not mixed)
 
 
-def test_roughness_is_the_variance_of_gaps() -> None:
-    """Cells that are steeper than others are not rough; those with factors of their own are."""
+def small_numbers(counts: Floats) -> NDArray[np.int64]:
+    return np.stack([(counts == number).sum(axis=1) for number in range(1, N_SMALL + 1)], axis=1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_factors_of_cells_are_seen_in_few_small_numbers(noise: float) -> None:
+    """Sixty cells with a score of numbers each, scaled to one depth with errors, and as they were."""
     rng = np.random.default_rng(8)
-    numbers = np.arange(1, 13)
-    steep = np.exp(-rng.uniform(0.1, 0.8, (400, 1)) * numbers) * 400
-    assert roughness(rng.poisson(steep))[0] == pytest.approx(0, abs=2e-3)
-    factors = rng.gamma(10, 0.1, steep.shape)  # variance 0.1
-    rough, errors, beyond_chance = roughness(rng.poisson(steep * factors))
-    assert 0.03 < rough < 0.1
-    assert errors > 5
-    assert beyond_chance > 5
+    counts = rng.poisson(rng.gamma(1, 2, 40) * rng.lognormal(0, 0.5, (60, 1))).astype(float)
+    corrected = np.rint(scaled(counts + 1e-9) * np.exp(noise * rng.normal(size=counts.shape)))
+    assert evidence_of_factors(small_numbers(counts)) < -5
+    assert evidence_of_factors(small_numbers(corrected)) > 8
+    assert evidence_of_factors(small_numbers(counts)[:9]) == 0
+
+
+@pytest.mark.parametrize("n_cells", [100, 10_000])
+@pytest.mark.parametrize("depth", [0.0, 0.5])
+@pytest.mark.parametrize("levels", [(10.0,), (1.0, 9.0), (2.0, 30.0), (0.5, 3.0, 12.0), (0.0, 2.5)])
+def test_gaps_between_genes_are_no_factors(levels: tuple[float, ...], depth: float, n_cells: int) -> None:
+    """Genes of a few levels leave gaps in each cell at other places, too, but not those of rounding."""
+    rng = np.random.default_rng(12)
+    mean = rng.choice(levels, (n_cells, 60)) * rng.lognormal(0, depth, (n_cells, 1))
+    counts = rng.poisson(mean).astype(float)
+    assert evidence_of_factors(small_numbers(counts)) < 0
+    assert finding(counts).kind == CountKind.MOLECULES
+
+
+def test_a_few_cells_alone_do_not_make_factors() -> None:
+    rng = np.random.default_rng(13)
+    counts = rng.poisson(rng.gamma(1, 2, (200, 100))).astype(float)
+    counts[:5] *= 2
+    assert evidence_of_factors(small_numbers(counts)) < 0
 
 
 def test_a_warning_says_what_was_seen_and_what_to_do(molecules: Floats) -> None:
@@ -233,12 +285,39 @@ def test_variable_genes_of_one_type_are_not_accused(shared_data: Path, name: str
             assert finding(counts[:, np.argsort(-variance)[:n_genes]]) == (CountKind.MOLECULES, "")
 
 
-def test_variable_reads_are_not_named_scaled(shared_data: Path) -> None:
+@pytest.mark.parametrize("n_genes", [100, 200, 400, 800, 2000])
+def test_variable_reads_are_named(shared_data: Path, n_genes: int) -> None:
     reads = sparse.csr_array(ad.read_h5ad(shared_data / "data" / "mousegut_smartseq2_reads.h5ad").X)
-    order = np.argsort(-reads.toarray().std(0))
-    assert finding(reads[:, order[:400]]).kind == CountKind.READS
-    for n_genes in (100, 200, 800):
-        assert finding(reads[:, order[:n_genes]]).kind in (CountKind.READS, CountKind.MOLECULES)
+    dense = reads.toarray().astype(float)
+    for variation in (dense.std(axis=0), dense.var(axis=0) / np.maximum(dense.mean(axis=0), 1e-9)):
+        assert finding(reads[:, np.argsort(-variation)[:n_genes]]).kind == CountKind.READS
+
+
+@pytest.mark.parametrize("name", ["pbmc3k", "pbmc4k_hvg2000", "rnamix_celseq2_mixology"])
+def test_cells_within_a_window_of_totals_are_not_accused(shared_data: Path, name: str) -> None:
+    counts = sparse.csr_array(ad.read_h5ad(shared_data / "data" / f"{name}.h5ad").X, dtype=np.float64)
+    totals = np.ravel(counts.sum(axis=1))
+    for quantile in (0.05, 0.3, 0.5, 0.8):
+        low = np.quantile(totals, quantile)
+        for high in (low + np.sqrt(low), low + 3 * np.sqrt(low), 1.3 * low, np.inf):
+            some = counts[(totals >= low) & (totals <= high)]
+            assert finding(some) == (CountKind.MOLECULES, "")
+
+
+def test_molecules_drawn_to_one_depth_are_named_so(shared_data: Path) -> None:
+    """With the cells that had less, and without some genes, where totals are nearly the same."""
+    counts = sparse.csr_array(ad.read_h5ad(shared_data / "data" / "pbmc4k_hvg2000.h5ad").X)[:600]
+    rng, depth = np.random.default_rng(16), 700
+    rows = counts.toarray().astype(np.int64)
+    drawn = np.stack([rng.multivariate_hypergeometric(x, min(depth, int(x.sum()))) for x in rows])
+    found = finding(drawn.astype(float))
+    assert found.kind == CountKind.DOWNSAMPLED
+    assert "have the same total, 700, and none has more" in found.sign
+    full = drawn[drawn.sum(axis=1) == depth]
+    by_frequency = np.argsort(-full.sum(axis=0))
+    found = finding(np.delete(full, by_frequency[50::10], axis=1).astype(float))
+    assert found.kind == CountKind.DOWNSAMPLED
+    assert "nearly the same total" in found.sign
 
 
 @pytest.mark.parametrize("name", ["mousegut_smartseq2_reads", *MOLECULES[-2:]])

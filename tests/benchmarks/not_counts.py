@@ -147,6 +147,9 @@ def simulations(rng: np.random.Generator) -> Iterator[Named]:
     yield "binary", sparse.csr_array((rng.random((800, 300)) < rng.beta(1, 9, 300)).astype(float))
     fragments = rng.poisson(np.exp(rng.normal(-1.2, 0.9, (3, 120)))[rng.integers(0, 3, 900)])
     yield "fragments", sparse.csr_array(fragments.astype(float))
+    for levels in ((1.0, 9.0), (2.0, 30.0), (0.5, 3.0, 12.0), (0.1, 4.0), (0.0, 2.5)):
+        rate = rng.choice(levels, (300, 200)) * rng.lognormal(0, 0.5, (300, 1))
+        yield f"levels {levels}", sparse.csr_array(rng.poisson(rate).astype(float))
     for mean in (1, 3, 8, 300):
         yield f"20 features, 1 + Poisson({mean})", sparse.csr_array(1.0 + rng.poisson(mean, (500, 20)))
 
@@ -156,6 +159,19 @@ def real(rng: np.random.Generator) -> Iterator[Named]:
     for name in MOLECULES:
         adata = ad.read_h5ad(SHARED / "data" / f"{name}.h5ad")
         yield from parts(name, sparse.csr_array(adata.X, dtype=np.float64), rng)
+
+
+def windows() -> Iterator[Named]:
+    """Give the cells of files of molecules whose totals are within a window, narrow or open above."""
+    for name in MOLECULES:
+        x = sparse.csr_array(ad.read_h5ad(SHARED / "data" / f"{name}.h5ad").X, dtype=np.float64)
+        totals = np.asarray(x.sum(axis=1)).ravel()
+        for quantile in (0.1, 0.5, 0.9):
+            low = np.quantile(totals, quantile)
+            for width in (1, 3, np.inf):  # standard deviations of a Poisson variable
+                some = x[(totals >= low) & (totals <= low + width * np.sqrt(low))]
+                if some.nnz:
+                    yield f"{name}, totals from {low:.0f}, {width} deviations", some
 
 
 def drawn(rng: np.random.Generator, n: int) -> Iterator[Named]:
@@ -280,6 +296,8 @@ def main() -> None:
     for source in (real, simulations):
         for name, x in source(rng):
             judge("molecules", name, x)
+    for name, x in windows():
+        judge("molecules", name, x)
     for name, x in reads(rng):
         judge("reads", name, x)
     for base in bases(rng):

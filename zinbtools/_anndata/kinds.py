@@ -9,19 +9,20 @@ import numpy as np
 from scipy import sparse, stats
 
 from .._words.count_kinds import CountKind
-from .spectra import DIVISORS, Spectra, gap, in_most_cells, lack_of_variance, likeness, roughness, spread
+from .depths import evenness, share_at_one_depth
+from .factors import evidence_of_factors
+from .spectra import DIVISORS, Spectra, gap, in_most_cells, lack_of_variance, likeness, spread
 
 # docs/files.md tells how far counts of molecules are from these.
 EVEN, MULTIPLES = 0.55, 0.95
-ROUGH, ROUGH_ERRORS, ROUGH_BEYOND_CHANCE = 0.01, 2.5, 4.0
-NARROW, FEWEST_GENES = 0.65, 5
+NARROW, FEWEST_GENES, FEWEST_CELLS = 0.65, 5, 50
 BELOW_POISSON, BELOW_POISSON_ERRORS, FEWEST_FLAT = 0.4, 4.0, 20
-EVEN_TOTALS, EVEN_TOTALS_CHANCE, FEWEST_CELLS = 0.6, 1e-4, 50
-SMALLEST_TOTAL, LARGE_TOTAL, SKEWED, WITHOUT_ZEROS = 5, 1000, 0.6, 0.9
+FACTORS, EVEN_TOTALS = 7.0, 3.5
 RARE, FEWEST_SEEN, FEWEST_RARE, MORE_THAN_SPIKE_INS = 0.3, 3, 30, 100
 RARE_SHARE, NOT_IN_ALL = 0.1, 0.7
-COPIES, MANY_COPIES, FEW_COPIES, COPIES_OF_CELLS, CELLS_WITH_COPIES = 2.0, 40.0, 1.1, 2.5, 30
-HEAVY_TAIL, HEAVY_TAIL_BY_GENE, HIGHER_IN_MORE, MARKERS = 1.5, 1.0, 0.5, 0.04
+COPIES, MANY_COPIES, FEW_COPIES, COPIES_OF_CELLS, CELLS_WITH_COPIES = 2.0, 40.0, 1.1, 2.25, 30
+MORE_THAN_MARKERS, FEWEST_WITH_MORE = 100.0, 8
+HEAVY_TAIL, HEAVY_TAIL_BY_GENE, HIGHER_IN_MORE, MARKERS, MARKERS_WITH_MANY = 1.5, 1.0, 0.5, 0.04, 0.3
 
 Some: TypeAlias = Callable[[], sparse.csr_array]
 
@@ -48,13 +49,16 @@ def kind_of(found: Spectra, n_counts: np.ndarray, totals: np.ndarray, some: Some
     some
         Gives rows of the matrix, to look at once more if they may be reads.
     """
-    for sign in (_multiples, _even, _gaps, _rough, _narrow):
+    for sign in (_multiples, _even, _gaps):
         finding = sign(found, n_counts)
         if finding is not None:
             return finding
+    evidence = evidence_of_factors(found.of_cells)
     return (
-        _below_poisson(found, n_counts, totals)
-        or _one_depth(found, n_counts, totals)
+        _factors(found, n_counts, evidence)
+        or _narrow(found, n_counts)
+        or _below_poisson(found, n_counts, totals)
+        or _one_depth(found, n_counts, totals, evidence)
         or _reads(found, n_counts, len(totals), some)
         or MOLECULES
     )
@@ -93,14 +97,12 @@ def _gaps(found: Spectra, n_counts: np.ndarray) -> Finding | None:
     return None
 
 
-def _rough(found: Spectra, n_counts: np.ndarray) -> Finding | None:
+def _factors(found: Spectra, n_counts: np.ndarray, evidence: float) -> Finding | None:
     """See gaps between the small numbers that are elsewhere in each cell, as each has a factor of its own."""
-    of_cells = found.of_cells
-    rough, errors, beyond_chance = roughness(of_cells)
-    if not (rough > ROUGH and errors > ROUGH_ERRORS and beyond_chance > ROUGH_BEYOND_CHANCE):
+    if evidence < FACTORS:
         return None
     sign = "within a cell some small numbers are frequent and the next ones rare, in each cell other numbers"
-    are_copies = _high_or_none(found, n_counts, len(of_cells))
+    are_copies = _high_or_none(found, n_counts, len(found.of_cells))
     return Finding(CountKind.READS if are_copies else _logs_or_scaled(found, n_counts), sign)
 
 
@@ -146,34 +148,35 @@ def _below_poisson(found: Spectra, n_counts: np.ndarray, totals: np.ndarray) -> 
     return Finding(kind, "the numbers of genes, with the zeros, vary less from cell to cell than counts can")
 
 
-def _one_depth(found: Spectra, n_counts: np.ndarray, totals: np.ndarray) -> Finding | None:
-    """See totals that differ by less than those of as many molecules caught by chance."""
-    n, mean, variance = len(totals), float(totals.mean()), float(totals.var())
-    if found.largest < 2 or mean < SMALLEST_TOTAL:
+def _one_depth(found: Spectra, n_counts: np.ndarray, totals: np.ndarray, evidence: float) -> Finding | None:
+    """See totals that differ by less than those of as many molecules caught by chance, filtered or not."""
+    if found.largest < 2:
         return None
-    if variance == 0 and n >= 10 and n * mean >= 100:
-        return Finding(CountKind.DOWNSAMPLED, "all cells have the same total")
-    n_entries = int(n_counts.sum())
-    least = mean - n_entries / n if n_entries > WITHOUT_ZEROS * n * len(n_counts) else mean
-    if n < FEWEST_CELLS or least <= 0:
+    if share := share_at_one_depth(totals):
+        cells = "all" if share == 1 else f"{share:.0%} of the"
+        others = "" if share == 1 else f", {totals.max():.0f}, and none has more"
+        return Finding(CountKind.DOWNSAMPLED, f"{cells} cells have the same total{others}")
+    if evenness(totals, int(np.count_nonzero(n_counts == len(totals)))) < EVEN_TOTALS:
         return None
-    skewness = float(np.mean((totals - mean) ** 3)) / max(variance, 1e-9) ** 1.5
-    chance = stats.chi2.cdf(n * variance / least, n - 1)
-    of_a_filter = skewness >= SKEWED and (variance > least / 10 or mean < LARGE_TOTAL)
-    if variance < EVEN_TOTALS * least and chance < EVEN_TOTALS_CHANCE and not of_a_filter:
-        return Finding(CountKind.SCALED, "all cells have nearly the same total, as normalised numbers do")
-    return None
+    if evidence < -FACTORS:
+        return Finding(
+            CountKind.DOWNSAMPLED, "all cells have nearly the same total, and small numbers without gaps"
+        )
+    return Finding(CountKind.SCALED, "all cells have nearly the same total, as normalised numbers do")
 
 
 def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Finding | None:
     """See genes that few cells have, and those many times: one molecule there, and its copies."""
     rare = (n_counts >= FEWEST_SEEN) & (n_counts <= RARE * n_cells)
-    enough = len(rare) >= MORE_THAN_SPIKE_INS and n_cells >= CELLS_WITH_COPIES
-    if not enough or np.count_nonzero(rare) < max(FEWEST_RARE, RARE_SHARE * len(rare)):
+    n_rare = np.count_nonzero(rare)
+    if len(rare) < MORE_THAN_SPIKE_INS or n_cells < CELLS_WITH_COPIES or n_rare < FEWEST_WITH_MORE:
         return None
     sizes, ones = n_counts[rare], found.of_genes[rare, 0]
     means = found.powers[0][rare] / sizes
     lower, middle = np.quantile(means, [0.25, 0.5])
+    few = n_rare < max(FEWEST_RARE, RARE_SHARE * len(rare))
+    if few and middle < MORE_THAN_MARKERS:
+        return None
     heavy = ones.sum() / sizes.sum() * np.average(means, weights=sizes) >= HEAVY_TAIL
     heavy &= np.average(ones / sizes * means, weights=sizes) >= HEAVY_TAIL_BY_GENE
     if middle < COPIES or lower < FEW_COPIES or not heavy:
@@ -181,8 +184,9 @@ def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Fi
     if stats.spearmanr(sizes, means).statistic > HIGHER_IN_MORE:  # a high gene, copies or not
         return None
     rows, genes = some(), np.flatnonzero(rare)
-    markers = middle < MANY_COPIES and likeness(rows, genes) > MARKERS
-    if markers or in_most_cells(rows, genes) < COPIES_OF_CELLS:
+    if likeness(rows, genes) > (MARKERS if middle < MANY_COPIES else MARKERS_WITH_MANY):
+        return None
+    if in_most_cells(rows, genes) < (MANY_COPIES if few else COPIES_OF_CELLS):
         return None
     sign = (
         f"where a gene is seen in few cells, it has {middle:.2g} counts in each (median of "

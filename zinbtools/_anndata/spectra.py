@@ -9,7 +9,6 @@ from scipy.special import xlogy
 N_SMALL = 12  # numbers from 1 to here are counted one by one, for each cell and each gene
 N_OVERALL = 64  # and to here, in all cells and genes together
 _NEIGHBOURS = slice(1, -1), slice(None, -2), slice(2, None)
-_PRIOR = 0.5  # precision of a cell's tilts
 DIVISORS = (2, 3, 5, 7, 11, 13)
 
 
@@ -84,93 +83,6 @@ def _ties(rows: sparse.csr_array) -> int:
         return 0
     above = rows.data - np.repeat(np.where(high, smallest, np.inf), sizes)
     return int(np.count_nonzero(above == 0) - np.count_nonzero(above == 1) - np.count_nonzero(high))
-
-
-def roughness(tables: np.ndarray, fewest: int = 20) -> tuple[float, float, float]:
-    r"""Measure how uneven the small numbers of cells are, beyond chance, and by how many standard errors.
-
-    How often a cell has 1, 2, 3, ... molecules follows the sum over all cells, more or less steep:
-    :math:`p_v \propto q_v e^{a v} v^b`, two parameters for each cell. Numbers that were
-    scaled by a factor of the cell's own and rounded leave gaps and peaks, and in every cell at other places.
-
-    Parameters
-    ----------
-    tables
-        As `Spectra.of_cells`.
-    fewest
-        Cells with fewer small numbers are left out.
-
-    Returns
-    -------
-    The mean squared relative deviation without that of sampling, 0 for counts; its ratio to its standard
-    error, by the differences between cells; and to the error that counts without any would have. All are 0
-    for fewer than 10 cells.
-    """
-    overall = tables.sum(axis=0) + 0.5
-    tables = tables[tables.sum(axis=1) >= fewest].astype(np.float64)
-    if len(tables) < 10:
-        return 0.0, 0.0, 0.0
-    excess = scale = square = chance = 0.0
-    tilts = _tilts(overall / overall.sum())
-    for some in np.array_split(tables, -(-len(tables) // 20_000)):
-        sizes, shares = some.sum(axis=1, keepdims=True), _tilted(some, overall, tilts)
-        expected = sizes * shares
-        by_chance = expected * (1 - shares) - _fitted(sizes, shares, tilts)
-        by_cell = ((some - expected) ** 2 - by_chance).sum(axis=1)
-        excess, scale = excess + by_cell.sum(), scale + (expected**2).sum()
-        square += (by_cell**2).sum()
-        chance += (2 * expected**2 + expected).sum()
-    return float(excess / scale), float(excess / np.sqrt(max(square, 1e-9))), float(excess / np.sqrt(chance))
-
-
-def _tilts(weights: np.ndarray) -> np.ndarray:
-    """Make v and log v orthonormal under weights, (2, N_SMALL)."""
-    numbers = np.arange(1.0, len(weights) + 1)
-    tilts: list[np.ndarray] = []
-    for tilt in (numbers, np.log(numbers)):
-        tilt = tilt - (tilt * weights).sum()
-        for other in tilts:
-            tilt = tilt - (tilt * other * weights).sum() * other
-        tilts.append(tilt / np.sqrt((tilt**2 * weights).sum()))
-    return np.stack(tilts)
-
-
-def _tilted(tables: np.ndarray, overall: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """Fit the tilts of each row by damped Newton steps, with a weak prior; return its shares."""
-    sizes, slopes = tables.sum(axis=1, keepdims=True), np.zeros((len(tables), len(tilts)))
-    damping, value = np.full((len(tables), 1), 0.1), np.full(len(tables), -np.inf)
-    tried, identity = slopes, np.eye(len(tilts))
-    for _ in range(20):
-        reached = (tables * np.log(_shares(overall, tried @ tilts))).sum(axis=1)
-        reached -= _PRIOR / 2 * (tried**2).sum(axis=1)
-        better = reached >= value
-        slopes = np.where(better[:, None], tried, slopes)
-        value = np.maximum(value, reached)
-        damping = np.where(better[:, None], damping / 4, damping * 8)
-        shares = _shares(overall, slopes @ tilts)
-        gradient = (tables - sizes * shares) @ tilts.T - _PRIOR * slopes
-        curvature = sizes[:, :, None] * _covariance(shares, tilts)
-        curvature += (_PRIOR + sizes * damping)[:, :, None] * identity
-        tried = slopes + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
-    return _shares(overall, slopes @ tilts)
-
-
-def _covariance(shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    means = shares @ tilts.T
-    return np.einsum("cv,iv,jv->cij", shares, tilts, tilts) - means[:, :, None] * means[:, None, :]
-
-
-def _fitted(sizes: np.ndarray, shares: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """How much of the variance of each number by chance the fit of the tilts takes away."""
-    centred = tilts - (shares @ tilts.T)[:, :, None]
-    fit = np.linalg.inv(sizes[:, :, None] * _covariance(shares, tilts) + _PRIOR * np.eye(len(tilts)))
-    return np.asarray((sizes * shares) ** 2 * np.einsum("civ,cij,cjv->cv", centred, fit, centred))
-
-
-def _shares(overall: np.ndarray, tilt: np.ndarray) -> np.ndarray:
-    logs = np.log(overall) + tilt
-    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(np.maximum(shares / shares.sum(axis=1, keepdims=True), 1e-12))
 
 
 def gap(overall: np.ndarray) -> int:
