@@ -26,8 +26,8 @@ def evenness(totals: np.ndarray, always: int = 0) -> float:
     Returns
     -------
     The signed root of the likelihood ratio of b against 0 in the window of the smallest and the largest
-    total, which is made as wide as the standard deviation of a Poisson variable where it is narrower: a
-    filter below this would keep cells by luck. 0 where totals vary by more than a Poisson variable.
+    total, which is made half as wide as the standard deviation of a Poisson variable where it is narrower:
+    such a filter would keep cells by luck. 0 where totals vary by more than a Poisson variable.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def evenness(totals: np.ndarray, always: int = 0) -> float:
     if mean <= 0 or variance >= mean:
         return 0.0
     low, high = float(totals.min()), float(totals.max())
-    margin = max(0.0, (np.sqrt(mean) - (high - low)) / 2)
+    margin = max(0.0, (np.sqrt(mean) / 2 - (high - low)) / 2)
     window = np.arange(max(0.0, np.ceil(low - margin)), np.floor(high + margin) + 1)
     if len(window) < 3:
         return 0.0

@@ -21,7 +21,7 @@ FACTORS, EVEN_TOTALS = 7.0, 3.5
 RARE, FEWEST_SEEN, FEWEST_RARE, MORE_THAN_SPIKE_INS = 0.3, 3, 30, 100
 RARE_SHARE, NOT_IN_ALL = 0.1, 0.7
 COPIES, MANY_COPIES, FEW_COPIES, COPIES_OF_CELLS, CELLS_WITH_COPIES = 2.0, 40.0, 1.1, 2.25, 30
-MORE_THAN_MARKERS, FEWEST_WITH_MORE = 100.0, 8
+MORE_COPIES, MORE_COPIES_OF_CELLS, FEWEST_WITH_MORE = 20.0, 10.0, 8
 HEAVY_TAIL, HEAVY_TAIL_BY_GENE, HIGHER_IN_MORE, MARKERS, MARKERS_WITH_MANY = 1.5, 1.0, 0.5, 0.04, 0.3
 
 Some: TypeAlias = Callable[[], sparse.csr_array]
@@ -175,7 +175,7 @@ def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Fi
     means = found.powers[0][rare] / sizes
     lower, middle = np.quantile(means, [0.25, 0.5])
     few = n_rare < max(FEWEST_RARE, RARE_SHARE * len(rare))
-    if few and middle < MORE_THAN_MARKERS:
+    if few and middle < MORE_COPIES:
         return None
     heavy = ones.sum() / sizes.sum() * np.average(means, weights=sizes) >= HEAVY_TAIL
     heavy &= np.average(ones / sizes * means, weights=sizes) >= HEAVY_TAIL_BY_GENE
@@ -186,7 +186,7 @@ def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Fi
     rows, genes = some(), np.flatnonzero(rare)
     if likeness(rows, genes) > (MARKERS if middle < MANY_COPIES else MARKERS_WITH_MANY):
         return None
-    if in_most_cells(rows, genes) < (MANY_COPIES if few else COPIES_OF_CELLS):
+    if in_most_cells(rows, genes) < (MORE_COPIES_OF_CELLS if few else COPIES_OF_CELLS):
         return None
     sign = (
         f"where a gene is seen in few cells, it has {middle:.2g} counts in each (median of "
