@@ -55,17 +55,20 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sample, FitSettings]]
 
 @pytest.mark.slow
 def test_twins_of_data_without_inflation_are_like_the_data() -> None:
-    adata = made(0.0, seed=3)
-    zt.tl.zi_scores(adata, n_bootstrap=3)
-    assert (adata.var["zi_call"] == "zero-inflated").sum() == 0
-    pval, of_twins = adata.var["zi_pval"], adata.var["zi_pval_bootstrap"]
-    assert (of_twins <= 0.05).mean() < 0.12
-    assert of_twins.corr(pval, method="spearman") > 0.95
-    np.testing.assert_array_equal(of_twins == 1, pval == 1)
-    twins = adata.uns["zinbtools"]["zi_bootstrap"]
-    assert twins["n_called"].sum() <= 1  # one twin in twenty may have a call
-    assert (twins["share_pval_05"] < 0.12).all()
-    assert twins["largest_ratio"].nunique() == 3
+    shares = []
+    for seed in (3, 4, 5):
+        adata = made(0.0, seed=seed)
+        zt.tl.zi_scores(adata, n_bootstrap=3)
+        assert (adata.var["zi_call"] == "zero-inflated").sum() == 0
+        pval, of_twins = adata.var["zi_pval"], adata.var["zi_pval_bootstrap"]
+        shares.append((of_twins <= 0.05).mean())  # genes share a network: of one data set it says little
+        assert of_twins.corr(pval, method="spearman") > 0.95
+        np.testing.assert_array_equal(of_twins == 1, pval == 1)
+        twins = adata.uns["zinbtools"]["zi_bootstrap"]
+        assert twins["n_called"].sum() <= 1  # one twin in twenty may have a call
+        assert (twins["share_pval_05"] < 0.12).all()
+        assert twins["largest_ratio"].nunique() == 3
+    assert np.mean(shares) < 0.08
 
 
 def test_twins_of_inflated_data_are_not(inflated: AnnData) -> None:
