@@ -36,3 +36,10 @@ def curvature(height: Callable[[np.ndarray], float], at: np.ndarray, h: float = 
             for i in steps
         ]
     ) / (4 * h**2)
+
+
+def copied(molecules: np.ndarray, copies: np.ndarray, shape: float, seed: int = 0) -> np.ndarray:
+    """Reads of molecules, each of which has ``1 + NB(copies - 1, shape)``."""
+    random = np.random.default_rng(seed)
+    size = np.maximum(molecules, 1e-12) * shape
+    return molecules + random.poisson(random.gamma(size, (copies - 1) / shape) * (molecules > 0))

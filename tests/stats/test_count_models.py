@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from gene_counts import curvature, draw, log_probabilities
+from gene_counts import copied, curvature, draw, log_probabilities
 from scipy import optimize, sparse, special, stats
 
-from zinbtools.stats.count_models import FAMILIES, CountFits, fit_counts
+from zinbtools.stats.count_models import FAMILIES, Copies, CountFits, fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio
 
 RNG = np.random.default_rng
@@ -388,3 +388,98 @@ def test_given_odds_of_a_dropout_are_in_the_likelihood() -> None:
 def _nb(fits: CountFits, g: int, means: np.ndarray) -> tuple[float, np.ndarray]:
     theta = fits.inverse_dispersion[g, 1]
     return theta, theta / (theta + means)
+
+
+def reads_of(
+    n: int, means: list[float], pi: float, shape: float = 1.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, Copies]:
+    """Counts of reads, what their means are proportional to, and how they were copied."""
+    molecules, depth = draw(n, means, 1.5, pi, seed)
+    copies = 1 + 20 * RNG(seed + 1).lognormal(0, 0.3, n)
+    reads = copied(molecules, copies[:, None], shape, seed)
+    return reads, depth * copies, Copies(copies, np.full(n, shape))
+
+
+def test_reads_without_dropout_are_found_so_and_with_dropout_too() -> None:
+    means = [0.3, 2.0, 8.0]
+    reads, depth, copies = reads_of(3000, means, 0.0)
+    plain, amplified = fit_counts(reads, depth), fit_counts(reads, depth, copies=copies)
+    z = amplified.of("zinb")
+    assert (plain.dropout[:, z] > 0.05).sum() >= 2
+    assert (amplified.dropout[1:, z] < 0.03).all()
+    assert (dropout_likelihood_ratio(amplified) < 4).all()
+    assert (amplified.log_likelihood[:, 1] > plain.log_likelihood[:, z] + 100).all()
+    np.testing.assert_allclose(np.exp(amplified.coefficients[:, 1, 0]), means, rtol=0.15)
+    np.testing.assert_allclose(amplified.inverse_dispersion[1:, 1], 1.5, rtol=0.25)
+    lost, depth, copies = reads_of(3000, means, 0.25)
+    fits = fit_counts(lost, depth, copies=copies, interval_level=0.99)
+    assert (fits.dropout_interval[:, 0] < 0.25).all()
+    assert (fits.dropout_interval[:, 1] > 0.25).all()
+    assert (dropout_likelihood_ratio(fits)[1:] > 30).all()
+
+
+def test_a_gene_may_be_copied_more_than_others() -> None:
+    molecules, depth = draw(3000, [0.5, 0.5, 4.0, 4.0], 1.5, 0.0)
+    copies, factor = np.full(3000, 11.0), np.array([0.6, 1.7, 0.6, 1.7])
+    reads = copied(molecules, 1 + 10 * factor, 1.0)
+    alike = fit_counts(reads, depth, copies=Copies(copies, np.ones(3000)))
+    own = fit_counts(reads, depth, copies=Copies(copies, np.ones(3000), gene_sd=0.5))
+    np.testing.assert_allclose(np.exp(own.log_copies[:, 1]), factor, rtol=0.12)
+    np.testing.assert_allclose(alike.log_copies, 0, atol=1e-3)
+    assert (own.log_likelihood[:, 1] > alike.log_likelihood[:, 1] + 10).all()
+    assert (np.abs(own.log_copies[:, 1] - np.log(factor)) < 4 * own.log_copies_se[:, 1]).all()
+
+
+def test_the_likelihood_of_reads_does_not_depend_on_the_order_of_cells_or_genes() -> None:
+    reads, depth, copies = reads_of(300, [0.4, 3.0, 20.0], 0.1, shape=0.3)
+    copies = Copies(copies.mean, copies.shape, 0.4)
+    fits = fit_counts(reads, depth, copies=copies)
+    order = RNG(0).permutation(300)
+    moved = Copies(copies.mean[order], copies.shape[order], 0.4)
+    again = fit_counts(reads[order][:, ::-1], depth[order], copies=moved)
+    np.testing.assert_allclose(again.log_likelihood[::-1], fits.log_likelihood, rtol=1e-7)
+
+
+def test_dispersions_may_differ_between_cells_of_reads_too() -> None:
+    reads, depth, copies = reads_of(400, [1.0, 6.0], 0.1)
+    ones = np.ones((400, 2))
+    same = fit_counts(reads, depth, copies=copies)
+    given = fit_counts(reads, depth, copies=copies, inverse_dispersions=ones)
+    np.testing.assert_allclose(given.log_likelihood, same.log_likelihood, rtol=1e-9)
+    factor = RNG(0).lognormal(0, 1.0, (400, 2))
+    other = fit_counts(reads, depth, copies=copies, inverse_dispersions=factor)
+    assert (other.log_likelihood[:, 1] < same.log_likelihood[:, 1] - 0.1).any()
+
+
+@pytest.mark.parametrize(
+    ("copies", "words"),
+    [
+        (Copies(np.ones(50), np.ones(50)), "above 1"),
+        (Copies(np.full(50, 5.0), np.zeros(50)), "positive shapes"),
+        (Copies(np.full(49, 5.0), np.ones(49)), "mean and shape of each of 50 cells"),
+    ],
+)
+def test_copies_that_cannot_be_are_refused(copies: Copies, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit_counts(np.ones((50, 1)), np.ones(50), copies=copies)
+
+
+@pytest.mark.slow
+def test_power_and_level_where_molecules_drop_out_before_they_are_copied() -> None:
+    """Of 60 genes half lose a fifth of their molecules' cells: as many are found as from the molecules."""
+    n, means = 1500, np.geomspace(1.5, 6, 30).tolist()
+    called = {}
+    for pi in (0.0, 0.2):
+        molecules, depth = draw(n, means, 2.0, pi, seed=5)
+        copies = 1 + 20 * RNG(1).lognormal(0, 0.3, n)
+        reads = copied(molecules, copies[:, None], 1.0, seed=6)
+        given = Copies(copies, np.ones(n), 0.1)
+        options = {"families": ("zinb",), "negligible_dropout": 0.01}
+        for what, fits in {
+            "molecules": fit_counts(molecules, depth, **options),
+            "reads": fit_counts(reads, depth * copies, copies=given, **options),
+        }.items():
+            called[what, pi] = (boundary_pval(dropout_likelihood_ratio(fits)) < 0.01).sum()
+    assert called["molecules", 0.2] >= 20
+    assert called["reads", 0.2] >= 0.8 * called["molecules", 0.2]
+    assert called["reads", 0.0] <= 1

@@ -57,8 +57,10 @@ RANGES = {
     "lam": _NOT_NEGATIVE,
     "midpoint": _POSITIVE,
     "slope": _POSITIVE,
-    **dict.fromkeys(("p", "share", "bimodal_share", "factor_share"), _SHARE),
-    **dict.fromkeys(("type_sd", "library_sd", "batch_sd"), _NOT_NEGATIVE),
+    "copies": Number(1, excluded=(1, math.inf)),
+    "shape": _POSITIVE,
+    **dict.fromkeys(("p", "share", "kept", "bimodal_share", "factor_share"), _SHARE),
+    **dict.fromkeys(("type_sd", "library_sd", "batch_sd", "cell_sd", "gene_sd"), _NOT_NEGATIVE),
 }
 # Lists are not empty, but:
 MAY_BE_EMPTY = {"layers", "categorical_covariate_keys", "continuous_covariate_keys"}

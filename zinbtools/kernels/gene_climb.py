@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 
 from .double import compiled
-from .gene_likelihood import NB, ZINB, Gene, evaluate
+from .gene_likelihood import NB, ZINB, Gene, evaluate, n_coefficients
 
 _MOST_STEPS, _LONGEST_STEP = 150, 3.0
 _PATIENCE = 6  # steps after which a climb must be above what is known
@@ -82,7 +82,7 @@ def maximise(
     The last parameter may be ``held`` where it is. The climb ends with a step that promised no more nats than
     the ``tolerance``.
     """
-    d, p = len(at), table.shape[1]
+    d, p = len(at), n_coefficients(gene, table)
     lower, upper = _bounds(gene, family, d - p)
     gradient, trial = np.empty(d), np.empty(d)
     new_gradient, new_hessian, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))

@@ -10,7 +10,20 @@ import numpy as np
 from .double import compiled
 from .gene_climb import factorise, maximise, solve
 from .gene_interval import About, dropout_interval
-from .gene_likelihood import NB, POISSON, ZINB, ZIP, Gene, expected_zeros, gather, minus_log_zero, rising
+from .gene_likelihood import (
+    NB,
+    POISSON,
+    ZINB,
+    ZIP,
+    Gene,
+    expected_zeros,
+    gather,
+    minus_log_zero,
+    n_coefficients,
+    posterior,
+    rising,
+)
+from .gene_reads import REACH, Amplification
 
 
 class Table(NamedTuple):
@@ -102,27 +115,54 @@ class _Start(NamedTuple):
     share: float
 
 
+_WITHOUT_DROPOUT = Question(np.array([True, True, False, False]), 0.0, 0.0)
+_LAYOUTS = 5  # of sums over molecules, each for the log factor of copies that the last one gave
+_FAR = REACH - 0.05  # a log factor from that of its sums
+
+
 @compiled
-def fit_block(columns: Columns, offsets: Offsets, table: Table, question: Question, output: Output) -> None:
+def fit_block(
+    columns: Columns,
+    offsets: Offsets,
+    amplification: Amplification,
+    table: Table,
+    question: Question,
+    output: Output,
+) -> None:
     """Fit families to some genes."""
+    p, rows = table.values.shape[1], table.rows
     for g in range(len(columns.starts) - 1):
         stored = slice(columns.starts[g], columns.starts[g + 1])
         mean = offsets.means[g if len(offsets.means) > 1 else 0]
         dispersion = offsets.dispersions[g if len(offsets.dispersions) > 1 else 0]
         odds = offsets.odds[g if len(offsets.odds) > 1 else 0]
-        counts = columns.counts[stored].astype(np.float64)
-        gene = gather(mean, dispersion, odds, table.rows, columns.cells[stored], counts, table.starts)
-        if len(gene.mean) > 0:
-            _fit_gene(gene, table, question, g, output)
+        cells, counts, starts = columns.cells[stored], columns.counts[stored].astype(np.float64), table.starts
+        if len(cells) == 0:
+            continue
+        gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, 0.0)
+        for _ in range(_LAYOUTS if len(amplification.copies) else 0):
+            _fit_gene(gene, table, _WITHOUT_DROPOUT, g, output)
+            log_factor = output.estimate[g, NB, p]
+            if abs(log_factor - gene.reads.log_factor) < _FAR:
+                break
+            gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, log_factor)
+        _fit_gene(gene, table, question, g, output)
+        if len(amplification.copies) and question.families[ZINB]:
+            other = output.estimate[g, ZINB, p]
+            if abs(other - gene.reads.log_factor) > _FAR:
+                between = 0.5 * (other + gene.reads.log_factor)
+                gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, between)
+                _fit_gene(gene, table, question, g, output)
 
 
 @compiled
 def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Output) -> None:
     """Fit all families to one gene: each starts where simpler ones ended, and is never below them."""
-    p, wanted = table.values.shape[1], question.families
+    p, wanted = n_coefficients(gene, table.values), question.families
     value, estimate = output.log_likelihood[g], output.estimate[g]
     value[:], estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf, -np.inf
-    at = _first_guess(gene, table)
+    at = np.full(p, gene.reads.log_factor)
+    at[: table.values.shape[1]] = _first_guess(gene, table)
     for family in range(4):
         if not wanted[family]:
             continue
@@ -130,7 +170,7 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
             _try(gene, table, family, _Start(at, -1.0, 0.0), -np.inf, g, output)
         elif family == NB:
             at[:p] = estimate[POISSON, :p]
-            alpha = _moment(gene, table, at)
+            alpha = _moment(gene, table, at[: table.values.shape[1]])
             _try(gene, table, family, _Start(at, alpha, 0.0), -np.inf, g, output)
         else:
             below = POISSON if family == ZIP else NB
@@ -155,7 +195,10 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
         found = expected_zeros(gene, table.values, estimate[family])
         output.zeros[g, family], output.lost[g, family] = found
     if wanted[NB] and wanted[ZINB]:
-        _compare(gene, table.values, g, output)
+        if len(gene.reads.counts):
+            _compare_reads(gene, table.values, g, output)
+        else:
+            _compare(gene, table.values, g, output)
         output.null_log_likelihood[g] = _negligible(gene, table, question.negligible, value, estimate)
         if question.fall > 0.0:
             about = About(output.error[g, ZINB, -1], output.information[g])
@@ -168,17 +211,17 @@ def _negligible(
     gene: Gene, table: Table, negligible: float, value: np.ndarray, estimate: np.ndarray
 ) -> float:
     """Find the highest log likelihood of a ZINB whose dropout probability is at most ``negligible``."""
-    p = table.values.shape[1]
     logit = log(negligible / (1.0 - negligible)) if negligible > 0.0 else -np.inf
-    if estimate[ZINB, p + 1] <= logit:
+    if estimate[ZINB, -1] <= logit:
         return value[ZINB]
     highest = value[NB]
     if negligible > 0.0:
-        hessian = np.empty((p + 2, p + 2))
+        d = estimate.shape[1]
+        hessian = np.empty((d, d))
         for start in (ZINB, NB):
             at = estimate[start].copy()
-            at[p] = max(at[p], log(1e-4))
-            at[p + 1] = logit
+            at[-2] = max(at[-2], log(1e-4))
+            at[-1] = logit
             height, _ = maximise(gene, table.values, ZINB, at, hessian, highest, True)
             highest = max(highest, height)
     return min(highest, value[ZINB])
@@ -188,7 +231,7 @@ def _negligible(
 def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
     """Derivative of the log likelihood in the dropout probability, at no dropout."""
     p = values.shape[1]
-    alpha, total = np.exp(estimate[p]), -np.sum(gene.odds)
+    alpha, total = np.exp(estimate[-2]), -np.sum(gene.odds)
     for r in range(len(values)):
         factor = np.exp(np.dot(values[r], estimate[:p]))
         for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
@@ -235,7 +278,7 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     With a share of dropouts the means are raised by as much as it takes away.
     """
     value, estimate = output.log_likelihood[g], output.estimate[g]
-    p = table.values.shape[1]
+    p, n_columns = n_coefficients(gene, table.values), table.values.shape[1]
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
     d = p + (1 if dispersed else 0) + (1 if inflated else 0)
     at, hessian = np.empty(d), np.empty((d, d))
@@ -243,7 +286,7 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     if dispersed:
         at[p] = log(max(start.alpha, 1e-4))
     if inflated:
-        at[:p] -= log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
+        at[:n_columns] -= log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
         at[d - 1] = log(start.share / (1.0 - start.share))
     height, converged = maximise(gene, table.values, family, at, hessian, known)
     if not height > value[family]:
@@ -326,3 +369,78 @@ def _compare(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
     output.information[g] = 0.0
     if factorise(nuisance):
         output.information[g] = max(0.0, about_pi - np.dot(cross, solve(nuisance, cross)))
+
+
+@compiled
+def _compare_reads(gene: Gene, values: np.ndarray, g: int, output: Output) -> None:
+    """As `_compare` for reads, which tell less of the parameters than their molecules would.
+
+    Parameters are b, the log factor of the copies and alpha. Expectations are averages over the cells but for
+    what concerns pi.
+    """
+    n, p = values.shape[1], values.shape[1] + 1
+    nb, zinb = output.estimate[g, NB], output.estimate[g, ZINB]
+    alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
+    odds, times, new_times = np.exp(zinb[p + 1]), np.exp(nb[n]), np.exp(zinb[n])
+    old_sums = rising(gene.value, gene.value_dispersion, alpha)
+    new_sums = rising(gene.value, gene.value_dispersion, new_alpha)
+    nuisance, cross, about_pi = np.zeros((p + 1, p + 1)), np.zeros(p + 1), 0.0
+    nuisance[n, n] = gene.reads.precision
+    score = np.empty(p + 1)
+    total, squares = 0.0, 0.0
+    for r in range(len(values)):
+        row = values[r]
+        factor, new_factor = np.exp(np.dot(row, nb[:n])), np.exp(np.dot(row, zinb[:n]))
+        for i in range(gene.zero_start[r], gene.zero_start[r + 1]):
+            mu, d, w = factor * gene.zero_mean[i], gene.zero_dispersion[i], gene.zero_odds[i]
+            before = minus_log_zero(mu, alpha * d)
+            after = minus_log_zero(new_factor * gene.zero_mean[i], new_alpha * d)
+            by_b = mu / (1.0 + alpha * d * mu)
+            score[:n] = -row * by_b
+            score[n], score[p] = 0.0, before - by_b
+            gain = before + np.log((odds * w + np.exp(-after)) / (1.0 + odds * w))
+            total, squares = total + gain, squares + gain * gain
+            about_pi += _add_scores(nuisance, cross, score, row, before, by_b, w)
+        for i in range(gene.start[r], gene.start[r + 1]):
+            mu, d, w = factor * gene.mean[i], gene.dispersion[i], gene.odds[i]
+            new_mu = new_factor * gene.mean[i]
+            before, after = minus_log_zero(mu, alpha * d), minus_log_zero(new_mu, new_alpha * d)
+            found = posterior(gene, i, old_sums, log(mu) - np.log1p(alpha * d * mu), times)
+            new = posterior(gene, i, new_sums, log(new_mu) - np.log1p(new_alpha * d * new_mu), new_times)
+            by_b, k = mu / (1.0 + alpha * d * mu), found[1]
+            score[:n] = row * (k - mu) / (1.0 + alpha * d * mu)
+            score[n] = (gene.reads.counts[i] - k * found[7]) * found[8]
+            score[p] = found[2] + before - (1.0 + alpha * d * k) * by_b
+            gain = new[0] - found[0] + before - after - np.log1p(odds * w)
+            total, squares = total + gain, squares + gain * gain
+            about_pi += _add_scores(nuisance, cross, score, row, before, by_b, w)
+    output.gain[g, 0], output.gain[g, 1] = total, squares
+    for i in range(p + 1):
+        nuisance[i, i] = nuisance[i, i] * (1.0 + 1e-10) + 1e-12
+    output.information[g] = 0.0
+    if factorise(nuisance):
+        output.information[g] = max(0.0, about_pi - np.dot(cross, solve(nuisance, cross)))
+
+
+@compiled
+def _add_scores(
+    nuisance: np.ndarray,
+    cross: np.ndarray,
+    score: np.ndarray,
+    row: np.ndarray,
+    log_p: float,
+    by_b: float,
+    w: float,
+) -> float:
+    """Add a cell's share to the information on all but pi, and to what it shares with pi; return that on pi.
+
+    ``log_p`` is ``-log NB(0)``.
+    """
+    n = len(row)
+    for i in range(len(score)):
+        for j in range(len(score)):
+            nuisance[i, j] += score[i] * score[j]
+    for i in range(n):
+        cross[i] -= row[i] * w * by_b
+    cross[n + 1] += w * (log_p - by_b)
+    return w * w * np.expm1(min(log_p, 500.0))

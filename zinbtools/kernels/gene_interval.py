@@ -35,10 +35,9 @@ def dropout_interval(
     ``value`` and ``estimate`` are those of the families. The lower end is 0 where the NB is not that much
     lower.
     """
-    p = values.shape[1]
     at = estimate[ZINB].copy()
-    at[p] = max(at[p], log(1e-4))
-    at[p + 1] = min(max(at[p + 1], _LEAST_LOGIT), _LARGEST_LOGIT)
+    at[-2] = max(at[-2], log(1e-4))
+    at[-1] = min(max(at[-1], _LEAST_LOGIT), _LARGEST_LOGIT)
     low = 0.0
     if value[ZINB] - value[NB] > fall:
         low = _end(gene, values, at.copy(), value[ZINB], about, fall, -_STEP)

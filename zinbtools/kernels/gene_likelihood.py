@@ -10,6 +10,10 @@ mean of a cell and ``d`` its given dispersion, ``mu = m exp(x_r b)``, ``alpha = 
 which has its Poisson limit at alpha = 0 without cancellation. Parameters are b, a and psi = logit pi, in
 this order; of a cell with given odds ``w``, ``logit pi = psi + log w``. Where all cells have the same
 dispersion, d is 1 and a its logarithm; where they have the same dropout, w is 1.
+
+Counts may be reads, of molecules to which all this applies: their likelihood is a mean of the molecules' over
+what the reads may come from (`gene_reads`). A gene then has one more parameter, the logarithm f of its factor
+of the copies, with a normal prior; it stands behind b.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .double import compiled, exp, log1p, summed, wide_vectors
+from .gene_reads import Amplification, Reads, log_rates, moments, trace
 
 POISSON, NB, ZIP, ZINB = range(4)
 FROM_SERIES = 64  # sums over j < x are added up until here and taken from Stirling's series beyond
@@ -39,9 +44,12 @@ class Gene(NamedTuple):
         Whether all cells have odds of 1.
     value, value_dispersion, multiplicity
         The different counts in increasing order, their dispersion, and how many cells have each; where
-        dispersions differ, the counts as they come.
+        dispersions differ, the counts as they come. Of reads, the numbers of molecules over which sums run.
     place
-        Where among these the count of each cell is.
+        Where among these the count of each cell is; of reads, the first number of molecules.
+    reads
+        The reads, of which there are none where the counts are molecules; ``counts`` are then what molecules
+        to expect.
     constant, constant_odds
         The share of the log likelihood that no parameter changes, and that of the given odds of its zeros.
     scratch
@@ -62,6 +70,7 @@ class Gene(NamedTuple):
     value_dispersion: np.ndarray
     multiplicity: np.ndarray
     place: np.ndarray
+    reads: Reads
     constant: float
     constant_odds: float
     scratch: np.ndarray
@@ -72,12 +81,17 @@ def gather(
     mean: np.ndarray,
     dispersion: np.ndarray,
     odds: np.ndarray,
+    amplification: Amplification,
     rows: np.ndarray,
     cells: np.ndarray,
     counts: np.ndarray,
     starts: np.ndarray,
+    log_factor: float,
 ) -> Gene:
-    """Sort the cells of a gene into zeros and others; ``cells`` increase, ``rows`` are those of all cells."""
+    """Sort the cells of a gene into zeros and others; ``cells`` increase, ``rows`` are those of all cells.
+
+    Sums over molecules are laid out for the ``log_factor`` of the gene's copies.
+    """
     n, n_pos, n_rows = len(mean), len(cells), len(starts) - 1
     zero, zero_start = np.empty((3, n - n_pos)), np.zeros(n_rows + 1, np.int64)
     positive, start = np.empty((3, n_pos)), np.zeros(n_rows + 1, np.int64)
@@ -98,7 +112,15 @@ def gather(
     for r in range(n_rows):
         start[r + 1] += start[r]
         zero_start[r + 1] += zero_start[r]
-    if same:
+    are_reads = len(amplification.copies) > 0
+    some = cells if are_reads else cells[:0]
+    of_cells = amplification.copies[some], amplification.shape[some]
+    reads, place = trace(counts[: len(some)], of_cells[0], of_cells[1], log_factor, amplification)
+    if are_reads:
+        counts = np.maximum(counts / (1.0 + (of_cells[0] - 1.0) * np.exp(log_factor)), 1.0)
+        value, of_value, place = _of_sums(reads, place, amplification.grid.molecules, positive[1], same)
+        multiplicity, constant = np.zeros(len(value)), 0.0
+    elif same:
         value, multiplicity = _different(counts)
         of_value = np.full(len(value), dispersion[0])
         place = np.searchsorted(value, counts)
@@ -119,10 +141,32 @@ def gather(
         of_value,
         multiplicity,
         place,
+        reads,
         constant,
         constant_odds,
         np.empty((2, n - n_pos)),
     )
+
+
+@compiled
+def _of_sums(
+    reads: Reads, place: np.ndarray, molecules: np.ndarray, dispersion: np.ndarray, same: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return numbers of molecules, their dispersions, and where those of each count start.
+
+    All counts share the numbers, unless their dispersions differ.
+    """
+    n = len(place)
+    if same:
+        end = 0
+        for i in range(n):
+            end = max(end, place[i] + reads.start[i + 1] - reads.start[i])
+        return molecules[:end], np.full(end, dispersion[0] if n else 1.0), place
+    value, of_value = np.empty(reads.start[n]), np.empty(reads.start[n])
+    for i in range(n):
+        for j in range(reads.start[i], reads.start[i + 1]):
+            value[j], of_value[j] = molecules[place[i] + j - reads.start[i]], dispersion[i]
+    return value, of_value, reads.start[:n]
 
 
 @compiled
@@ -287,6 +331,72 @@ def _positives(
     return ll, e, ee, a, aa, ea
 
 
+@compiled
+def posterior(
+    gene: Gene, i: int, sums: np.ndarray, log_mean: float, factor: float
+) -> tuple[float, float, float, float, float, float, float, float, float]:
+    """Sum over the molecules of a count of reads, `moments`, and the gene's copies and their q in this cell.
+
+    ``log_mean`` is ``log mu - log(1 + u)``, what NB has to the power of the molecules; ``factor`` that of the
+    gene's copies.
+    """
+    reads = gene.reads
+    terms = slice(reads.start[i], reads.start[i + 1])
+    nodes = slice(gene.place[i], gene.place[i] + terms.stop - terms.start)
+    beyond, shape = (reads.copies[i] - 1.0) * factor, reads.shape[i]
+    rate, log_p = log_rates(beyond, shape)
+    found = moments(
+        gene.value[nodes],
+        reads.log_weight[terms],
+        sums[0][nodes],
+        sums[1][nodes],
+        sums[2][nodes],
+        log_mean + rate - reads.rate[i],
+        reads.scratch,
+    )
+    height = found[0] + reads.counts[i] * (log_p - reads.log_p[i])
+    return height, *found[1:], 1.0 + beyond, shape / (beyond + shape)
+
+
+@compiled
+def _from_molecules(
+    gene: Gene, ones: slice, factor: float, alpha: float, log_factor: float, sums: np.ndarray
+) -> tuple[float, float, float, float, float, float, float, float, float, float]:
+    """As `_positives` for reads, and then the derivatives in the log factor (f): f, ff, ef, af."""
+    ll, e, ee, a, aa, ea, f, ff, ef, af = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    over = 1.0 / alpha if alpha > 0.0 else 0.0
+    times = np.exp(log_factor)
+    for i in range(ones.start, ones.stop):
+        mu, d = factor * gene.mean[i], gene.dispersion[i]
+        u = alpha * d * mu
+        inverse = 1.0 / (1.0 + u)
+        log_v = log1p(u)
+        log_p = log_v * (over / d) if alpha > 0.0 else mu
+        slope = mu * inverse
+        found = posterior(gene, i, sums, log(mu) - log_v, times)
+        height, k, r, second, var, of_r, both, copies, q = found
+        weight, c = 1.0 + alpha * d * k, u * inverse
+        by_f = copies * q
+        excess = (gene.reads.counts[i] - k * copies) * q
+        ll += height - log_p
+        e += (k - mu) * inverse
+        ee += inverse * inverse * var - slope * inverse * weight
+        a += r + log_p - weight * slope
+        aa += second + 2.0 * slope - log_p - weight * slope * inverse + of_r - 2.0 * c * both + c * c * var
+        ea += inverse * (both - c * var) - (k - mu) * c * inverse
+        f += excess
+        ff += by_f * by_f * var - k * (copies - 1.0) * q - excess * (1.0 - q)
+        ef -= inverse * by_f * var
+        af -= by_f * (both - c * var)
+    return ll, e, ee, a, aa, ea, f, ff, ef, af
+
+
+@compiled
+def n_coefficients(gene: Gene, table: np.ndarray) -> int:
+    """How many parameters stand before the dispersion: those of the design, and of reads the log factor."""
+    return table.shape[1] + (1 if len(gene.reads.counts) else 0)
+
+
 @summed
 def _none_dropped(given: np.ndarray, logit: float, same: bool) -> tuple[float, float, float]:
     """Sum of ``log(1 - pi)``, and derivatives in the logit."""
@@ -309,14 +419,20 @@ def evaluate(
     gene: Gene, table: np.ndarray, family: int, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
 ) -> float:
     """Log likelihood at the parameters ``at``, with its first and second derivatives."""
-    p = table.shape[1]
+    p, A = table.shape[1], n_coefficients(gene, table)
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
-    A, S = p, p + 1 if dispersed else p  # where log alpha and the logit stand
+    F, S = p, A + 1 if dispersed else A  # where the log factor and the logit stand, log alpha at A
+    are_reads = A > F
     alpha = np.exp(at[A]) if dispersed else 0.0
     logit = at[S] if inflated else -np.inf
     gradient[:] = 0.0
     hessian[:] = 0.0
     value = gene.constant
+    sums = np.zeros((3, len(gene.value)))
+    if are_reads:
+        value -= 0.5 * gene.reads.precision * at[F] ** 2
+        gradient[F] -= gene.reads.precision * at[F]
+        hessian[F, F] -= gene.reads.precision
     if dispersed:
         sums = rising(gene.value, gene.value_dispersion, alpha)
         value += np.dot(gene.multiplicity, sums[0])
@@ -334,10 +450,17 @@ def evaluate(
         factor = np.exp(np.dot(row, at[:p]))
         ones = slice(gene.start[r], gene.start[r + 1])
         zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
-        ll, e, ee, a, aa, ea = _positives(
-            gene.mean[ones], gene.dispersion[ones], gene.counts[ones], factor, alpha
-        )
-        es = 0.0
+        es, ef = 0.0, 0.0
+        if are_reads:
+            ll, e, ee, a, aa, ea, f, ff, ef, af = _from_molecules(gene, ones, factor, alpha, at[F], sums)
+            gradient[F] += f
+            hessian[F, F] += ff
+            if dispersed:
+                hessian[F, A] += af
+        else:
+            ll, e, ee, a, aa, ea = _positives(
+                gene.mean[ones], gene.dispersion[ones], gene.counts[ones], factor, alpha
+            )
         if inflated:
             l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
                 gene.zero_mean[zeros],
@@ -364,6 +487,8 @@ def evaluate(
             gradient[i] += row[i] * (e + e0)
             for j in range(i, p):
                 hessian[i, j] += row[i] * row[j] * (ee + ee0)
+            if are_reads:
+                hessian[i, F] += row[i] * ef
             if dispersed:
                 hessian[i, A] += row[i] * (ea + ea0)
             if inflated:
@@ -378,7 +503,7 @@ def evaluate(
 def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> tuple[float, float]:
     """Number of zeros that a family expects, and how many of them it would not without dropout."""
     p = values.shape[1]
-    alpha, odds = np.exp(estimate[p]), np.exp(estimate[p + 1])
+    alpha, odds = np.exp(estimate[-2]), np.exp(estimate[-1])
     total, lost = 0.0, 0.0
     for positive in range(2):
         starts = gene.start if positive else gene.zero_start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._amplify import amplify
 from ._bases import beta_poisson, gamma_poisson, poisson_lognormal
 from ._inflation import Entries, Exponential, Inflation, Logistic, PerBatch, PerCell, PerGene, Uniform
 from ._like import like
@@ -17,6 +18,7 @@ __all__ = [
     "PerCell",
     "PerGene",
     "Uniform",
+    "amplify",
     "beta_poisson",
     "gamma_poisson",
     "knockout",

@@ -4,6 +4,8 @@
 mean is given up to the coefficients, for each cell (library size) or for each entry (what a network says).
 So is the inverse dispersion, ``theta_ng = theta_g given_ng``, where it is not the same in all cells, and so
 are the odds of a dropout, ``pi_ng / (1 - pi_ng) = odds_g given_ng``.
+Counts of reads are those of molecules that were copied: the regression is that of the molecules
+(`Copies`).
 The Poisson family is the limit of ``theta -> infinity``, those without inflation have ``pi = 0``.
 """
 
@@ -19,6 +21,7 @@ from scipy import sparse
 from scipy.stats import chi2
 
 from ..kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
+from ..kernels.gene_reads import Amplification, amplification, no_amplification
 
 Floats = NDArray[np.float64]
 Family = Literal["poisson", "nb", "zip", "zinb"]
@@ -31,6 +34,29 @@ _BELOW: dict[str, set[str]] = {
     "zinb": {"poisson", "nb", "zinb"},
 }
 _AT_ONCE = 64  # genes
+_LEAST_SD, _LARGEST_SHAPE = 1e-4, 1e6  # as good as 0, and as infinity
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How the molecules behind reads were copied, in each of N cells.
+
+    A molecule of cell n has ``1 + NB(copies_ng - 1, shape_n)`` reads, where a gene's own factor of
+    ``copies_n - 1`` is log-normal.
+
+    Attributes
+    ----------
+    mean
+        ``copies_n``: mean number of reads of a molecule, above 1, (N,).
+    shape
+        Of their distribution: 1 for geometric numbers, infinite for one plus a Poisson number, (N,).
+    gene_sd
+        Standard deviation over genes of the logarithm of a gene's factor; 0 if all genes are copied alike.
+    """
+
+    mean: Floats
+    shape: Floats
+    gene_sd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,9 @@ class CountFits:
         Whether the climb to it ended, (G, 4).
     coefficients, coefficients_se
         ``b`` and standard errors, (G, 4, p).
+    log_copies, log_copies_se
+        Of reads, the logarithm of the gene's own factor of the copies less one, and its standard error,
+        (G, 4); 0 and NaN for molecules.
     inverse_dispersion, log_inverse_dispersion_se
         ``theta_g``, infinite for the Poisson families and where no overdispersion is left, (G, 4).
     dropout, dropout_logit_se
@@ -70,6 +99,8 @@ class CountFits:
     converged: NDArray[np.bool_]
     coefficients: Floats
     coefficients_se: Floats
+    log_copies: Floats
+    log_copies_se: Floats
     inverse_dispersion: Floats
     log_inverse_dispersion_se: Floats
     dropout: Floats
@@ -124,6 +155,7 @@ def fit_counts(
     inverse_dispersions: NDArray[np.floating] | None = None,
     dropout_odds: NDArray[np.floating] | None = None,
     covariates: Floats | None = None,
+    copies: Copies | None = None,
     families: Iterable[Family] = FAMILIES,
     negligible_dropout: float = 0.0,
     interval_level: float = 0.0,
@@ -148,6 +180,11 @@ def fit_counts(
     covariates
         Design matrix of full rank, (N, p), with a column of ones or what amounts to it; a column of ones
         by default. Cells with the same covariates cost no more than without any.
+    copies
+        Of counts that are reads, how they were copied. All that is found is that of the molecules: their
+        mean is proportional to ``means / copies``, dropouts are lost before they are copied, and
+        log likelihoods, of the reads, are less ``log(factor)^2 / (2 gene_sd^2)``. By default counts are
+        molecules.
     families
         Which to fit; those that a start is taken from are fitted too.
     negligible_dropout
@@ -164,7 +201,8 @@ def fit_counts(
     Raises
     ------
     ValueError
-        If shapes do not go together, means, inverse dispersions or odds are not positive, covariates do not
+        If shapes do not go together, means, inverse dispersions or odds are not positive, copies are not
+        above 1, covariates do not
         have full rank, a family is not known, or ``negligible_dropout`` or ``interval_level`` is out of
         range.
 
@@ -200,7 +238,11 @@ def fit_counts(
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
     matrix = _sorted_columns(matrix, order)
-    output = _empty(n_genes, table.values.shape[1])
+    amplified = no_amplification()
+    if copies is not None:
+        amplified = _amplification(copies, order, int(matrix.data.max(initial=0)))
+        means = means / (copies.mean if means.ndim == 1 else copies.mean[:, None])
+    output = _empty(n_genes, table.values.shape[1] + (copies is not None))
     for start in range(0, n_genes, _AT_ONCE):
         block = slice(start, min(start + _AT_ONCE, n_genes))
         of_block = means[None] if means.ndim == 1 else means[:, block].T
@@ -209,11 +251,12 @@ def fit_counts(
         fit_block(
             Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data),
             Offsets(*(np.ascontiguousarray(of[:, order], dtype=np.float64) for of in offsets)),
+            amplified,
             table,
             Question(wanted, float(negligible_dropout), fall),
             Output(*(part[block] for part in output)),
         )
-    return _fits(output, n_cells, wanted)
+    return _fits(output, n_cells, wanted, table.values.shape[1])
 
 
 def _wanted(families: Iterable[Family]) -> NDArray[np.bool_]:
@@ -223,6 +266,19 @@ def _wanted(families: Iterable[Family]) -> NDArray[np.bool_]:
         raise ValueError(f"families must be some of {', '.join(map(repr, FAMILIES))}, found {families!r}.")
     needed = set().union(*(_BELOW[name] for name in chosen))
     return np.array([name in needed for name in FAMILIES])
+
+
+def _amplification(copies: Copies, order: NDArray[np.int64], largest: int) -> Amplification:
+    """Check how molecules were copied, and put the cells in order."""
+    given = [np.asarray(of, dtype=np.float64) for of in (copies.mean, copies.shape)]
+    if not all(of.shape == order.shape for of in given):
+        shapes = " and ".join(str(of.shape) for of in given)
+        raise ValueError(f"copies must have mean and shape of each of {len(order)} cells, found {shapes}.")
+    mean, shape = given
+    if not (np.isfinite(mean).all() and (mean > 1).all() and (shape > 0).all() and copies.gene_sd >= 0):
+        raise ValueError("copies must be finite and above 1, with positive shapes and gene_sd of 0 or more.")
+    precision = 1.0 / max(copies.gene_sd, _LEAST_SD) ** 2
+    return amplification(mean[order], np.minimum(shape, _LARGEST_SHAPE)[order], precision, largest)
 
 
 def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], Table]:
@@ -266,10 +322,10 @@ def _empty(n_genes: int, p: int) -> Output:
     )
 
 
-def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
+def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_], p: int) -> CountFits:
     for part in (output.log_likelihood, output.estimate, output.error, output.zeros, output.lost):
         part[:, ~wanted] = np.nan
-    p = output.estimate.shape[-1] - 2
+    of_reads = output.estimate.shape[-1] > p + 2
     mean_gain = output.gain[:, 0] / n_cells
     variance = np.maximum(output.gain[:, 1] / n_cells - mean_gain**2, 0.0)
     return CountFits(
@@ -278,10 +334,12 @@ def _fits(output: Output, n_cells: int, wanted: NDArray[np.bool_]) -> CountFits:
         converged=output.converged,
         coefficients=output.estimate[..., :p],
         coefficients_se=output.error[..., :p],
-        inverse_dispersion=np.exp(-output.estimate[..., p]),
-        log_inverse_dispersion_se=output.error[..., p],
-        dropout=1.0 / (1.0 + np.exp(-output.estimate[..., p + 1])),
-        dropout_logit_se=output.error[..., p + 1],
+        log_copies=output.estimate[..., p] if of_reads else np.zeros_like(output.zeros),
+        log_copies_se=output.error[..., p] if of_reads else np.full_like(output.zeros, np.nan),
+        inverse_dispersion=np.exp(-output.estimate[..., -2]),
+        log_inverse_dispersion_se=output.error[..., -2],
+        dropout=1.0 / (1.0 + np.exp(-output.estimate[..., -1])),
+        dropout_logit_se=output.error[..., -1],
         zeros=output.zeros,
         lost=output.lost,
         gain=mean_gain,
