@@ -123,6 +123,17 @@ class Keys:
         """``uns``: gene-wise regressions without a network."""
         return self._prefixed("zero_test")
 
+    @property
+    def reads(self) -> str:
+        """``uns``: how often molecules were read."""
+        return self._prefixed("reads_per_molecule")
+
+    @property
+    def reads_columns(self) -> tuple[str, str, str, str]:
+        """``obs``: reads per molecule of the cell, the ends of its interval, and molecules."""
+        of_ends = (f"{self.reads}_low", f"{self.reads}_high")
+        return (self.reads, *of_ends, self._prefixed("n_molecules"))
+
     def all_names(self) -> dict[str, list[str]]:
         """Every name that a fit and what follows it may write, by place."""
         return {

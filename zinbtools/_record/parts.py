@@ -7,7 +7,8 @@ from typing import NamedTuple
 FIT = "fit_nb_zinb"
 # Verbs that leave one part of ``uns[key]``; what no other leaves is the fit's.
 _VERBS = {"nll_by_draws": "marginal_ll", "tuning": "tune", "zi_bootstrap": "zi_scores"} | {
-    verb: verb for verb in ("model_selection", "power", "ppc", "zero_test", "zi_replication")
+    verb: verb
+    for verb in ("model_selection", "power", "ppc", "reads_per_molecule", "zero_test", "zi_replication")
 }
 
 
@@ -105,3 +106,5 @@ POWER_VERDICT = _part("power/verdict", f"n_cells n_test_cells n_restarts differe
 
 # Not in ``uns[key]``, but in a place of its own.
 ZERO_TEST = _part("zero_test/genes", "gene mean_count observed_zero_fraction family")
+_OF_READS = "reads_per_molecule low high molecules_per_cell shape gene_sd"
+READS = _part("reads_per_molecule/batches", f"batch n_cells {_OF_READS}")

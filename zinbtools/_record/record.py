@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _REMEDY = "take the file as zinbtools wrote it, or fit again."
 # Verbs that begin a record, and say under which name: by ``key_added`` where the others have ``key``.
-_BEGINNINGS = {FIT, "model_selection", "tune", "zero_test"}
+_BEGINNINGS = {FIT, "model_selection", "tune", "zero_test", "reads_per_molecule"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,9 @@ class Record:
         return found if isinstance(found, Mapping) else {}
 
     def _path(self, part: Part) -> list[str]:
-        if part.within == "zero_test":
-            return [self.keys.zero_test]
+        own = {"zero_test": self.keys.zero_test, "reads_per_molecule": self.keys.reads}
+        if part.within in own:
+            return [own[part.within]]
         return [self.keys.uns, part.within] if part.within else [self.keys.uns]
 
     def _place(self, part: Part) -> str:

@@ -10,6 +10,7 @@ from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
 from ._power import power_df
+from ._reads import reads_per_molecule_df
 from ._replication import zi_replication_df
 from ._selection import Verdict, model_selection_df, rivals_df, verdict
 from ._tuning import tuning_df, tuning_summary_df
@@ -33,6 +34,7 @@ __all__ = [
     "power_df",
     "ppc_df",
     "ppc_ks_df",
+    "reads_per_molecule_df",
     "rivals_df",
     "tuning_df",
     "tuning_summary_df",

@@ -139,20 +139,24 @@ def fit_block(
         cells, counts, starts = columns.cells[stored], columns.counts[stored].astype(np.float64), table.starts
         if len(cells) == 0:
             continue
-        gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, 0.0)
-        for _ in range(_LAYOUTS if len(amplification.copies) else 0):
-            _fit_gene(gene, table, _WITHOUT_DROPOUT, g, output)
-            log_factor = output.estimate[g, NB, p]
-            if abs(log_factor - gene.reads.log_factor) < _FAR:
+        layout, n_more = 0.0, _LAYOUTS if len(amplification.copies) else 0
+        settled = n_more == 0
+        while True:
+            gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, layout)
+            _fit_gene(gene, table, question if settled else _WITHOUT_DROPOUT, g, output)
+            family = ZINB if settled and question.families[ZINB] else NB
+            if n_more == 0 or not question.families[family]:
                 break
-            gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, log_factor)
-        _fit_gene(gene, table, question, g, output)
-        if len(amplification.copies) and question.families[ZINB]:
-            other = output.estimate[g, ZINB, p]
-            if abs(other - gene.reads.log_factor) > _FAR:
-                between = 0.5 * (other + gene.reads.log_factor)
-                gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, between)
-                _fit_gene(gene, table, question, g, output)
+            far = output.estimate[g, family, p] - layout
+            if settled:
+                if abs(far) <= _FAR:
+                    break
+                n_more = 0  # once more, between the two
+                layout += 0.5 * far
+            else:
+                n_more -= 1
+                settled = n_more == 1 or abs(far) < 0.5 * _FAR
+                layout += far
 
 
 @compiled

@@ -430,7 +430,7 @@ def evaluate(
     value = gene.constant
     sums = np.zeros((3, len(gene.value)))
     if are_reads:
-        value -= 0.5 * gene.reads.precision * at[F] ** 2
+        value -= 0.5 * gene.reads.precision * float(at[F]) ** 2
         gradient[F] -= gene.reads.precision * at[F]
         hessian[F, F] -= gene.reads.precision
     if dispersed:
@@ -452,7 +452,8 @@ def evaluate(
         zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
         es, ef = 0.0, 0.0
         if are_reads:
-            ll, e, ee, a, aa, ea, f, ff, ef, af = _from_molecules(gene, ones, factor, alpha, at[F], sums)
+            found = _from_molecules(gene, ones, factor, alpha, at[F], sums)
+            ll, e, ee, a, aa, ea, f, ff, ef, af = found
             gradient[F] += f
             hessian[F, F] += ff
             if dispersed:

@@ -7,6 +7,7 @@ from ._marginal import marginal_ll
 from ._model_selection import model_selection
 from ._power import power
 from ._ppc import ppc
+from ._reads_per_molecule import reads_per_molecule
 from ._tune import tune
 from ._zero_test import zero_test
 from ._zi_replication import zi_replication
@@ -20,6 +21,7 @@ __all__ = [
     "model_selection",
     "power",
     "ppc",
+    "reads_per_molecule",
     "tune",
     "zero_test",
     "zi_replication",
