@@ -143,6 +143,11 @@ class CountFits:
                 pi[:] = np.mean(pi * of_cells / (1.0 - pi + pi * of_cells))
         return replace(self, dropout=dropout, dropout_interval=interval)
 
+    def some(self, genes: NDArray[np.integer]) -> CountFits:
+        """Take the fits of some genes, by index."""
+        arrays = {name: values for name, values in vars(self).items() if name != "n_cells"}
+        return replace(self, **{name: values[genes] for name, values in arrays.items()})
+
     def of(self, family: Family) -> int:
         """Return the place of a family in the last axes."""
         return FAMILIES.index(family)

@@ -22,7 +22,7 @@ from ..jobs.threads import in_order
 from ..model.data import CountData
 from ..model.predictive import expectations, hidden_states
 from ..stats import zero_inflation as zi
-from ..stats.count_models import CountFits
+from ..stats.count_models import Copies, CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
 from ._cell_effects import SharedEffects, most_telling
@@ -95,6 +95,8 @@ class GeneTests:
         What the fit does not know of these cells.
     n_threads
         That share the genes.
+    copies
+        Where counts are reads, how their molecules were copied.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class GeneTests:
         means: np.ndarray | None = None,
         columns: Sequence[Column] = (),
         n_threads: int = 1,
+        copies: Copies | None = None,
     ) -> None:
+        self._copies = copies
         self._fit, self._data, self._rule, self._columns = fit, data, rule, columns
         self._n_threads = n_threads
         self._cells, self._given = torch.as_tensor(cells, device=data.device), means
@@ -116,6 +120,7 @@ class GeneTests:
             "families": ("zinb",),
             "negligible_dropout": rule.negligible_dropout,
             "interval_level": 1 - 2 * rule.alpha,
+            "copies": copies,
         }
         self._price = np.ones(data.n_genes)  # by which a p value is multiplied
 
@@ -129,10 +134,17 @@ class GeneTests:
         of an NB, which takes up some of a dropout; the ZINB that of the counts that are no dropouts; each is
         charged what the prior of its coefficients takes. It is asked whether a column tells the zeros of
         these genes.
+
+        Reads are tested once, with one dispersion and one dropout probability for all cells.
         """
         with self._means() as groups:
             fits = fit_columns(self._counts, self._n_counts, groups(), self._n_threads, **self._options)
             found = self._tested(fits)
+            if self._copies is not None:
+                again = self._adjusted(found["pval"]) <= self._rule.alpha
+                some = chosen_genes(self._counts, self._n_counts, groups(), again)
+                called = self._called(found, again, self._told_of_reads(some, fits, again))
+                return {"mean_count": self.genes.mean, **called}
             telling = most_telling(fits, ~np.isnan(self._adjusted(found["pval"])))
             shared = SharedEffects(fits, chosen_genes(self._counts, self._n_counts, groups(), telling))
             odds = self._with_odds(found, fits, shared, groups)
@@ -145,6 +157,23 @@ class GeneTests:
                 for name, values in by_state.items():
                     found[name][again] = values
         return {"mean_count": self.genes.mean, **self._called(found, again, told)}
+
+    def _told_of_reads(self, some: Iterable[Genes], fits: CountFits, again: np.ndarray) -> dict[str, ToldBy]:
+        """Ask what each column says of the genes that are called."""
+        if not again.any():
+            return {}
+        options = {"negligible_dropout": self._rule.negligible_dropout, "copies": self._copies}
+        told: list[list[ToldBy]] = [
+            [
+                told_by(genes.counts, genes.means, column.levels, without=fits.some(genes.which), **options)
+                for column in self._columns
+            ]
+            for genes in some
+        ]
+        return {
+            column.name: ToldBy(*map(np.concatenate, zip(*of_column, strict=True)))
+            for column, of_column in zip(self._columns, zip(*told, strict=True), strict=True)
+        }
 
     def _with_odds(
         self, found: dict[str, np.ndarray], fits: CountFits, shared: SharedEffects, groups: Groups
@@ -297,16 +326,18 @@ def conditional_test(
     means: np.ndarray | None = None,
     obs: pd.DataFrame | None = None,
     n_threads: int = 1,
+    copies: Copies | None = None,
 ) -> dict[str, np.ndarray]:
     """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
     With ``obs`` of all cells it is asked which of its columns tell the zeros of the genes that are called.
+    With ``copies`` counts are reads, and it is asked for a dropout of their molecules.
     """
     columns: list[Column] = []
     if obs is not None:
         totals = data.log_library.numpy(force=True).ravel()[cells]
         columns = [*unknown_columns(obs.iloc[cells], known_columns(fit), totals)]
-    return GeneTests(fit, data, cells, rule, means, columns, n_threads).results()
+    return GeneTests(fit, data, cells, rule, means, columns, n_threads, copies).results()
 
 
 def known_columns(fit: Fitted | Trained) -> set[str]:

@@ -13,11 +13,13 @@ from .._anndata.results import target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integer
 from .._record.parts import ZI_BOOTSTRAP
+from .._words.count_kinds import CountKind
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
 from ._conditional import CallRule, check_nb, conditional_test, stored_means, write_columns
+from ._copies import copies_of
 from ._refits import bootstrap
 from ._setup import Run
 
@@ -33,6 +35,7 @@ def zi_scores(
     smallest_dropout: float = 0.1,
     n_samples: int | None = None,
     n_bootstrap: int = 0,
+    counts: Literal["auto", "molecules", "reads"] = "auto",
     split: Literal["train", "validation", "test", "all"] | None = None,
     device: str = "auto",
     rng: RNG = 0,
@@ -69,6 +72,12 @@ def zi_scores(
     silent in some cells for reasons that neither other genes nor a column shows (bursts) cannot be told from
     dropout and are called.
 
+    Counts may be reads. Their molecules were copied, which makes more zeros beside higher counts than an NB
+    does, and is no dropout. With ``counts="reads"`` the molecules are NB around ``mu_ng`` over the copies of
+    the cell, each molecule has a number of reads of its own, and a gene may be copied more than others: is
+    there a dropout beyond that? How molecules were copied is estimated from the fitted genes, for each batch,
+    as by `zinbtools.tl.reads_per_molecule`. All cells have the same dispersion and dropout probability then.
+
     A gene with a count in fewer than 20 of the cells is not tested, and undecided: of a few counts it is not
     known how many zeros an NB makes, and the p value means nothing
     (`zinbtools.stats.zero_inflation.dropout_pval_adj`). So a gene of a few rare cells is not called.
@@ -89,6 +98,9 @@ def zi_scores(
         Twins of the data, drawn from the fitted NB, to which it is fitted anew (one restart, same settings
         and split) and the same test is applied: what the test finds where there is nothing to be found, the
         training's errors included. Each takes as long as a fit of the NB. For ``"conditional"`` only.
+    counts
+        What is counted; by default reads where the fit saw that the counts look like reads. For
+        ``"conditional"`` only.
     split
         Which cells; all by default, and those of the test split for the network comparisons.
     rng
@@ -154,6 +166,16 @@ def zi_scores(
         raise ValueError("n_samples goes with 'predictive' and 'reconstruction' only; leave it out.")
     fit = Fitted.read(adata, key)
     where = resolve_device(device)
+    are_reads = method == "conditional" and (
+        counts == "reads" or (counts == "auto" and fit.params.get("counts") == CountKind.READS)
+    )
+    if are_reads and n_bootstrap:
+        raise ValueError(
+            "n_bootstrap draws twins of molecules and does not go with reads; leave it out, or give "
+            "counts='molecules'."
+        )
+    if counts != "auto" and method != "conditional":
+        raise ValueError(f"counts goes with method 'conditional' only, found {counts!r}.")
     split = split or ("all" if method == "conditional" else "test")
     cells = fit.cells(adata, split)
     if len(cells) < 2:
@@ -162,7 +184,8 @@ def zi_scores(
         check_nb(fit)
         data = fit.data(adata, where)
         means, n_threads = stored_means(adata, fit, cells), available_threads(where)
-        columns = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads)
+        copies = copies_of(adata, fit, data, cells) if are_reads else None
+        columns = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
     twins = None
