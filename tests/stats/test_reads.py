@@ -19,7 +19,7 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("distribution", SHAPES)
 def test_levels_are_within_15_percent_and_cells_in_order(distribution: str) -> None:
-    """One cell type, 2,000 genes, molecules whose inverse dispersion is 2 or so, and cells as in real sets."""
+    """One cell type, inverse dispersions of 2 or so, and cells as far apart as in real sets."""
     molecules = gamma_poisson(200, 2000, means=np.geomspace(0.05, 20, 2000), n_types=1, rng=4)
     reads = amplify(molecules, copies=15, distribution=distribution, shape=0.3, cell_sd=0.4, rng=5)
     k, x = (np.asarray(a.X.sum(1)).ravel() for a in (molecules, reads))

@@ -82,7 +82,7 @@ def reads_per_molecule(reads: sparse.csr_array) -> Amplified:
     numbers, and the maximum of the likelihood of NB molecules that were copied, for 100 genes, between the
     first one and 1.35 times less: where copies have another distribution, it takes many molecules with few
     copies for few with many. Their geometric mean is taken; the interval reaches from one to the other and,
-    beyond, 1.96 standard errors.
+    beyond, 1.96 standard errors, and down to 1.35 times less than the first.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def reads_per_molecule(reads: sparse.csr_array) -> Amplified:
         copies_se=se,
         molecules=total / copies,
         level=float(level),
-        low=max(float(level / reach), 1.0),
+        low=max(float(min(level / reach, by_sizes / _TOO_HIGH)), 1.0),
         high=float(level * reach),
         shape=likely.shape,
         gene_sd=likely.gene_sd,
