@@ -21,6 +21,7 @@ from .._record.parts import METRICS as ALL_METRICS
 from .._record.parts import PPC, SELECTION, WEIGHTS, Metric
 from .._record.record import Record
 from .._words.answers import Answer, Call, Explanation
+from .._words.count_kinds import CountKind
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
@@ -35,6 +36,7 @@ from ..stats.groups import within_regions
 from ._asked import asked
 from ._comparison import FOLDS, Comparison, Gains, Method, n_folds_of
 from ._conditional import CallRule, conditional_test, write_columns
+from ._copies import copies_if_known
 from ._enough import compare_on_enough
 from ._fit import fit_nb_zinb
 from ._marginal import likelihood_metrics, write_estimates
@@ -238,7 +240,11 @@ def model_selection(
     main, part, used, asked_for, digests = compare_on_enough(adata, asked_for, method, cells)
     sample, dropped = main.fit.setup.sample, main.dropped()
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
-    genes = conditional_test(main.fit, main.data, everyone, CallRule(alpha), None, part.obs, n_threads)
+    are_reads = sample.finding.kind == CountKind.READS
+    copies = copies_if_known(part.obs, main.fit, main.data, everyone) if are_reads else None
+    genes = conditional_test(
+        main.fit, main.data, everyone, CallRule(alpha), None, part.obs, n_threads, copies
+    )
     labels = None if groupby is None else part.obs[groupby]
     result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
     result["calls"] = calls_table(genes, sample.genes)

@@ -19,7 +19,7 @@ from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
 from ._conditional import CallRule, check_nb, conditional_test, stored_means, write_columns
-from ._copies import copies_of
+from ._copies import copies_if_known, copies_of
 from ._refits import bootstrap
 from ._setup import Run
 
@@ -101,8 +101,8 @@ def zi_scores(
         and split) and the same test is applied: what the test finds where there is nothing to be found, the
         training's errors included. Each takes as long as a fit of the NB. For ``"conditional"`` only.
     counts
-        What is counted; by default reads where the fit saw that the counts look like reads. For
-        ``"conditional"`` only.
+        What is counted; by default reads where the fit saw that the counts look like reads, if it can be
+        estimated how they were copied. For ``"conditional"`` only.
     split
         Which cells; all by default, and those of the test split for the network comparisons.
     rng
@@ -186,7 +186,8 @@ def zi_scores(
         check_nb(fit)
         data = fit.data(adata, where)
         means, n_threads = stored_means(adata, fit, cells), available_threads(where)
-        copies = copies_of(adata, fit, data, cells) if are_reads else None
+        known = copies_of if counts == "reads" else copies_if_known
+        copies = known(adata.obs, fit, data, cells) if are_reads else None
         columns = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))
