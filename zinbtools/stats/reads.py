@@ -62,6 +62,12 @@ class Amplified:
     gene_level: float
 
     @property
+    def copies_interval(self) -> tuple[Floats, Floats]:
+        """Ends of a 95 % interval of each cell's copies relative to the other cells, (N,) each."""
+        reach = np.exp(_Z * self.copies_se)
+        return self.copies / reach, self.copies * reach
+
+    @property
     def for_genes(self) -> Copies:
         """What a regression of genes is given."""
         mean = np.maximum(self.gene_level * self.copies / self.level, _LEAST_COPIES)

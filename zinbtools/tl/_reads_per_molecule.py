@@ -17,8 +17,6 @@ from ..jobs.threads import single_threaded
 from ..stats.reads import Amplified
 from ..stats.reads import reads_per_molecule as amplified
 
-_Z = 1.959964
-
 
 @checked
 @single_threaded()
@@ -85,7 +83,7 @@ def reads_per_molecule(
     check_anndata(adata, copy)
     keys = Keys(key_added)
     counts = sparse.csr_array(copy_counts(adata, layer)[:, np.flatnonzero(read_mask(adata, mask_var))])
-    copies, se, molecules = (np.full(adata.n_obs, np.nan) for _ in range(3))
+    of_cells = {place: np.full(adata.n_obs, np.nan) for place in keys.reads_columns}
     rows = []
     for name, cells in _batches(adata, batch_key).items():
         try:
@@ -93,13 +91,12 @@ def reads_per_molecule(
         except ValueError as error:
             where = "" if batch_key is None else f"batch {name!r} of batch_key {batch_key!r}: "
             raise ValueError(f"{where}{error}") from None
-        copies[cells], se[cells], molecules[cells] = found.copies, found.copies_se, found.molecules
+        parts = (found.copies, *found.copies_interval, found.molecules)
+        for values, part in zip(of_cells.values(), parts, strict=True):
+            values[cells] = part
         rows.append(_row(name, found))
     target = target_of(adata, copy)
-    reach = np.exp(_Z * se)
-    for place, values in zip(
-        keys.reads_columns, (copies, copies / reach, copies * reach, molecules), strict=True
-    ):
+    for place, values in of_cells.items():
         target.obs[place] = values
     settings = {
         "layer": layer,
