@@ -23,7 +23,7 @@ MODELS = ("nb", "zinb")
 SHARES = {"three quarters": 0.75, "half": 0.5, "a quarter": 0.25, "a tenth": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = {
     **{f"minibatches of {size}": {"batch_size": size} for size in (16, 32, 64, 128)},
-    "twice the rate, 80 epochs": {"learning_rate": 1.6e-2, "max_epochs": 80},
+    "half the rate, 120 epochs": {"learning_rate": 8e-3, "max_epochs": 120},
 }
 N_FEW, N_NEW = 270, 600
 

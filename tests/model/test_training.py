@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -95,20 +96,24 @@ def test_min_delta_is_what_an_epoch_must_gain(fit):
     assert len(eager.history) == 3  # the first epoch beats minus infinity, the next two do not
 
 
-def test_a_loss_that_is_not_finite_takes_out_its_replicate_only(fit, monkeypatch):
+def test_losses_that_are_no_numbers(fit, monkeypatch):
+    """One is passed over; ten in a row take out their replicate, and no other."""
     whole = fit(max_epochs=3)
     step = CompiledStack.step
     calls = []
 
-    def broken(stack, cells, rate):
+    def broken(stack, cells, rate, n_broken):
         calls.append(1)
         elbo = step(stack, cells, rate)
-        return [elbo[0], math.nan, elbo[2]] if len(calls) == 4 else elbo
+        return [elbo[0], math.nan, elbo[2]] if 4 <= len(calls) < 4 + n_broken else elbo
 
-    monkeypatch.setattr(CompiledStack, "step", broken)
+    monkeypatch.setattr(CompiledStack, "step", partialmethod(broken, n_broken=9))
+    assert not fit(max_epochs=3).failures
+    calls.clear()
+    monkeypatch.setattr(CompiledStack, "step", partialmethod(broken, n_broken=10))
     result = fit(max_epochs=3)
     (failure,) = result.failures
-    assert (failure.replicate, failure.epoch, failure.step) == (1, 0, 3)
+    assert (failure.replicate, failure.step) == (1, 12)
     state, expected = result.model.replicate_state(), whole.model.replicate_state()
     for name, value in state.items():
         assert torch.isfinite(value).all()
@@ -135,7 +140,7 @@ def test_the_gene_that_breaks_the_loss_is_named(fit, data, cells, monkeypatch):
 
     monkeypatch.setattr(training, "initialise", broken)
     (failure,) = fit("nb", seeds=[1]).failures
-    assert (failure.step, failure.gene) == (0, 7)
+    assert (failure.step, failure.gene) == (9, 7)
 
 
 def test_an_epoch_has_every_cell_once_in_an_order_of_its_seed(data):

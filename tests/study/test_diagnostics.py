@@ -129,10 +129,10 @@ def test_a_rise_at_the_end(adata: AnnData, rise: float, level: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_epochs", "level"), [(3, "bad"), (12, "bad"), (59, "bad"), (60, "look"), (89, "look"), (90, "good")]
+    ("n_epochs", "level"), [(3, "bad"), (12, "bad"), (39, "bad"), (40, "look"), (59, "look"), (60, "good")]
 )
 def test_a_short_training_is_told_however_level(adata: AnnData, n_epochs: int, level: str) -> None:
-    """240 training cells ask for 120 epochs."""
+    """240 training cells ask for 80 epochs."""
     results = adata.uns["zinbtools"]
     results["params"] |= {"epochs_by_size": False, "max_epochs": n_epochs}
     run = pd.DataFrame({"epoch": range(n_epochs), "train_elbo": -200.0, "validation_elbo": -200.0})
@@ -141,8 +141,8 @@ def test_a_short_training_is_told_however_level(adata: AnnData, n_epochs: int, l
     found = light(adata, "convergence")
     assert found.level == level
     if level != "good":
-        assert f"cut short: at most {n_epochs} epochs, where 120 are asked for" in found.finding
-        assert "or give 120" in found.advice
+        assert f"cut short: at most {n_epochs} epochs, where 80 are asked for" in found.finding
+        assert "or give 80" in found.advice
     assert others(adata, "convergence") == {"good"}
 
 

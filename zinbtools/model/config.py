@@ -17,11 +17,11 @@ _LEAST = {"n_latent": 1, "n_hidden": 1, "n_layers": 1, "batch_size": 2, "max_epo
 
 
 def default_epochs(n_cells: int) -> int:
-    """Passes over ``n_cells`` training cells after which more would not help: 120, fewer with more cells.
+    """Passes over ``n_cells`` training cells after which more would not help: 80, fewer with more cells.
 
     Small sets overfit before they have had many steps, large ones get enough steps in fewer passes.
     """
-    return max(8, min(120, round(1200 / n_cells ** (1 / 3))))
+    return max(8, min(80, round(900 / n_cells ** (1 / 3))))
 
 
 def default_batch_size(n_cells: int) -> int:
@@ -92,7 +92,7 @@ class FitConfig:
     library: Literal["latent", "observed", "size_factor"] = "latent"
     batch_size: int = 128
     max_epochs: int | None = None
-    learning_rate: float = 8e-3
+    learning_rate: float = 1.6e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     adam_eps: float = 1e-8
     weight_decay: float = 0.0

@@ -21,6 +21,7 @@ from .layers import Streams
 from .vae import CountVAE, Shape
 
 _WARM_UP = 0.05  # share of the steps over which the learning rate rises
+_MOST_LOST = 10  # steps in a row whose ELBO may be no number, as one draw of the latent variables can make it
 
 
 class EpochRecord(NamedTuple):
@@ -34,7 +35,7 @@ class EpochRecord(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A replicate whose loss was not finite; ``gene`` is the first gene concerned, -1 if it was no gene's."""
+    """A replicate whose loss stayed not finite; ``gene`` is the first concerned, -1 if it was no gene's."""
 
     replicate: int
     epoch: int
@@ -179,7 +180,7 @@ class _Loop:
         self.step = 0
         self.active = list(range(n))
         self.best = [-math.inf] * n
-        self.waited = [0] * n
+        self.waited, self.lost = [0] * n, [0] * n
         self.result = Training(model, best_epoch=[-1] * n)
 
     def run(self, after_epoch: Callable[[], object] | None) -> Training:
@@ -189,23 +190,21 @@ class _Loop:
                 break
             validation_elbo = self.stack.elbo(self.cells.stop)
             self._record(epoch, train_elbo, validation_elbo)
-            # after the last step of an epoch only the validation cells can tell; -inf may recover, but no
-            # likelihood of counts is above 1
-            failed = [place for place, elbo in enumerate(validation_elbo) if not elbo < math.inf]
-            self._record_failures(epoch, failed)
             if after_epoch is not None:
                 after_epoch()
-            self._leave([*failed, *self._finished(epoch, validation_elbo)])
+            self._leave(self._finished(epoch, validation_elbo))
             if not self.active:
                 break
+        never = {r for r, best in enumerate(self.best) if best == -math.inf} - self.result.failed
+        self.result.failures += [Failure(replicate, epoch, self.step - 1, -1) for replicate in sorted(never)]
         self.model.set_replicate_state(self.kept)
         self.model.eval()
         return self.result
 
     def _train_epoch(self, epoch: int) -> list[float]:
-        """Pass once over the training cells; mean ELBO of each active replicate."""
-        started, n_seen = list(self.active), 0
-        total = dict.fromkeys(started, 0.0)
+        """Pass once over the training cells; mean ELBO of each active replicate over its finite steps."""
+        started = list(self.active)
+        total, n_seen = (dict.fromkeys(started, 0.0) for _ in range(2))
         orders = [
             minibatches(self.data, self.cells.train, self.config.batch_size, self.orders[replicate])
             for replicate in started
@@ -216,15 +215,17 @@ class _Loop:
             elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
             self.step += 1
             for replicate, value in zip(self.active, elbo, strict=True):
-                total[replicate] += value * len(cells[0])
-            n_seen += len(cells[0])
-            failed = [place for place, value in enumerate(elbo) if not math.isfinite(value)]
+                if math.isfinite(value):
+                    total[replicate] += value * len(cells[0])
+                    n_seen[replicate] += len(cells[0])
+                self.lost[replicate] = 0 if math.isfinite(value) else self.lost[replicate] + 1
+            failed = [place for place, r in enumerate(self.active) if self.lost[r] >= _MOST_LOST]
             if failed:
                 self._record_failures(epoch, failed, cells)
                 self._leave(failed)
                 if not self.active:
                     break
-        return [total[replicate] / n_seen for replicate in self.active]
+        return [total[r] / n_seen[r] if n_seen[r] else math.nan for r in self.active]
 
     def _record(self, epoch: int, train_elbo: list[float], validation_elbo: list[float]) -> None:
         rate = learning_rate(self.config, (self.step - 1) / self.n_steps)
@@ -237,14 +238,13 @@ class _Loop:
         """Keep the weights of those that did better; the places in the stack of those that may stop."""
         finished = []
         for place, (replicate, elbo) in enumerate(zip(self.active, validation_elbo, strict=True)):
-            if not elbo < math.inf:
-                continue
-            gain = elbo - self.best[replicate]
-            if gain > 0 or not self.config.restore_best:
+            is_finite = math.isfinite(elbo)  # a norm's running moments may be far off after few steps
+            gain = elbo - self.best[replicate] if is_finite else -math.inf
+            if gain > 0 or (is_finite and not self.config.restore_best):
                 self.result.best_epoch[replicate] = epoch
                 for name, value in self.stack.state(place).items():
                     self.kept[name][replicate] = value
-            self.best[replicate] = max(elbo, self.best[replicate])
+                self.best[replicate] = max(elbo, self.best[replicate])
             self.waited[replicate] = 0 if gain > self.config.min_delta else self.waited[replicate] + 1
             is_hopeless = self.best[replicate] < self.floors.get(epoch + 1, -math.inf)
             if is_hopeless:
@@ -253,16 +253,12 @@ class _Loop:
                 finished.append(place)
         return finished
 
-    def _record_failures(self, epoch: int, places: list[int], cells: Sequence[Tensor] | None = None) -> None:
+    def _record_failures(self, epoch: int, places: list[int], cells: Sequence[Tensor]) -> None:
         """Record where the loss stopped being finite, and at which gene of the minibatches."""
         for place in places:
-            gene = -1
-            if cells is not None:
-                model = deepcopy(self.model)
-                model.set_replicate_state(
-                    {name: value[None] for name, value in self.stack.state(place).items()}
-                )
-                gene = _first_bad_gene(model.eval(), self.data.batch(cells[place]))
+            model = deepcopy(self.model)
+            model.set_replicate_state({name: value[None] for name, value in self.stack.state(place).items()})
+            gene = _first_bad_gene(model.eval(), self.data.batch(cells[place]))
             self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
 
     def _leave(self, places: list[int]) -> None:
