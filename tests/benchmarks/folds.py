@@ -114,6 +114,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
                 "its models covered": f"{(abs(some['difference'] - some['truth']) <= t * own).mean():.0%}",
                 "expectation covered": f"{(abs(some['difference'] - expected) <= t * own).mean():.0%}",
                 "above": f"{(some['position'] == 'above').mean():.0%}",
+                "inside": f"{(some['position'] == 'inside').mean():.0%}",
                 "open": f"{(some['position'] == 'open').mean():.0%}",
                 "CPU s": some["cpu_seconds"].median(),
             }

@@ -82,7 +82,7 @@ def crossed(k: int, n_sets: int = 2000) -> dict[str, Any]:
     for _ in range(n_sets):
         table = random.normal(0, sd_rest, (n_restarts, n_cells)) + random.normal(0, sd_cells, n_cells)
         found = crossed_mean(difference + table + random.normal(0, sd_restarts, (n_restarts, 1)))
-        where.append(position(*found.interval(), rope))
+        where.append(position(*found.interval(), rope).removesuffix(" or inside"))
     se = np.sqrt(sd_cells**2 / 50 + sd_restarts**2 / 4 + sd_rest**2 / 200)
     power = verdict_power(
         CrossedMean(difference, se, 30.0, sd_cells, sd_restarts, 4, 50), rope, n_cells, n_restarts

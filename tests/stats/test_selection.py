@@ -70,10 +70,12 @@ def test_both_directions_are_adjusted_together() -> None:
         ((1.1, 2), "above"),
         ((-2, -1.1), "below"),
         ((-1, 1), "inside"),
-        ((-1.1, 0), "open"),
+        ((-1.1, 0), "below or inside"),
+        ((-1.1, 1), "below or inside"),
+        ((-1.1, 1.1), "open"),
         ((0.9, 3), "open"),
         ((1, 3), "open"),
-        ((-3, -1), "open"),
+        ((-3, -1), "below or inside"),
     ],
 )
 def test_position(interval: tuple[float, float], where: str) -> None:
@@ -83,6 +85,7 @@ def test_position(interval: tuple[float, float], where: str) -> None:
 def test_every_verdict_can_be_reached() -> None:
     cases = [("above", True), ("above", False), ("below", True), ("inside", False), ("open", True)]
     assert tuple(conclude(*case) for case in cases) == tuple(Answer)  # type: ignore[arg-type]
+    assert conclude("below or inside", True) == Answer.NB
     assert {type(conclude(*case)) for case in cases} == {str}  # type: ignore[arg-type]
 
 

@@ -27,7 +27,13 @@ _OPENINGS = {
     Answer.BETTER_FIT_ONLY: "Better fit, not zero inflation",
     Answer.UNDECIDED: "Undecided",
 }
-_RELATIONS = {"above": "beyond", "below": "beyond", "inside": "within", "open": "neither within nor beyond"}
+_RELATIONS = {
+    "above": "beyond",
+    "below": "beyond",
+    "inside": "within",
+    "below or inside": "below or within",
+    "open": "neither within nor beyond",
+}
 
 
 def sentence(found: Mapping[str, Any]) -> str:
@@ -94,7 +100,7 @@ def _interval(row: pd.Series, level: str) -> str:
 
 
 def _advice(row: pd.Series, alpha: float) -> str:
-    """Say how many restarts, or test cells, would take the interval to one side of the region's edge."""
+    """Say how many restarts, or test cells, would take the interval away from the upper edge."""
     mean = CrossedMean.of(row)
     needs = verdict_needs(mean, float(row["rope"]), power=_POWER, alpha=alpha)
     restarts, cells = needs if mean.se > 0 else (math.inf, math.inf)
@@ -249,7 +255,7 @@ def cautions(found: Mapping[str, Any], training: str, kind: CountKind) -> Iterat
         yield f"Caution: fewer than {_FEW_CELLS} {cells} say little of other cells."
     if found["verdict"] == Answer.NB and found["excess_zeros"]:
         yield (
-            "Caution: the NB predicts better although there are more zeros than it expects; "
+            "Caution: the ZINB predicts no better although there are more zeros than the NB expects; "
             "train longer before you believe either."
         )
 

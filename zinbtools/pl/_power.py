@@ -37,10 +37,10 @@ def power(
 ) -> list[Axes] | Figure | None:
     """Draw how surely a number of cells decides: the verdict, and the genes by their mean count.
 
-    First, after a `zinbtools.tl.model_selection`, the probability that the interval of the gain lies above,
-    inside or below the region of practical equivalence: lines if the gain is as the pilot's (or as it was
-    given), dashes on average over what the pilot leaves open of it. Then the power of genes, averaged over
-    those of like mean count.
+    First, after a `zinbtools.tl.model_selection`, the probability that the interval of the gain lies above or
+    inside the region of practical equivalence, or below it or over its lower edge alone: lines if the gain is
+    as the pilot's (or as it was given), dashes on average over what the pilot leaves open of it. Then the
+    power of genes, averaged over those of like mean count.
 
     Parameters
     ----------

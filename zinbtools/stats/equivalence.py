@@ -6,7 +6,7 @@ from typing import Literal
 
 from .._words.answers import Answer
 
-Position = Literal["above", "below", "inside", "open"]
+Position = Literal["above", "below", "inside", "below or inside", "open"]
 
 RELATIVE_ROPE = 1e-3
 
@@ -27,22 +27,30 @@ def default_rope(nll: float) -> float:
 
 
 def position(low: float, high: float, rope: float) -> Position:
-    """Say where an interval lies: ``above``, ``below`` or ``inside`` the region, or else ``open``.
+    """Say where an interval lies: ``above``, ``below`` or ``inside`` the region, or over an edge of it.
+
+    Over the lower edge alone is ``below or inside``; what reaches over the upper edge is ``open``.
 
     Examples
     --------
     >>> position(1.0, 2.0, rope=0.5), position(-0.1, 0.3, rope=0.5), position(0.2, 2.0, rope=0.5)
     ('above', 'inside', 'open')
+    >>> position(-0.8, 0.1, rope=0.5)
+    'below or inside'
     """
     if low > rope:
         return "above"
     if high < -rope:
         return "below"
-    return "inside" if -rope <= low and high <= rope else "open"
+    if high > rope:
+        return "open"
+    return "inside" if -rope <= low else "below or inside"
 
 
 def conclude(where: Position, inflated: bool) -> str:
     """Choose an `Answer`: ZINB where it predicts better, and zeros are in excess that nothing explains.
+
+    NB where the ZINB is not better by more than the region, and may be worse by more.
 
     Examples
     --------
@@ -54,5 +62,5 @@ def conclude(where: Position, inflated: bool) -> str:
     if where == "above":
         answer = Answer.ZINB if inflated else Answer.BETTER_FIT_ONLY
     else:
-        answer = {"below": Answer.NB, "inside": Answer.NO_DIFFERENCE, "open": Answer.UNDECIDED}[where]
+        answer = {"inside": Answer.NO_DIFFERENCE, "open": Answer.UNDECIDED}.get(where, Answer.NB)
     return answer.value  # files hold strings

@@ -296,7 +296,15 @@ class PilotCalls:
 
 
 class VerdictPower(NamedTuple):
-    """Probabilities that the interval lies above, inside or below the region; arrays of one shape."""
+    """Probabilities of where the interval will lie; arrays of one shape. It is open in the rest.
+
+    Attributes
+    ----------
+    above, inside
+        Of the region.
+    below
+        Below it, or over its lower edge alone.
+    """
 
     above: Floats
     inside: Floats
@@ -344,9 +352,9 @@ def verdict_power(
     quantiles = (np.arange(_N_ERRORS) + 0.5) / _N_ERRORS
     half = stats.t.isf(alpha / 2, df) * se * np.sqrt(stats.chi2.ppf(quantiles, df) / df)
     true, se = true[..., None], np.maximum(se, 1e-300)
-    above, below = stats.norm.sf((rope + half - true) / se), stats.norm.cdf((-rope - half - true) / se)
-    inside = stats.norm.cdf((rope - half - true) / se) - stats.norm.cdf((half - rope - true) / se)
-    return VerdictPower(above.mean(-1), np.maximum(inside, 0).mean(-1), below.mean(-1))
+    above, not_above = stats.norm.sf((rope + half - true) / se), stats.norm.cdf((rope - half - true) / se)
+    inside = np.maximum(not_above - stats.norm.cdf((half - rope - true) / se), 0)
+    return VerdictPower(above.mean(-1), inside.mean(-1), (not_above - inside).mean(-1))
 
 
 def expected_verdict_power(
@@ -372,7 +380,7 @@ def expected_verdict_power(
 def verdict_needs(
     pilot: CrossedMean, rope: float, *, power: float = 0.8, alpha: float = 0.05
 ) -> tuple[float, float]:
-    """Restarts alone, and test cells alone, with which an interval as far from the edge leaves it so often.
+    """Restarts alone, and test cells alone, with which an interval as far off leaves the upper edge so often.
 
     With as many of the other as there are; infinite where they cannot.
 
@@ -385,7 +393,7 @@ def verdict_needs(
 
     def decided(n_restarts: Floats, n_cells: Floats) -> Floats:
         found = verdict_power(pilot, rope, n_cells, n_restarts, alpha=alpha)
-        return np.maximum(np.maximum(found.above, found.below), found.inside)
+        return np.maximum(found.above, found.inside + found.below)
 
     return (
         float(fewest(lambda n: decided(n, np.asarray(pilot.n_columns)), power, ())),

@@ -27,7 +27,8 @@ POSITIONS = {
     "above": "beyond the region",
     "below": "beyond the region, on the NB's side",
     "inside": "within the region",
-    "open": "over an edge of the region",
+    "below or inside": "not beyond the region on the ZINB's side",
+    "open": "over the upper edge of the region",
 }
 
 

@@ -119,7 +119,7 @@ def model_selection(
         that fit's, and with one fold so is the split.
     n_restarts
         Pairs of fits in each fold. ``"auto"``: 1, 2, 3 or 5, and on one split 3, 5, 10 or 20, until the
-        interval lies inside the region of practical equivalence, or has left it.
+        interval no longer reaches over the upper edge of the region of practical equivalence.
     folds
         Parts of the cells, in proportion to the batches, that are held out in turn: one tests, the next says
         when to stop, the others train. 1 is one split, and then as `zinbtools.tl.fit_nb_zinb` has it.
@@ -144,8 +144,8 @@ def model_selection(
         split each): how large a difference and how many zeros by dropout the ZINB finds where there are none.
     cells
         How many to use. ``"auto"``: all, up to 20,000. Of more, 20,000 are drawn at random, by batch and
-        library size, and while the interval reaches over an edge, 40,000 and 80,000 (with 3 pairs of fits
-        before the last). The other cells have no split; neither embeddings nor layers are written, which
+        library size, and while the interval reaches over the upper edge, 40,000 and 80,000 (with 3 pairs of
+        fits before the last). The other cells have no split; neither embeddings nor layers are written, which
         `zinbtools.tl.embed` does for all cells. Everything else is of the cells that were used.
     n_samples
         Importance samples per cell, and draws of the predictive checks.
@@ -166,8 +166,9 @@ def model_selection(
     ``verdict``
         ``"zinb"``: the interval lies above the region, there are excess zeros, and nothing that was asked
         explains them. ``"better fit, not zero inflation"``: the interval lies above the region, but one of
-        the others fails. ``"nb"``: it lies below the region. ``"no practical difference"``: inside.
-        ``"undecided"``: it reaches over an edge.
+        the others fails. ``"nb"``: it lies below the region, or over its lower edge alone, so that the ZINB
+        is not better by more than the region. ``"no practical difference"``: inside. ``"undecided"``: it
+        reaches over the upper edge.
     ``explained_by``
         Of a better fit: ``"dispersion"`` (per gene and cell), ``"groups"`` (of ``groupby``), ``"covariate"``
         (the excess is in genes whose zeros a column of ``obs`` tells), or an empty word.
