@@ -30,7 +30,7 @@ from zinbtools.tl._comparison import Comparison, Method
 from zinbtools.tl._marginal import evaluate_models
 from zinbtools.tl._setup import Run, Sample, Seeds, prepare_folds, read_sample
 
-N_SETS, N_FRESH, N_GENES = 5, 1500, 80
+N_SETS, N_FRESH, N_GENES = 5, 5000, 80
 HOW: dict[str, Any] = {"alpha": 0.05, "rope": None, "n_samples": 50, "n_null": 2, "proposal": "laplace"}
 
 
