@@ -34,7 +34,7 @@ _STARTS = 8  # of the search for modes, in each cell of a model that has several
 _PATIENCE = 24  # steps of each
 _HIGH = 0.25  # share of cells with a high Pareto k that says that a model has several
 _TRIED = 16  # cells, or a few more, that are searched for others
-_LET_PASS = 0.01  # nats per cell in others
+_LET_PASS = 1e-4  # of the log likelihood, in others: a tenth of the region of practical equivalence
 _NO_MASS = -1e300  # its log
 _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
 _ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
@@ -175,7 +175,8 @@ def _of_replicate(
     if proposal == "laplace":
         high = np.concatenate([part.estimate.pareto_k > GOOD_K for part in found]).mean()
         known = [(cells[tried], part.modes) for cells, part in zip(batches, found, strict=True) if part.modes]
-        if high > _HIGH or _overlooked(answering, model, data, known, seeds[0]) > _LET_PASS:
+        least = _LET_PASS * abs(np.concatenate([part.estimate.value for part in found]).mean())
+        if high > _HIGH or _overlooked(answering, model, data, known, seeds[0]) > least:
             found = everywhere(_STARTS)
     estimates, sums, _ = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / sum(map(len, batches))
