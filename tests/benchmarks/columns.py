@@ -7,15 +7,15 @@ there yet, and prints the table of docs/rivals.md. Seeds are other than those wi
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from collections import Counter
 from pathlib import Path
 
+import jsonl
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from rivals import N_GENES, made, read, types  # beside this file
+from rivals import N_GENES, made, types  # beside this file
 from scipy.cluster.vq import kmeans2
 
 import zinbtools as zt
@@ -150,16 +150,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=FAMILIES)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    known = read(arguments.out)
-    there = set(zip(known["family"], known["set"], strict=True)) if len(known) else set()
+    there = {(record["family"], record["set"]) for record in jsonl.read(arguments.out)}
     for k in range(arguments.sets):
         for family in arguments.only:
             if (family, k) not in there:
                 record = {"family": family, "set": k, **measured(family, arguments.first_seed + k)}
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+                jsonl.add(arguments.out, record)
                 print(record, flush=True)
-    print(table(read(arguments.out)))
+    print(table(pd.DataFrame(jsonl.read(arguments.out))))
 
 
 if __name__ == "__main__":

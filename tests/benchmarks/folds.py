@@ -12,13 +12,13 @@ records are kept in ``--out``.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import anndata as ad
+import jsonl
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
@@ -130,8 +130,7 @@ def main() -> None:
     parser.add_argument("--populations", type=int, default=10)
     parser.add_argument("--seed", type=int, default=100, help="of the first population")
     arguments = parser.parse_args()
-    kept = arguments.out.read_text("utf-8").splitlines() if arguments.out.exists() else []
-    records = [json.loads(line) for line in kept]
+    records = jsonl.read(arguments.out)
     done = {(r["cells"], r["dropout"], r["seed"], r["set"], r["folds"]) for r in records}
     for seed in range(arguments.seed, arguments.seed + arguments.populations):
         for n_cells in arguments.cells:
@@ -147,8 +146,7 @@ def main() -> None:
                             continue
                         found = compared(part[:, genes], fresh[:, genes], 10 * seed + k, folds)
                         records.append(key | found)
-                        with arguments.out.open("a", encoding="utf-8") as file:
-                            print(json.dumps(records[-1]), file=file)
+                        jsonl.add(arguments.out, records[-1])
     print(table(pd.DataFrame(records)).to_string(index=False, float_format="%.3g"))
 
 

@@ -10,7 +10,6 @@ One line of JSON for each data set and method; what is in the file already is no
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import jsonl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -338,11 +338,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("genes.jsonl"))
     parser.add_argument("--write", type=Path, help="only write the tables of what is in --out to this page")
     arguments = parser.parse_args()
-    found = (
-        [json.loads(line) for line in arguments.out.read_text().splitlines()]
-        if arguments.out.exists()
-        else []
-    )
+    found = jsonl.read(arguments.out)
     if arguments.write:
         from gene_tables import page
 
@@ -352,10 +348,9 @@ def main() -> None:
         return
     warnings.simplefilter("ignore")
     done = {tuple(record[part] for part in (*PLACE, "method")) for record in found}
-    with arguments.out.open("a") as file:
-        for record in records(arguments, done):
-            print(json.dumps(record), file=file, flush=True)
-            print(*(record[part] for part in (*PLACE, "method", "auroc", "seconds")), flush=True)
+    for record in records(arguments, done):
+        jsonl.add(arguments.out, record)
+        print(*(record[part] for part in (*PLACE, "method", "auroc", "seconds")), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import jsonl
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -183,8 +184,7 @@ def jobs(names: list[str], n_sets: int) -> Iterator[tuple[str, tuple[Any, ...]]]
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    path = folder / f"{name}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return jsonl.read(folder / f"{name}.jsonl")
 
 
 def agreement(what: str, by: np.ndarray, found: np.ndarray) -> None:
@@ -265,12 +265,9 @@ def main() -> None:
     arguments.out.mkdir(exist_ok=True)
     for name, job in jobs(arguments.only, arguments.sets):
         path = arguments.out / f"{name}.jsonl"
-        known = path.read_text().splitlines() if path.exists() else []
-        if any(json.loads(line)["job"] == json.loads(json.dumps(job)) for line in known):
+        if any(record["job"] == json.loads(json.dumps(job)) for record in jsonl.read(path)):
             continue
-        record = {"job": job, **DO[name](*job)}
-        with path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        jsonl.add(path, {"job": job, **DO[name](*job)})
     report(arguments.out)
 
 

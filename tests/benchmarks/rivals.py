@@ -9,13 +9,13 @@ method was made.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anndata
+import jsonl
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -222,18 +222,10 @@ def table(records: pd.DataFrame) -> str:
     return "\n".join(rows) + "\n"
 
 
-def read(path: Path) -> pd.DataFrame:
-    return (
-        pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
-        if path.exists()
-        else pd.DataFrame()
-    )
-
-
 def wanted(
-    arguments: argparse.Namespace, known: pd.DataFrame
+    arguments: argparse.Namespace, known: Sequence[Mapping[str, object]]
 ) -> Iterator[tuple[str, Callable[..., AnnData], int]]:
-    there = set(zip(known["family"], known["set"], strict=True)) if len(known) else set()
+    there = {(record["family"], record["set"]) for record in known}
     for k in range(arguments.sets):
         for name, make in families(arguments.data).items():
             if (name, k) not in there and (
@@ -254,19 +246,18 @@ def main() -> None:
     warnings.simplefilter("ignore")
     measure, tabulate = (measured_genes, table_of_genes) if arguments.genes else (measured, table)
     start, end = (mark.replace("table", "genes") if arguments.genes else mark for mark in (START, END))
-    for name, make, k in wanted(arguments, read(arguments.out)):
+    for name, make, k in wanted(arguments, jsonl.read(arguments.out)):
         seed = FIRST_SEED + k
         adata = make(np.random.default_rng([seed, len(name)]))
         record = {"family": name, "set": k, **measure(adata, seed)}
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        jsonl.add(arguments.out, record)
         print(record, flush=True)
     if arguments.write:
         page = arguments.write.read_text()
         before, _, rest = page.partition(start)
-        made = tabulate(read(arguments.out))
+        made = tabulate(pd.DataFrame(jsonl.read(arguments.out)))
         arguments.write.write_text(f"{before}{start}\n\n{made}\n{end}{rest.partition(end)[2]}")
-    print(tabulate(read(arguments.out)))
+    print(tabulate(pd.DataFrame(jsonl.read(arguments.out))))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from .. import get, tl
 from .._check.arguments import checked
-from ..jobs.pool import Where
+from ..jobs import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
 

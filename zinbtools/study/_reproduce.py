@@ -16,8 +16,8 @@ from .. import datasets, get, simulate, tl
 from .._anndata.genes_and_cells import select
 from .._check.arguments import checked
 from ..get._fitted import resolve_device
+from ..jobs import Where
 from ..jobs.checkpoints import Checkpoints, Died, fingerprint
-from ..jobs.pool import Where
 from ._printed import METRICS, ROWS, SPLIT, Row
 
 if TYPE_CHECKING:
