@@ -237,7 +237,8 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
     pooled = (*numbers, *shares, excess.n_genes(0.025), adata.n_vars, excess.found(0.05))
     z = adata.var[keys.score] / adata.var[keys.score_se]
     called = [(gene, 0.2, 0.15, 0.25, "zero-inflated", "", "") for gene in adata.var_names[z > 3]]
-    rival = ("nb", 0.0, 0.0, 0.0, found.mean, low, high, where, excess.found(0.05), 2)
+    over_zinb, of_zinb = (-found.mean, -high, -low), (found.mean, low, high)
+    rival = ("nb", 0.0, 0.0, 0.0, *over_zinb, *of_zinb, where, excess.found(0.05), 2)
     runs = 0.3, 0.2, 2, 2, 0.9
     tests = [
         ("nll", *runs, 0.04, 0.9, 0.16, "zinb"),

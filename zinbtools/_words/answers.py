@@ -20,6 +20,7 @@ class Explanation(StrEnum):
 
     NONE = ""
     DISPERSION = "dispersion"
+    AMPLIFICATION = "amplification"
     GROUPS = "groups"
     COVARIATE = "covariate"
 

@@ -11,6 +11,7 @@ _NAMES = {
     "zip": "ZIP",
     "poisson": "Poisson",
     "nb-gene-cell": "NB, dispersion per cell",
+    "nb-amplified": "NB of molecules that were copied",
 }
 
 

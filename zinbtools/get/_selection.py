@@ -25,7 +25,8 @@ class Verdict:
     verdict
         A `zinbtools.stats.equivalence.Answer`.
     explained_by
-        What explains a better fit that is not zero inflation: "dispersion", "groups", "covariate" or "".
+        What explains a better fit that is not zero inflation: "dispersion", "amplification", "groups",
+        "covariate" or "".
     sentence
         The same for people, with the numbers that led to it.
     differences, rivals, by_restart, tests, calls
@@ -108,12 +109,15 @@ def rivals_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
 
     Returns
     -------
-    A row per kind of dispersion: ``model``, ``"nb"`` with one per gene and, where the ZINB was above the
-    region of practical equivalence, ``"nb-gene-cell"`` with one per gene and cell; ``gain``, ``gain_low`` and
-    ``gain_high``, its log likelihood beyond the NB's with its interval, nats per test cell; ``zinb_gain``,
-    ``zinb_low``, ``zinb_high``, the same of the ZINB with such a dispersion beyond the NB with it, and
+    A row per NB: ``model``, ``"nb"`` with one dispersion per gene, of reads ``"nb-amplified"``, the NB of
+    molecules that were copied, and where the ZINB was above the region of practical equivalence
+    ``"nb-gene-cell"`` with a dispersion per gene and cell; ``gain``, ``gain_low`` and ``gain_high``, its log
+    likelihood beyond that of ``"nb"`` with its interval, nats per test cell; ``over_zinb``,
+    ``over_zinb_low``, ``over_zinb_high``, the same beyond the ZINB with one dispersion per gene;
+    ``zinb_gain``, ``zinb_low``, ``zinb_high``, that of the ZINB with the same as this NB beyond it, and
     ``zinb_position``, where this interval lies; ``excess_zeros``, whether there are more zeros than this NB
-    expects; and ``n_restarts``.
+    expects; and ``n_restarts``. What is amplified is compared with an NB and a ZINB that were fitted to each
+    gene likewise, around the means of the NB network.
 
     Examples
     --------

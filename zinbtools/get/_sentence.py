@@ -42,6 +42,7 @@ def sentence(found: Mapping[str, Any]) -> str:
         [
             *_difference(found),
             *_cells(found),
+            *_copies(found),
             *_rival(found),
             _zeros(found),
             *_genes(found),
@@ -121,6 +122,25 @@ def _rounded_up(n: float) -> str:
     """Two digits."""
     unit = 10 ** max(math.floor(math.log10(max(n, 1))) - 1, 0)
     return f"{math.ceil(n / unit) * unit:,}"
+
+
+def _copies(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say of reads what is left of the gain for copied molecules, and how often each was read."""
+    rivals = found["rivals"].set_index("model")
+    if "nb-amplified" not in rivals.index:
+        return
+    row, level = rivals.loc["nb-amplified"], _level(found)
+    times = f"about {float(found['reads_per_molecule']):.2g} times"
+    if found["explained_by"] == Explanation.AMPLIFICATION:
+        yield f"Each molecule was read {times}; its copies, not lost molecules, explain the zeros."
+    else:
+        yield f"Each molecule was read {times}."
+    ends = f"{level} interval {row['over_zinb_low']:.3g} to {row['over_zinb_high']:.3g}"
+    more = f"{row['zinb_gain']:+.3g} ({row['zinb_low']:.3g} to {row['zinb_high']:.3g})"
+    yield (
+        f"Gene by gene, the log likelihood of an NB of copied molecules minus that of a ZINB of reads is "
+        f"{row['over_zinb']:+.3g} nats per cell ({ends}), and a dropout of molecules adds {more}."
+    )
 
 
 def _rival(found: Mapping[str, Any]) -> Iterator[str]:
@@ -243,7 +263,8 @@ def cautions(found: Mapping[str, Any], training: str, kind: CountKind) -> Iterat
     kind
         What the numbers are that were fitted.
     """
-    if kind != CountKind.MOLECULES:
+    copied = kind == CountKind.READS and (found["rivals"]["model"] == "nb-amplified").any()
+    if kind != CountKind.MOLECULES and not copied:
         yield f"Caution: {_lowered(advice(kind))}."
     if training:
         yield f"Caution: {training}"

@@ -242,10 +242,10 @@ def fit_counts(
     fall = 0.5 * float(chi2.ppf(interval_level, 1))
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
-    matrix = _sorted_columns(matrix, order)
+    matrix = sorted_columns(matrix, order)
     amplified = no_amplification()
     if copies is not None:
-        amplified = _amplification(copies, order, int(matrix.data.max(initial=0)))
+        amplified = amplification_of(copies, order, int(matrix.data.max(initial=0)))
         means = means / (copies.mean if means.ndim == 1 else copies.mean[:, None])
     output = _empty(n_genes, table.values.shape[1] + (copies is not None))
     for start in range(0, n_genes, _AT_ONCE):
@@ -273,7 +273,7 @@ def _wanted(families: Iterable[Family]) -> NDArray[np.bool_]:
     return np.array([name in needed for name in FAMILIES])
 
 
-def _amplification(copies: Copies, order: NDArray[np.int64], largest: int) -> Amplification:
+def amplification_of(copies: Copies, order: NDArray[np.int64], largest: int) -> Amplification:
     """Check how molecules were copied, and put the cells in order."""
     given = [np.asarray(of, dtype=np.float64) for of in (copies.mean, copies.shape)]
     if not all(of.shape == order.shape for of in given):
@@ -301,7 +301,7 @@ def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], 
     return order, Table(values, np.ascontiguousarray(np.linalg.pinv(values)), starts, rows[order])
 
 
-def _sorted_columns(matrix: sparse.csc_array, order: NDArray[np.int64]) -> sparse.csc_array:
+def sorted_columns(matrix: sparse.csc_array, order: NDArray[np.int64]) -> sparse.csc_array:
     """Compress the columns of the cells in this order, without stored zeros."""
     if not np.array_equal(order, np.arange(len(order))):
         matrix = sparse.csc_array(matrix.tocsr()[order])

@@ -12,6 +12,8 @@ import torch
 
 from .._anndata.reading import FEWEST_FOLDS, FEWEST_TEST_CELLS
 from .._words.answers import Explanation
+from .._words.count_kinds import CountKind
+from .._words.warn import warn
 from ..get._settings import FitSettings
 from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
@@ -20,7 +22,9 @@ from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
+from ._by_gene import ByGene, by_gene
 from ._marginal import Restart, evaluate_models
+from ._rivals import AMPLIFIED, GENE_CELL, NB, Rival, explanation
 from ._setup import Run, Sample, Seeds, Setup, prepare_folds
 from ._trained import Trained, train_folds
 
@@ -52,6 +56,7 @@ class Method:
     proposal: Proposal
     seed: int
     run: Run
+    counts: Literal["auto", "molecules", "reads"] = "auto"
 
     def once(self) -> Method:
         """With one restart on one split."""
@@ -245,12 +250,70 @@ class Comparison:
         """Log likelihood of each test cell under another NB minus that under this one, nats."""
         return gains("nb", rival, self.estimates)
 
+    @cached_property
+    def by_gene(self) -> Sequence[ByGene]:
+        """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
+
+        Nor is there where reads do not say how their molecules were copied, with a warning.
+        """
+        if self.fit.setup.sample.finding.kind != CountKind.READS:
+            return []
+        try:
+            return [by_gene(fit, self.method.run.n_threads) for fit in self.fits]
+        except ValueError as error:
+            warn(f"{error} The verdict is about an NB and a ZINB of reads.")
+            return []
+
+    @cached_property
+    def rivals(self) -> Sequence[Rival]:
+        """The NB itself, and what else may explain a gain of the ZINB."""
+        found = [
+            Rival(
+                NB,
+                CrossedMean(0.0, 0.0, np.inf, 0.0, 0.0, 1, 1),
+                mean_gain(_differences(None, self.gains)),
+                self.difference,
+                self.position,
+                self.excess.found(self.method.alpha),
+            )
+        ]
+        if self.by_gene:
+            found.append(self._amplified(self.by_gene))
+        if self.rival is not None:
+            found.append(self._dispersed(self.rival))
+        return found
+
+    def _amplified(self, of_folds: Sequence[ByGene]) -> Rival:
+        """It explains a gain if it is not below the ZINB itself, and the same with dropout not above it."""
+
+        def gain(ours: str, theirs: str) -> CrossedMean:
+            return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
+
+        level = 1 - self.method.alpha
+        over_zinb, of_zinb = gain("amplified_nb", "zinb"), gain("amplified_zinb", "amplified_nb")
+        where = position(*of_zinb.interval(level), self.rope)
+        has_excess = crossed_mean(*(x.excess_zeros[None] for x in of_folds)).interval(level)[0] > 0
+        fits = position(*over_zinb.interval(level), self.rope) != "below"
+        explains = fits and not (where == "above" and has_excess)
+        by = Explanation.AMPLIFICATION if explains else Explanation.NONE
+        return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, has_excess, by)
+
+    def _dispersed(self, rival: Comparison) -> Rival:
+        ours = self.gains_of(rival.estimates)
+        return Rival(
+            GENE_CELL,
+            mean_gain(ours),
+            mean_gain(_differences(ours, self.gains)),
+            rival.difference,
+            rival.position,
+            rival.excess.found(self.method.alpha),
+            Explanation.NONE if rival.is_inflated else Explanation.DISPERSION,
+        )
+
     @property
     def explained_by(self) -> Explanation:
         """What explains that the ZINB predicts better, if its gain or the excess zeros do not survive."""
-        if self.rival is None or self.rival.is_inflated:
-            return Explanation.NONE
-        return Explanation.DISPERSION
+        return explanation(self.rivals) if self.position == "above" else Explanation.NONE
 
     @property
     def verdict(self) -> str:
@@ -278,6 +341,16 @@ def gains(model: Likelihood, ours: Sequence[Estimates], of_nb: Sequence[Estimate
             if name == model and ("nb", restart) in b
         }
         for a, b in zip(ours, of_nb, strict=True)
+    ]
+
+
+def _differences(ours: Gains | None, theirs: Gains) -> Gains:
+    """Differences of what two models gain on a third, by fold and restart; for none that of the third."""
+    if ours is None:
+        return [{restart: -gain for restart, gain in pairs.items()} for pairs in theirs]
+    return [
+        {restart: gain - others[restart] for restart, gain in pairs.items() if restart in others}
+        for pairs, others in zip(ours, theirs, strict=True)
     ]
 
 

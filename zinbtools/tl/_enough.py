@@ -11,7 +11,9 @@ from anndata import AnnData
 
 from .._anndata.drawn import draw_cells
 from .._anndata.fitted_counts import places_of
+from .._anndata.kinds import Finding
 from .._check.rng import seed_sequence
+from .._words.count_kinds import CountKind
 from ..get._settings import FitSettings
 from ._comparison import Comparison, Method
 from ._setup import read_sample
@@ -76,5 +78,8 @@ def _compare(
     if cells is not None and run.resume is not None:  # a folder is about one set of cells
         run = replace(run, resume=Path(run.resume) / f"{len(cells)}-cells")
     sample, digests = read_sample(part, settings)
+    if method.counts != "auto":
+        told = Finding(CountKind(method.counts), f"counts={method.counts!r} was given")
+        sample = replace(sample, finding=told)
     main = replace(method, run=run).compare(sample, settings, None if is_last else 1)
     return Compared(main, part, cells, settings, digests)

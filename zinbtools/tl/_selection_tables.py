@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -89,14 +90,13 @@ def pooled_zeros(main: Comparison) -> dict[str, Any]:
 
 
 def rivals_table(main: Comparison) -> pd.DataFrame:
-    """One row per kind of dispersion: what it gains on the NB, and what the ZINB gains on it."""
-    alpha, found = main.method.alpha, [("nb", CrossedMean(0.0, 0.0, np.inf, 0.0, 0.0, 1, 1), main)]
-    if main.rival is not None:
-        found.append(("nb-gene-cell", mean_gain(main.gains_of(main.rival.estimates)), main.rival))
+    """One row per rival: what it gains on the NB and on the ZINB, and what a dropout adds to it."""
     rows = []
-    for name, gain, compared in found:
-        ends = gain.interval(1 - alpha) if gain.se > 0 else (gain.mean, gain.mean)
-        of_zinb = compared.difference.mean, *compared.difference.interval(1 - alpha), compared.position
-        excess = compared.excess.found(alpha), compared.difference.n_rows
-        rows.append((name, gain.mean, *ends, *of_zinb, *excess))
+    for rival in main.rivals:
+        gains = (
+            (gain.mean, *(gain.interval(1 - main.method.alpha) if gain.se > 0 else (gain.mean, gain.mean)))
+            for gain in (rival.gain, rival.over_zinb, rival.of_zinb)
+        )
+        judged = rival.position, rival.has_excess, rival.of_zinb.n_rows
+        rows.append((rival.model, *chain.from_iterable(gains), *judged))
     return pd.DataFrame(rows, columns=RIVALS.holds)

@@ -1,0 +1,114 @@
+"""Test cells under genes that were fitted around the NB network's means, with and without dropout and copies.
+
+A network takes counts for molecules. What reads make of molecules is asked of each gene by itself, around the
+means that the NB network gives: so that NB and ZINB, as such and as copied molecules, are compared on the
+same test cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from ..stats.count_models import Copies, Family
+from ..stats.held_out import HeldOut, held_out
+from ._columns import Means, chosen_genes, fit_columns
+from ._conditional import SMALLEST_MEAN, Groups, expected_means
+from ._copies import BatchCopies
+from ._trained import Trained
+
+_FEWEST_COUNTS = 5  # training cells with a count of a gene
+_FAMILIES: tuple[Family, Family] = ("nb", "zinb")
+
+
+class ByGene(NamedTuple):
+    """Test cells of a split, (n_cells,) each but for the last.
+
+    Attributes
+    ----------
+    nb, zinb, amplified_nb, amplified_zinb
+        Log likelihood under each, nats.
+    excess_zeros
+        Zeros beyond those that the amplified NB expects.
+    reads_per_molecule
+        Of the training cells.
+    """
+
+    nb: np.ndarray
+    zinb: np.ndarray
+    amplified_nb: np.ndarray
+    amplified_zinb: np.ndarray
+    excess_zeros: np.ndarray
+    reads_per_molecule: float
+
+
+def by_gene(fit: Trained, n_threads: int = 1) -> ByGene:
+    """Fit genes and copies to the training cells, and evaluate the test cells.
+
+    Raises
+    ------
+    ValueError
+        If the training cells do not say how their molecules were copied.
+    """
+    train, test = (_Part(fit, fit.cells(split)) for split in ("train", "test"))
+    copies = BatchCopies(fit.setup.sample.cells.obs, fit, fit.data, train.cells)
+    chosen = train.n_counts >= _FEWEST_COUNTS
+    of_test = copies.of(test.cells)
+    with train.means() as of_training, test.means() as of_others:
+        molecules, reads = (
+            _evaluated(train, test, of_training, of_others, chosen, both, n_threads)
+            for both in ((None, None), (copies.of(train.cells), of_test))
+        )
+    observed = chosen.sum() - test.n_seen(chosen)
+    likelihoods = *molecules.log_likelihood, *reads.log_likelihood
+    return ByGene(*likelihoods, observed - reads.zeros[0], copies.level)
+
+
+class _Part:
+    """Some cells of a fit."""
+
+    def __init__(self, fit: Trained, cells: np.ndarray) -> None:
+        self._fit, self.cells = fit, cells
+        self.n_counts = len(cells) - fit.data.statistics(cells).n_zeros
+
+    def counts(self) -> Iterable[sparse.csr_array]:
+        data = self._fit.data
+        return data.compressed(torch.as_tensor(self.cells, device=data.device))
+
+    def n_seen(self, genes: np.ndarray) -> np.ndarray:
+        """How many of the genes each cell has."""
+        return np.concatenate([np.diff(sparse.csr_array(block[:, genes]).indptr) for block in self.counts()])
+
+    @contextmanager
+    def means(self) -> Iterator[Groups]:
+        with Means((len(self.cells), self._fit.data.n_genes), SMALLEST_MEAN) as kept:
+            kept.write(expected_means(self._fit, self._fit.data, self.cells))
+            yield kept.groups
+
+
+def _evaluated(
+    train: _Part,
+    test: _Part,
+    of_training: Groups,
+    of_others: Groups,
+    chosen: np.ndarray,
+    copies: tuple[Copies | None, Copies | None],
+    n_threads: int,
+) -> HeldOut:
+    """Test cells under NB and ZINB that were fitted to the training cells, with these copies of both."""
+    fits = fit_columns(
+        train.counts, train.n_counts, of_training(), n_threads, families=_FAMILIES, copies=copies[0]
+    )
+    total = HeldOut(*np.zeros((2, len(_FAMILIES), len(test.cells))))
+    for some in chosen_genes(test.counts, test.n_counts, of_others(), chosen):
+        of_some = held_out(
+            fits.some(some.which), some.counts, some.means, families=_FAMILIES, copies=copies[1]
+        )
+        for sums, part in zip(total, of_some, strict=True):
+            sums += part
+    return total
