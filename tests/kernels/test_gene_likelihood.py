@@ -8,6 +8,7 @@ import pytest
 from gene_counts import curvature, log_probabilities
 
 from zinbtools.kernels import gene_likelihood as likelihood
+from zinbtools.kernels.gene_counts import gather
 from zinbtools.kernels.gene_reads import no_amplification
 
 
@@ -41,7 +42,7 @@ def test_likelihood_and_its_derivatives(family: int, alpha: float, own_odds: boo
     odds = random.lognormal(0, 1, 24) if own_odds else np.ones(24)
     starts = np.array([0, 8, 16, 24])
     none, counts = no_amplification(), x[cells].astype(float)
-    gene = likelihood.gather(mean, np.ones(24), odds, none, rows, cells, counts, starts, 0.0)
+    gene = gather(mean, np.ones(24), odds, none, rows, cells, counts, starts, 0.0)
     dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
     at = np.array([0.3, 0.4, *[np.log(alpha)] * dispersed, *[-0.7] * inflated])
 

@@ -8,6 +8,8 @@ import torch
 from gene_counts import curvature
 
 from zinbtools.kernels import gene_likelihood as likelihood
+from zinbtools.kernels.gene_counts import gather
+from zinbtools.kernels.gene_molecules import posterior
 from zinbtools.kernels.gene_reads import REACH, amplification
 from zinbtools.model.distributions import (
     AmplifiedNegativeBinomial,
@@ -35,12 +37,12 @@ def test_each_count_is_within_a_millionth_of_a_nat(log_factor: float) -> None:
         )
         given = amplification(np.full(8, copies), np.full(8, shape), 1.0, int(x.max()))
         rows, starts = np.zeros(8, np.int64), np.array([0, 8])
-        gene = likelihood.gather(mean, np.ones(8), np.ones(8), given, rows, np.arange(8), x, starts, 0.0)
+        gene = gather(mean, np.ones(8), np.ones(8), given, rows, np.arange(8), x, starts, 0.0)
         sums = likelihood.rising(gene.value, gene.value_dispersion, alpha)
         exact = of_reads(mean, 1 / alpha, 1 + (copies - 1) * np.exp(log_factor), shape)
         for i in range(8):
             log_mean = np.log(mean[i]) - np.log1p(alpha * mean[i])
-            height = likelihood.posterior(gene, i, sums, log_mean, np.exp(log_factor))[0]
+            height = posterior(gene, i, sums, log_mean, np.exp(log_factor))[0]
             found = height - likelihood.minus_log_zero(mean[i], alpha)
             worst = max(worst, abs(found - exact.log_prob(torch.tensor(x))[i].item()))
     assert worst < 1e-6
@@ -60,9 +62,7 @@ def test_likelihood_and_its_derivatives(family: int, own_dispersion: bool) -> No
         np.array([[1, 0.2], [1, -0.3]]),
         [0, 20, 40],
     )
-    gene = likelihood.gather(
-        mean, dispersion, np.ones(n), given, rows, cells, x[cells], np.array(starts), 0.2
-    )
+    gene = gather(mean, dispersion, np.ones(n), given, rows, cells, x[cells], np.array(starts), 0.2)
     dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
     at = np.array([0.3, 0.4, 0.1, *[-0.2] * dispersed, *[-0.7] * inflated])
 

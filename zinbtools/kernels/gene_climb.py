@@ -7,7 +7,8 @@ from math import log
 import numpy as np
 
 from .double import compiled
-from .gene_likelihood import NB, ZINB, Gene, evaluate, n_coefficients
+from .gene_counts import Gene
+from .gene_likelihood import NB, ZINB, evaluate, n_coefficients
 
 _MOST_STEPS, _LONGEST_STEP = 150, 3.0
 _PATIENCE = 6  # steps after which a climb must be above what is known

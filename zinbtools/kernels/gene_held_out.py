@@ -7,8 +7,10 @@ from math import lgamma, log
 import numpy as np
 
 from .double import compiled
+from .gene_counts import Gene, gather
 from .gene_fit import Columns, Offsets
-from .gene_likelihood import Gene, gather, minus_log_zero, posterior, rising
+from .gene_likelihood import minus_log_zero, rising
+from .gene_molecules import posterior
 from .gene_reads import Amplification
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from .double import compiled
 from .gene_climb import maximise
-from .gene_likelihood import NB, ZINB, Gene
+from .gene_counts import Gene
+from .gene_likelihood import NB, ZINB
 
 _LEAST_LOGIT, _LARGEST_LOGIT = -11.0, 14.0  # a dropout of less than 2e-5 is as good as none
 _STEP = 1.0  # of the logit, in search of both sides of an end

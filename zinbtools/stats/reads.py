@@ -208,13 +208,12 @@ class TellingGenes:
     ) -> Self:
         """Learn from some cells, (N, G), of which a ``share`` has each of these genes."""
         partial = sparse.csr_array(counts[:, which])
-        molecules = _molecules(partial, share, dispersion)
-        alike = cls(which, molecules, np.ones(len(which)), dispersion)
+        alike = cls(which, _molecules(partial, share, dispersion), np.ones(len(which)), dispersion)
         expected, genes = alike.expected_molecules(partial), partial.indices
-        reads, molecules, seen = (
+        of_gene, about, seen = (
             np.bincount(genes, of, len(which)) for of in (partial.data, expected, np.ones(len(genes)))
         )
-        relative = (reads / np.maximum(molecules, 1e-300)) / (reads.sum() / molecules.sum())
+        relative = (of_gene / about) / (of_gene.sum() / about.sum())
         found = replace(alike, factor=relative ** (seen / (seen + _LIKE_ALL)))
         of = found._estimates(counts)
         known = np.isfinite(of.by_sizes)

@@ -65,8 +65,14 @@ def by_gene(fit: Trained, n_threads: int = 1) -> ByGene:
             for both in ((None, None), (copies.of(train.cells), of_test))
         )
     observed = chosen.sum() - test.n_seen(chosen)
-    likelihoods = *molecules.log_likelihood, *reads.log_likelihood
-    return ByGene(*likelihoods, observed - reads.zeros[0], copies.level)
+    return ByGene(
+        nb=molecules.log_likelihood[0],
+        zinb=molecules.log_likelihood[1],
+        amplified_nb=reads.log_likelihood[0],
+        amplified_zinb=reads.log_likelihood[1],
+        excess_zeros=observed - reads.zeros[0],
+        reads_per_molecule=copies.level,
+    )
 
 
 class _Part:
