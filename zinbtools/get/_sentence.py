@@ -132,7 +132,8 @@ def _copies(found: Mapping[str, Any]) -> Iterator[str]:
     row, level = rivals.loc["nb-amplified"], _level(found)
     times = f"about {float(found['reads_per_molecule']):.2g} times"
     if found["explained_by"] == Explanation.AMPLIFICATION:
-        yield f"Each molecule was read {times}; its copies, not lost molecules, explain the zeros."
+        but = f" of all but {counted(n, 'gene')}" if (n := len(_inflated(found["calls"]))) else ""
+        yield f"Each molecule was read {times}; its copies, not lost molecules, explain the zeros{but}."
     else:
         yield f"Each molecule was read {times}."
     ends = f"{level} interval {row['over_zinb_low']:.3g} to {row['over_zinb_high']:.3g}"
@@ -190,7 +191,7 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
     calls = found["calls"]
     called = calls["call"].astype(str) == Call.ZERO_INFLATED
     by = calls["explained_by"].astype(str)
-    inflated, n = calls.loc[called & (by == ""), "gene"].astype(str).tolist(), len(found["zeros"])
+    inflated, n = _inflated(calls), len(found["zeros"])
     names = f": {_listed(inflated)}" if inflated else ""
     are = "are zero-inflated by themselves" if len(inflated) > 1 else "is zero-inflated by itself"
     yield f"{len(inflated) or 'None'} of {counted(n, 'gene')} {are}{names}."
@@ -209,6 +210,12 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
         more = " more" if called.any() else ""
         genes = f"{n_dispersed:,}{more} gene{'s' if n_dispersed > 1 else ''}"
         yield f"The zeros of {genes} are explained by a dispersion that depends on the state of the cell."
+
+
+def _inflated(calls: pd.DataFrame) -> list[str]:
+    """Name the genes that are zero-inflated and whose zeros nothing explains."""
+    called = calls["call"].astype(str) == Call.ZERO_INFLATED
+    return calls.loc[called & (calls["explained_by"].astype(str) == ""), "gene"].astype(str).tolist()
 
 
 def _on(genes: Sequence[str], levels: Sequence[str]) -> str:

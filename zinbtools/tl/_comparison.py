@@ -284,7 +284,7 @@ class Comparison:
         return found
 
     def _amplified(self, of_folds: Sequence[ByGene]) -> Rival:
-        """It explains a gain if it is not below the ZINB itself, and the same with dropout not above it."""
+        """It explains a gain if it is not below the ZINB itself, and a dropout adds no more than the region."""
 
         def gain(ours: str, theirs: str) -> CrossedMean:
             return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
@@ -294,8 +294,7 @@ class Comparison:
         where = position(*of_zinb.interval(level), self.rope)
         has_excess = crossed_mean(*(x.excess_zeros[None] for x in of_folds)).interval(level)[0] > 0
         fits = position(*over_zinb.interval(level), self.rope) != "below"
-        explains = fits and not (where == "above" and has_excess)
-        by = Explanation.AMPLIFICATION if explains else Explanation.NONE
+        by = Explanation.AMPLIFICATION if fits and where != "above" else Explanation.NONE
         return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, has_excess, by)
 
     def _dispersed(self, rival: Comparison) -> Rival:

@@ -116,8 +116,8 @@ def model_selection(
     of molecules that were copied, and all four are held against the test cells. Copies are those of the
     training cells (`zinbtools.tl.reads_per_molecule`), those of a test cell from its own reads and what the
     training cells say of the genes. Amplification explains the ZINB's gain if the NB of copied molecules is
-    not below the ZINB of reads, and a dropout of molecules adds no more than the region, or leaves no excess
-    zeros.
+    not below the ZINB of reads, and a dropout of molecules adds no more than the region to it; unless it adds
+    something, and a twentieth of the genes are zero-inflated beyond their copies.
 
     Beside them stands what the 2019 study had: metrics per restart, medians and rank-sum tests over restarts.
 
@@ -342,7 +342,7 @@ def _result(
     alpha = main.method.alpha
     gains = {"zinb": main.gains} | {rival: _gains_of_rival(rival, main) for rival in rivals}
     has_excess, explained = main.excess.found(alpha), main.explained_by
-    if explained is Explanation.DISPERSION and _many_inflated(genes):
+    if _many_inflated(genes) and _may_be_dropout(main, explained):
         explained = Explanation.NONE
     result: dict[str, Any] = {
         "differences": differences_table(gains, main),
@@ -369,6 +369,17 @@ def _result(
         "verdict": conclude(main.position, has_excess and not explained),
         "explained_by": explained.value,
     }
+
+
+def _may_be_dropout(main: Comparison, explained: Explanation) -> bool:
+    """Whether what explains the gain leaves room for a dropout that genes show.
+
+    A dispersion does; copies if a dropout adds to them on test cells, be it less than the region.
+    """
+    if explained is not Explanation.AMPLIFICATION:
+        return True
+    of_zinb = next(rival.of_zinb for rival in main.rivals if rival.explains is explained)
+    return of_zinb.interval(1 - main.method.alpha)[0] > 0
 
 
 def _many_inflated(genes: Mapping[str, np.ndarray]) -> bool:
