@@ -284,7 +284,7 @@ class Comparison:
         return found
 
     def _amplified(self, of_folds: Sequence[ByGene]) -> Rival:
-        """It explains a gain if it is not below the ZINB itself, and a dropout adds no more than the region."""
+        """It explains a gain if it is not below the ZINB, and a dropout adds no more than the region."""
 
         def gain(ours: str, theirs: str) -> CrossedMean:
             return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
