@@ -59,7 +59,7 @@ def held_out(
     >>> x = np.random.default_rng(0).poisson(2.0, (500, 3))
     >>> fits = fit_counts(x[:250], np.ones(250), families=["nb"])
     >>> found = held_out(fits, x[250:], np.ones(250), families=["nb"])
-    >>> found.zeros[0, 0].round(1) == np.round(3 * np.exp(-2), 1)
+    >>> bool(abs(found.zeros[0, 0] - 3 * np.exp(-2)) < 0.1)
     True
     """
     matrix = sorted_columns(sparse.csc_array(counts), np.arange(np.shape(counts)[0]))

@@ -35,6 +35,7 @@ RIVAL_ROUNDS, RIVAL_FOLD_ROUNDS = (3, 5), (1, 2)
 FOLDS = "folds"  # what stands for a split in the metrics of all cells
 AUTO_FOLDS, MOST_BY_FOLDS = 10, 2_000  # folds where nothing else is asked, of up to so many cells
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
+FEWEST_COPIES = 2.0  # reads of a molecule that may explain something
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
 
 
@@ -284,7 +285,10 @@ class Comparison:
         return found
 
     def _amplified(self, of_folds: Sequence[ByGene]) -> Rival:
-        """It explains a gain if it is not below the ZINB, and a dropout adds no more than the region."""
+        """It explains a gain if it is not below the ZINB, and a dropout adds no more than the region.
+
+        Not where a molecule was read hardly more than once: there it is but an NB with a longer tail.
+        """
 
         def gain(ours: str, theirs: str) -> CrossedMean:
             return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
@@ -294,7 +298,8 @@ class Comparison:
         where = position(*of_zinb.interval(level), self.rope)
         has_excess = crossed_mean(*(x.excess_zeros[None] for x in of_folds)).interval(level)[0] > 0
         fits = position(*over_zinb.interval(level), self.rope) != "below"
-        by = Explanation.AMPLIFICATION if fits and where != "above" else Explanation.NONE
+        copied = np.median([x.reads_per_molecule for x in of_folds]) >= FEWEST_COPIES
+        by = Explanation.AMPLIFICATION if copied and fits and where != "above" else Explanation.NONE
         return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, has_excess, by)
 
     def _dispersed(self, rival: Comparison) -> Rival:

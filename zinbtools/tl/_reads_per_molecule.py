@@ -40,7 +40,7 @@ def reads_per_molecule(
     The truth is known where the same cells were counted both ways: 6.9 and 7.1 reads per molecule in the
     CEL-seq2 and SCRB-seq cells of Ziegenhain et al. (2017) are estimated as 6.4 and 6.1, and the logarithms
     of the copies of cells correlate by .99 and .98. Where cells differ much in what they express, and genes
-    were chosen that most of them have, the estimate is too high: by half or more on the 4,000 best detected
+    were chosen that most of them have, the estimate is too high: by half on the 4,000 best detected
     genes of mouse cortex cells of seven types, whose molecules were copied by simulation.
 
     Parameters
