@@ -232,6 +232,29 @@ def test_no_two_sentences_contradict_each_other(seed: int) -> None:
     assert "nan" not in said
 
 
+@pytest.mark.parametrize("n_inflated", [0, 3])
+def test_copies_explain_what_they_do(n_inflated: int) -> None:
+    adata = with_difference(20.0, 1.2, "better fit, not zero inflation", "above")
+    found = adata.uns["zinbtools"]["model_selection"]
+    of_nb, of_copies = (-20.0, -21.2, -18.8, 20.0, 18.8, 21.2), (9.5, 7.0, 12.0, -0.1, -0.15, 0.05)
+    ends = ["over_zinb", "over_zinb_low", "over_zinb_high", "zinb_gain", "zinb_low", "zinb_high"]
+    dispersed = (0.1, -0.1, 0.3, 0.1, 0.0, 0.15)
+    rows = [("nb", *of_nb, "above"), ("nb-amplified", *of_copies, "inside")]
+    rows.append(("nb-gene-cell", *dispersed, "inside"))
+    rivals = pd.DataFrame(rows, columns=["model", *ends, "zinb_position"]).assign(excess_zeros=True)
+    genes = [(f"gene{k}", "zero-inflated", "", "") for k in range(n_inflated)]
+    found |= {"explained_by": "amplification", "reads_per_molecule": 31.8, "rivals": rivals}
+    found["calls"] = calls(genes)
+    said = conclusion(adata)
+    but = " of all but 3 genes" if n_inflated else ""
+    start = "Each molecule was read about 32 times; its copies, not lost molecules, explain the zeros"
+    assert f"{start}{but}. Gene by gene," in said
+    assert "is +9.5 nats per cell (95 % interval 7 to 12), and a dropout of molecules adds -0.1 (" in said
+    assert "but many genes are zero-inflated" not in said
+    kept = [*cautions(found | {"excess_zeros": True}, "", CountKind.READS)]
+    assert not any("look like reads" in caution for caution in kept)
+
+
 def test_one_test_cell_has_no_interval() -> None:
     adata = with_difference(3.0, np.nan, "undecided", "open")
     adata.uns["zinbtools"]["model_selection"]["differences"]["n_cells"] = 1

@@ -155,7 +155,7 @@ def _rival(found: Mapping[str, Any]) -> Iterator[str]:
     above, excess = row["zinb_position"] == "above", row["excess_zeros"]
     if above and excess:
         end = "and there are more zeros than this NB expects: the dispersion does not explain them"
-    elif found["explained_by"] != Explanation.DISPERSION:
+    elif found["explained_by"] not in (Explanation.DISPERSION, Explanation.AMPLIFICATION):
         lacks = "leaves no excess of zeros" if above else "is no longer beyond the region"
         end = (
             f"which {lacks}; but many genes are zero-inflated where each is tested with a dispersion that "
