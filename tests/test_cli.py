@@ -83,6 +83,10 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
             "--restarts: must be a whole number of at least 1 and below 2^31 or 'auto', found '0'",
         ),
         (
+            ["study", "a.h5ad", "--counts", "fragments", "--out", "o"],
+            "--counts: must be one of 'auto', 'molecules', 'reads', found 'fragments'",
+        ),
+        (
             ["study", "a.h5ad", "--folds", "two", "--out", "o"],
             "--folds: must be a whole number of at least 1",
         ),

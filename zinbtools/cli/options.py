@@ -111,6 +111,8 @@ def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
     used = "cells to use, all, or auto: all up to 20,000, of more 20,000 to 80,000 (default: auto)"
     _add(fit, "--cells", "N", int | Literal["auto", "all"], used, default="auto")
+    kinds = "what the counts are: molecules, reads, or auto: what they look like (default: auto)"
+    _add(fit, "--counts", "KIND", Literal["auto", "molecules", "reads"], kinds, default="auto")
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
 
 

@@ -52,6 +52,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             folds=arguments.folds,
             max_epochs=arguments.max_epochs,
             cells=arguments.cells,
+            counts=arguments.counts,
             **run,
         )
 

@@ -56,6 +56,7 @@ def run_study(
     folds: int | Literal["auto"] = "auto",
     max_epochs: int | None = None,
     cells: int | Literal["auto", "all"] = "auto",
+    counts: Literal["auto", "molecules", "reads"] = "auto",
     n_samples: int = 100,
     device: str = "auto",
     n_jobs: int | Literal["auto"] = "auto",
@@ -71,7 +72,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    n_restarts, folds, cells
+    n_restarts, folds, cells, counts
         As for :func:`zinbtools.tl.model_selection`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -106,6 +107,7 @@ def run_study(
         config=config,
         max_epochs=max_epochs,
         cells=cells,
+        counts=counts,
         n_samples=n_samples,
         device=device,
         n_jobs=n_jobs,
