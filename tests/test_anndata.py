@@ -21,6 +21,7 @@ from zinbtools._anndata.counts import read_counts
 from zinbtools._anndata.reading import SPLITS, read_split
 from zinbtools._anndata.results import Results, spread, storable
 from zinbtools._record.keys import Keys
+from zinbtools.model import training
 from zinbtools.model.compiled import _Replicate
 from zinbtools.tl import _trained
 
@@ -411,6 +412,7 @@ def break_second_restart(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_Replicate, "__init__", remember)
     monkeypatch.setattr(_Replicate, "step", failing)
+    monkeypatch.setattr(training, "_MOST_LOST", 1)
 
 
 def test_one_failed_restart_is_recorded_and_left_out(
