@@ -39,8 +39,9 @@ def power_df(
 
     ``"verdict"``: a row per ``n_cells`` (``n_test_cells`` of them for the test) and ``n_restarts``:
     ``above``, ``inside`` and ``below``, the probabilities that the interval lies there with respect to the
-    region of practical equivalence if the true gain of the ZINB is ``difference``, and ``expected_above``,
-    ``expected_inside``, ``expected_below``, the same averaged over what the pilot leaves open of the gain.
+    region of practical equivalence (over its lower edge alone counts as below) if the true gain of the ZINB
+    is ``difference``, and ``expected_above``, ``expected_inside``, ``expected_below``, the same averaged over
+    what the pilot leaves open of the gain.
 
     Examples
     --------

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_POSITIONS = {"above": COLORS["zinb"], "below": COLORS["nb"], "inside": COLORS["observed"]}
+_POSITIONS = {
+    "above": ("above the region", COLORS["zinb"]),
+    "below": ("below the region, or over its lower edge", COLORS["nb"]),
+    "inside": ("inside the region", COLORS["observed"]),
+}
 _MEANS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)  # classes of genes
 
 
@@ -104,9 +108,9 @@ def _chosen(table: pd.DataFrame, column: str, wanted: float | None, default: int
 
 
 def _draw_verdict(ax: Axes, table: pd.DataFrame) -> None:
-    for where, color in _POSITIONS.items():
+    for where, (label, color) in _POSITIONS.items():
         if max(table[where].max(), table[f"expected_{where}"].max()) > 0.05:
-            ax.plot(table["n_cells"], table[where], color=color, label=f"{where} the region")
+            ax.plot(table["n_cells"], table[where], color=color, label=label)
             ax.plot(table["n_cells"], table[f"expected_{where}"], color=color, ls="--", lw=0.8)
     restarts = counted(int(table["n_restarts"].iloc[0]), "restart")
     ax.set_ylabel(f"probability ({restarts})")

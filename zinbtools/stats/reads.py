@@ -432,7 +432,7 @@ def _evidence(fits: CountFits, sd: float) -> float:
 
 
 def _spread_of_genes(fits: CountFits, sd: float) -> tuple[float, float]:
-    """Mean of the genes' log factors, its standard error, and their standard deviation, as is most likely.
+    """Mean of the genes' log factors, and their standard deviation, as is most likely.
 
     ``sd`` is that of the prior with which they were fitted.
     """
