@@ -15,6 +15,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from ..jobs.threads import in_order
 from ..kernels.draws import (
     CELLS,
     MAXIMUM,
@@ -76,9 +77,14 @@ class Expectation(NamedTuple):
     log_theta: Tensor
 
 
-@torch.no_grad()
 def expectations(
-    model: CountVAE, data: CountData, *, n_draws: int, seed: int, cells: np.ndarray | None = None
+    model: CountVAE,
+    data: CountData,
+    *,
+    n_draws: int,
+    seed: int,
+    cells: np.ndarray | None = None,
+    n_threads: int = 1,
 ) -> Iterator[Expectation]:
     """Posterior expectations block by block, of all cells or of the blocks that hold the given ``cells``."""
     wanted = np.arange(data.n_cells) if cells is None else np.asarray(cells)
@@ -87,9 +93,11 @@ def expectations(
         torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells), device=data.device)
         for number in numbers
     )
-    for number, block in zip(numbers, data.ahead(blocks), strict=True):
-        batch = data.batch(block)
-        streams = Streams([_block_seed(seed, number)], data.device)
+
+    @torch.no_grad()  # which holds in one thread
+    def averages(job: tuple[int, Tensor, Batch]) -> Expectation:
+        number, block, batch = job
+        streams = Streams([block_seed(seed, number)], data.device)
         posterior = model.encode(batch)
         sums = np.zeros((4, len(batch), data.n_genes), dtype=np.float32)
         log_theta = 0.0
@@ -97,8 +105,13 @@ def expectations(
             decoded = _decode(model, *model.draw(posterior, batch, streams), batch)
             add_expectations(decoded, sums)
             log_theta += np.log(decoded.theta)
-        averages = (torch.as_tensor(of_draws / n_draws).to(batch.log1p) for of_draws in [*sums, log_theta])
-        yield Expectation(block, batch.log1p == 0, posterior.z.mean[0], *averages)
+        of_draws = (torch.as_tensor(total / n_draws).to(batch.log1p) for total in [*sums, log_theta])
+        return Expectation(block, batch.log1p == 0, posterior.z.mean[0], *of_draws)
+
+    jobs = (
+        (number, block, data.batch(block)) for number, block in zip(numbers, data.ahead(blocks), strict=True)
+    )
+    return in_order(averages, jobs, n_threads)
 
 
 @torch.no_grad()
@@ -306,5 +319,6 @@ def mean_dropout(model: CountVAE, data: CountData, *, seed: int) -> Tensor:
     return total / (data.n_cells * data.n_genes)
 
 
-def _block_seed(seed: int, number: int) -> int:
+def block_seed(seed: int, number: int) -> int:
+    """Seed of the draws of a block of cells, by its number."""
     return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])

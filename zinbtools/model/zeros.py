@@ -10,10 +10,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from ..jobs.threads import in_order
 from .data import Batch, CountData
 from .distributions import ZeroInflatedNegativeBinomial
 from .layers import Streams
-from .predictive import BLOCK
+from .predictive import BLOCK, block_seed
 from .vae import CountVAE
 
 
@@ -37,9 +38,16 @@ class ZeroCalibration(NamedTuple):
     scale: float
 
 
-@torch.no_grad()
 def zero_calibration(
-    model: CountVAE, data: CountData, cells: Tensor, drawn: Tensor, *, n_null: int, n_draws: int, seed: int
+    model: CountVAE,
+    data: CountData,
+    cells: Tensor,
+    drawn: Tensor,
+    *,
+    n_null: int,
+    n_draws: int,
+    seed: int,
+    n_threads: int = 1,
 ) -> ZeroCalibration:
     """Zeros of some cells against the model's own zero probabilities, and the same for its replicates.
 
@@ -61,23 +69,36 @@ def zero_calibration(
         Draws from the posterior over which the expected number is averaged.
     seed
         Of all draws.
+    n_threads
+        That share the blocks of cells; each block has random numbers of its own.
     """
-    n_genes = data.n_genes
-    observed, expected = np.zeros((2, n_genes))
-    null_observed, null_expected = np.zeros((2, n_null, n_genes))
-    streams = Streams([seed], data.device)
-    generator = torch.Generator(data.device).manual_seed(seed)
-    for batch in data.batches(cells, BLOCK):
-        observed += _n_zeros(batch)
-        expected += _expected_zeros(model, batch, n_draws, streams)
-    for batch in data.batches(drawn, BLOCK):
+
+    @torch.no_grad()  # which holds in one thread
+    def of_data(job: tuple[int, Batch]) -> np.ndarray:
+        number, batch = job
+        streams = Streams([block_seed(seed, number)], data.device)
+        return np.stack([_n_zeros(batch), _expected_zeros(model, batch, n_draws, streams)])
+
+    @torch.no_grad()
+    def of_replicates(job: tuple[int, Batch]) -> np.ndarray:
+        number, batch = job
+        own = block_seed(seed ^ 1, number)
+        streams, generator = Streams([own], data.device), torch.Generator(data.device).manual_seed(own)
         posterior = model.encode(batch)
+        found = np.empty((2, n_null, data.n_genes))
         for k in range(n_null):
             counts = model.draw_parameters(posterior, batch, streams).distribution().sample(generator)[0]
             replicate = replace(batch, log1p=counts.log1p())
-            null_observed[k] += _n_zeros(replicate)
-            null_expected[k] += _expected_zeros(model, replicate, n_draws, streams)
-    return ZeroCalibration(observed, expected, null_observed, null_expected, len(cells) / len(drawn))
+            found[0, k] = _n_zeros(replicate)
+            found[1, k] = _expected_zeros(model, replicate, n_draws, streams)
+        return found
+
+    total, null = np.zeros((2, data.n_genes)), np.zeros((2, n_null, data.n_genes))
+    for zeros in in_order(of_data, enumerate(data.batches(cells, BLOCK)), n_threads):
+        total += zeros
+    for zeros in in_order(of_replicates, enumerate(data.batches(drawn, BLOCK)), n_threads):
+        null += zeros
+    return ZeroCalibration(total[0], total[1], null[0], null[1], len(cells) / len(drawn))
 
 
 def _n_zeros(batch: Batch) -> np.ndarray:

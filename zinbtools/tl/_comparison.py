@@ -196,6 +196,7 @@ class Comparison:
             n_null=self.method.n_null,
             n_draws=N_DRAWS,
             seed=seed,
+            n_threads=self.method.run.n_threads,
         )
 
     @property

@@ -65,10 +65,12 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
     return means if np.isfinite(means).all() else None  # cells that were concatenated later have none
 
 
-def expected_means(fit: Fitted | Trained, data: CountData, cells: np.ndarray) -> Iterator[np.ndarray]:
+def expected_means(
+    fit: Fitted | Trained, data: CountData, cells: np.ndarray, n_threads: int = 1
+) -> Iterator[np.ndarray]:
     """Yield means of the cells in order, block by block."""
-    nb = fit.load("nb", data.device)
-    for block in expectations(nb, data, n_draws=fit.settings.n_draws, seed=fit.draw_seed, cells=cells):
+    nb, how = fit.load("nb", data.device), {"n_draws": fit.settings.n_draws, "seed": fit.draw_seed}
+    for block in expectations(nb, data, **how, cells=cells, n_threads=n_threads):
         yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 
@@ -281,7 +283,8 @@ class GeneTests:
             yield lambda: ((group, means[:, group]) for group in gene_groups(self._n_counts))
             return
         with Means((len(self._cells), self._data.n_genes), SMALLEST_MEAN) as kept:
-            kept.write(expected_means(self._fit, self._data, self._cells.numpy(force=True)))
+            cells = self._cells.numpy(force=True)
+            kept.write(expected_means(self._fit, self._data, cells, self._n_threads))
             yield kept.groups
 
     def _states(self) -> States:

@@ -143,7 +143,7 @@ def fit_nb_zinb(
     sample, digests = read_sample(adata, settings)
     setup = prepare(sample, settings, seeds.split, run.device)
     wanted = affordable(adata, settings)
-    results = train(setup, seeds, run).results(adata, keys, digests, wanted)
+    results = train(setup, seeds, run).results(adata, keys, digests, wanted, run.n_threads)
     target = target_of(adata, copy)
     results.write(target, keys)
     return target if copy else None

@@ -280,7 +280,7 @@ def model_selection(
     )
     predicted = _predicted(main, metrics, asked_for.preset.checked_cells)
     layers = affordable(adata, asked_for) if used is None else ()
-    results = main.fit.results(part, keys, digests, layers)
+    results = main.fit.results(part, keys, digests, layers, n_threads)
     whole = target_of(adata, copy)
     target = whole if used is None else part
     results.write(target, keys)

@@ -93,7 +93,13 @@ class Trained:
         return one.to(device).eval()
 
     def results(
-        self, adata: AnnData, keys: Keys, digests: np.ndarray, layers: Sequence[str], **params: Any
+        self,
+        adata: AnnData,
+        keys: Keys,
+        digests: np.ndarray,
+        layers: Sequence[str],
+        n_threads: int = 1,
+        **params: Any,
     ) -> Results:
         """All that `fit_nb_zinb` leaves in ``adata``, with further ``params``; nothing is written yet.
 
@@ -103,6 +109,8 @@ class Trained:
             By which the counts of each cell are known again, (n_obs,).
         layers
             Which of them to make.
+        n_threads
+            That share the cells.
         """
         setup, found = self.setup, self.setup.sample.finding
         results = Results(
@@ -135,7 +143,7 @@ class Trained:
             results.uns[TUNING.name] = record.uns[keys.uns][TUNING.name]
         genes = places_of(adata, self.settings.genes)
         for name in self.models:
-            self._describe(results, keys, name, genes, adata.n_vars, layers)
+            self._describe(results, keys, name, genes, adata.n_vars, layers, n_threads)
         return results
 
     def _describe(
@@ -146,6 +154,7 @@ class Trained:
         genes: np.ndarray,
         n_vars: int,
         layers: Sequence[str],
+        n_threads: int,
     ) -> None:
         """Add what a model's best restart says of cells and of genes, which are given by index."""
         data, n_cells = self.data, self.data.n_cells
@@ -154,7 +163,7 @@ class Trained:
         kept = {what: np.full((n_cells, n_vars), np.nan, dtype=np.float32) for what in layers}
         sums = {what: np.zeros(data.n_genes) for what in ("zero", "dropout", "log_theta")}
         n_draws = self.settings.n_draws if layers else 1  # which is enough for averages over all cells
-        for block in expectations(model, data, n_draws=n_draws, seed=self.draw_seed):
+        for block in expectations(model, data, n_draws=n_draws, seed=self.draw_seed, n_threads=n_threads):
             rows = block.cells.numpy(force=True)
             latent[rows] = block.latent.numpy(force=True)
             for what, values in kept.items():
