@@ -19,9 +19,9 @@ from zinbtools._record.keys import Keys
 from zinbtools.model.training import Failure
 from zinbtools.stats.crossed import crossed_mean
 from zinbtools.study import summary
-from zinbtools.tl import _trained
+from zinbtools.tl import _comparison, _trained
 from zinbtools.tl._asked import asked
-from zinbtools.tl._comparison import FOLD_ROUNDS, n_folds_of
+from zinbtools.tl._comparison import FOLD_ROUNDS, MOST_AT_ONCE, n_folds_of
 from zinbtools.tl._marginal import evaluate_models
 from zinbtools.tl._setup import Run, Seeds, prepare, read_sample
 from zinbtools.tl._trained import train
@@ -112,12 +112,42 @@ def test_rounds_end_when_it_is_clear(counts: AnnData) -> None:
     clear = compared(counts.copy(), n_restarts="auto", rope=1e6)["differences"].iloc[0]
     assert clear["n_restarts"] == 1
     wide = compared(counts.copy(), n_restarts="auto", rope=0.0, max_epochs=1)["differences"].iloc[0]
-    assert wide["n_restarts"] == FOLD_ROUNDS[-1] or wide["position"] != "open"
+    assert wide["n_restarts"] in FOLD_ROUNDS
+
+
+@pytest.mark.parametrize(("rope", "n_folds"), [(1e6, 1), (1e-9, 10)])
+def test_all_cells_where_a_tenth_leaves_it_open(
+    counts: AnnData, monkeypatch: pytest.MonkeyPatch, rope: float, n_folds: int
+) -> None:
+    monkeypatch.setattr(_comparison, "MOST_AT_ONCE", 200)
+    monkeypatch.setattr(_comparison, "AUTO_ROUNDS", (1, 2, 3))
+    monkeypatch.setattr(_comparison, "FOLD_ROUNDS", (1,))
+    if rope < 1:
+        monkeypatch.setattr(_comparison, "position", lambda *_: "open")
+    asked, train = [], _comparison.train_folds
+
+    def note(setups: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
+        asked.append((len(setups), len(seeds.restarts)))
+        return train(setups, seeds, *rest, **options)
+
+    monkeypatch.setattr(_comparison, "train_folds", note)
+    found = compared(counts, folds="auto", n_restarts="auto", rope=rope, max_epochs=1)["differences"].iloc[0]
+    assert asked == ([(1, 1)] if rope > 1 else [(1, 1), (10, 10)])
+    assert found["n_folds"] == n_folds
+    assert found["n_cells"] == (30 if rope > 1 else 300)
+
+
+def test_no_more_restarts_where_cells_alone_leave_it_open() -> None:
+    rng = np.random.default_rng(0)
+    of_cells, of_restarts = rng.standard_normal((1, 200)), rng.standard_normal((3, 1))
+    cells_alone = crossed_mean(0.05 + of_cells + 0.01 * of_restarts)
+    restarts_too = crossed_mean(0.05 + 0.01 * of_cells + of_restarts)
+    edge = cells_alone.mean + cells_alone.se
+    assert not cells_alone.may_leave(edge, 20)
+    assert restarts_too.may_leave(restarts_too.mean + restarts_too.se, 20)
 
 
 def test_rounds_give_what_one_call_gives(counts: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zinbtools.tl import _comparison
-
     monkeypatch.setattr(_comparison, "FOLD_ROUNDS", (1, 2))
     rounds = compared(counts.copy(), n_restarts="auto", rope=0.0, max_epochs=1)
     n_restarts = int(rounds["differences"]["n_restarts"].iloc[0])
@@ -161,7 +191,8 @@ def test_folds_that_cannot_be(counts: AnnData, settings: dict[str, Any], message
 def test_how_many_by_default(counts: AnnData) -> None:
     settings = asked(counts, Keys())
     sizes = (5, 6, 12, 20, 300, 2000, 2001)
-    assert [n_folds_of("auto", settings, n) for n in sizes] == [1, 3, 6, 10, 10, 10, 1]
+    assert [n_folds_of("auto", settings, n, MOST_AT_ONCE) for n in sizes] == [1, 3, 6, 10, 10, 10, 1]
+    assert [n_folds_of("auto", settings, n) for n in (2001, 10_000, 10_001)] == [10, 10, 1]
     assert n_folds_of(7, settings, 3000) == 7
     assert n_folds_of("auto", asked(counts, Keys(), split="mine"), 300) == 1
     assert n_folds_of("auto", asked(counts, Keys(), protocol="blog2019"), 300) == 1

@@ -107,7 +107,7 @@ def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGrou
 def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     pairs = "pairs of fits per fold, or auto: until the answer is clear (default: auto)"
     _add(fit, "--restarts", "N", int | Literal["auto"], pairs, of="n_restarts", default="auto")
-    folds = "parts of the cells that are tested in turn, or auto: 10, or 1 above 2,000 cells (default: auto)"
+    folds = "parts of the cells that are tested in turn, or auto: 10, or 1 where that does (default: auto)"
     _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
     used = "cells to use, all, or auto: all up to 20,000, of more 20,000 to 80,000 (default: auto)"
     _add(fit, "--cells", "N", int | Literal["auto", "all"], used, default="auto")

@@ -67,6 +67,22 @@ class CrossedMean(NamedTuple):
         se = float(np.sqrt(squares / (n_rows * n_columns)))
         return self._replace(se=se, df=df, n_rows=n_rows, n_columns=n_columns)
 
+    def may_leave(self, edge: float, n_rows: int, level: float = 0.95) -> bool:
+        """Tell whether the interval may not reach over ``edge`` any more with as many rows.
+
+        Not if it would even with a mean two standard errors of the further rows nearer to where it does not.
+
+        Examples
+        --------
+        >>> found = CrossedMean(0.5, 0.1118, 20.0, 1.0, 0.1, 5, 100)
+        >>> found.may_leave(0.5, n_rows=20), found.may_leave(0.75, n_rows=20)
+        (False, True)
+        """
+        then = self.at(n_rows, self.n_columns)
+        low, high = then.interval(level)
+        shift = 2 * np.sqrt(max(self.se**2 - then.se**2, 0.0))
+        return bool(low + shift > edge or high - shift < edge)
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean of all rows and columns, by Student's t."""
         half = self.se * stats.t.isf((1 - level) / 2, self.df)

@@ -33,7 +33,8 @@ AUTO_ROUNDS, FOLD_ROUNDS = (3, 5, 10, 20), (1, 2, 3, 5)
 # Likewise of the two models with a dispersion per gene and cell.
 RIVAL_ROUNDS, RIVAL_FOLD_ROUNDS = (3, 5), (1, 2)
 FOLDS = "folds"  # what stands for a split in the metrics of all cells
-AUTO_FOLDS, MOST_BY_FOLDS = 10, 2_000  # folds where nothing else is asked, of up to so many cells
+AUTO_FOLDS = 10
+MOST_AT_ONCE, MOST_BY_FOLDS = 2_000, 10_000  # cells that are compared by folds at once, or if need be
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 FEWEST_COPIES = 2.0  # reads of a molecule that may explain something
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
@@ -68,8 +69,22 @@ class Method:
         return replace(self, run=replace(self.run, resume=None))
 
     def compare(self, sample: Sample, settings: FitSettings, n_rounds: int | None = None) -> Comparison:
-        """Fit both models to a sample, and compare them; ask so often at most whether restarts suffice."""
-        seed, n_folds = Seeds.spawn(self.seed).split, n_folds_of(self.folds, settings, sample.n_obs)
+        """Fit both models to a sample, and compare them; ask so often at most whether restarts suffice.
+
+        By default it is one look at a tenth of the cells where that may be enough, and then all by folds.
+        """
+        asked = n_folds_of(self.folds, settings, sample.n_obs, MOST_AT_ONCE)
+        if_open = n_folds_of(self.folds, settings, sample.n_obs)
+        by_restarts = self.n_restarts != "auto" or n_rounds is not None or asked == if_open
+        found = self._compare_by(asked, sample, settings, n_rounds if by_restarts else 1)
+        if by_restarts or found.position != "open":
+            return found
+        return self._compare_by(if_open, sample, settings)
+
+    def _compare_by(
+        self, n_folds: int, sample: Sample, settings: FitSettings, n_rounds: int | None = None
+    ) -> Comparison:
+        seed = Seeds.spawn(self.seed).split
         setups = prepare_folds(sample, settings, seed, self.run.device, n_folds=n_folds)
         return self.compare_on(setups, n_rounds=n_rounds)
 
@@ -86,7 +101,7 @@ class Method:
             fits = train_folds(setups, seeds, self.run, known=fits)
             estimates = self.evaluate(fits, known=estimates)
             found = Comparison(self, fits, estimates)
-            if found.position != "open":
+            if found.position != "open" or not found.may_close(rounds[-1]):
                 break
         return found
 
@@ -182,6 +197,10 @@ class Comparison:
     def position(self) -> Position:
         """Where the interval of the difference lies."""
         return position(*self.difference.interval(1 - self.method.alpha), self.rope)
+
+    def may_close(self, n_restarts: int) -> bool:
+        """Whether so many restarts may take the interval off the region's upper edge."""
+        return self.difference.may_leave(self.rope, n_restarts, 1 - self.method.alpha)
 
     @cached_property
     def zeros(self) -> ZeroCalibration:
@@ -326,13 +345,18 @@ class Comparison:
         return conclude(self.position, self.is_inflated and not self.explained_by)
 
 
-def n_folds_of(folds: int | Literal["auto"], settings: FitSettings, n_obs: int) -> int:
-    """How many folds so many cells are compared in; by default one if the settings have their own split."""
+def n_folds_of(
+    folds: int | Literal["auto"], settings: FitSettings, n_obs: int, most: int = MOST_BY_FOLDS
+) -> int:
+    """How many folds so many cells are compared in.
+
+    By default one if the settings have their own split, or there are more than ``most`` cells.
+    """
     if folds != "auto":
         return folds
     own_split = settings.split != settings.preset.shares
     too_few = n_obs < FEWEST_FOLDS * FEWEST_TEST_CELLS
-    if own_split or too_few or n_obs > MOST_BY_FOLDS or settings.common.stop_on != "validation":
+    if own_split or too_few or n_obs > most or settings.common.stop_on != "validation":
         return 1
     return min(AUTO_FOLDS, n_obs // FEWEST_TEST_CELLS)
 

@@ -99,7 +99,8 @@ def model_selection(
     averaged over cells and restarts. Its standard error has both as random effects,
     ``s_cells^2 / N + s_restarts^2 / R + s_rest^2 / (N R)``, and the interval is held against a region of
     practical equivalence. Up to 2,000 cells are compared in ten folds: all of them are tested, each by models
-    that have not seen it, and each fold has seeds of its own. The error is then the scatter of the folds'
+    that have not seen it, and each fold has seeds of its own. So are up to 10,000 where a tenth of them and 3
+    pairs leave it open. The error is then the scatter of the folds'
     means, or that of the cells within folds if it is larger (`zinbtools.stats.crossed.crossed_mean`).
 
     Are there EXCESS ZEROS? The zeros of all cells are compared with what the NB, at its own means and
@@ -128,12 +129,14 @@ def model_selection(
         that fit's, and with one fold so is the split.
     n_restarts
         Pairs of fits in each fold. ``"auto"``: 1, 2, 3 or 5, and on one split 3, 5, 10 or 20, until the
-        interval no longer reaches over the upper edge of the region of practical equivalence.
+        interval no longer reaches over the upper edge of the region of practical equivalence, or more pairs
+        would hardly change that.
     folds
         Parts of the cells, in proportion to the batches, that are held out in turn: one tests, the next says
         when to stop, the others train. 1 is one split, and then as `zinbtools.tl.fit_nb_zinb` has it.
-        ``"auto"``: 10; and 1 for more than 2,000 cells, for the study's protocol, and where ``split``, here
-        or in the fit, or ``config="tuned"`` says which cells are held out. Without cells for ten, fewer.
+        ``"auto"``: 10; of more than 2,000 cells only where one split leaves it open; and 1 for more than
+        10,000, for the study's protocol, and where ``split``, here or in the fit, or ``config="tuned"`` says
+        which cells are held out. Without cells for ten, fewer.
     models
         ``"nb"`` and ``"zinb"``, and rival explanations of the dispersion to be compared with the NB:
         ``"poisson"`` and ``"nb-gene-cell"``, an NB with an inverse dispersion per gene and cell.
