@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from zinbtools.kernels import network as kernels
+from zinbtools.model.data import CountData
+from zinbtools.model.program import as_array
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("half", [False, True])
+def test_sparse_products_are_the_dense_ones(density, half):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(3.0, (30, 21)) * (rng.random((30, 21)) < density)
+    x[:, 4] += 1
+    rows, places = CountData(x).rows(torch.tensor([7, 0, 29, 3, 8]))
+    logs = np.log1p(x[[7, 0, 29, 3, 8]])
+    weight, by_product = rng.standard_normal((21, 33)), rng.standard_normal((5, 33)).astype(np.float32)
+    operand = torch.tensor(weight, dtype=torch.bfloat16 if half else torch.float32)
+    product, by_weight = np.full((5, 33), np.nan, np.float32), torch.full_like(operand, np.nan)
+    kernels.multiply(rows.single_arrays, places.numpy(), as_array(operand), product)
+    np.testing.assert_allclose(product, logs @ operand.double().numpy(), rtol=1e-5, atol=1e-5)
+    by_gene = kernels.ByGene(np.empty(22, np.int64), np.empty(105, np.int32), np.empty(105, np.float32))
+    kernels.gather_by_gene(rows.single_arrays, places.numpy(), by_gene)
+    kernels.multiply_transposed(by_gene, by_product, as_array(by_weight))
+    accuracy = 2**-8 if half else 1e-5
+    np.testing.assert_allclose(by_weight.double(), logs.T @ by_product, rtol=accuracy, atol=accuracy / 100)
 
 
 def test_adam_is_torchs():

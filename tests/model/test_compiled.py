@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zinbtools.model import compiled
+from zinbtools.model import compiled, program
 from zinbtools.model.compiled import CompiledStack, _Replicate
 from zinbtools.model.data import CountData
 from zinbtools.model.initialisation import initialise
@@ -53,6 +53,12 @@ class Replay(Streams):
             self._recorder.masks.append(of_the_library)
         threshold = round((1 - keep) * 2**16)
         return torch.tensor((bits >= threshold) * 2.0**16 / (2**16 - threshold), dtype=torch.float32)[None]
+
+
+@pytest.fixture(autouse=True, params=[0.0, 2.0], ids=["dense", "sparse"])
+def products(request, monkeypatch):
+    """The first layer's products with all counts, and with the positive ones."""
+    monkeypatch.setattr(program, "_SPARSE", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +108,9 @@ def test_value_and_gradients_are_those_of_autograd(model, counts, likelihood, ch
     theirs = model(likelihood, **changes)
     ours, recorder = _Replicate(theirs, 0, ArrayData(counts), seed=1), Recorder(5)
     cells = np.random.default_rng(1).permutation(counts.n_cells)[:N_CELLS]
-    program = ours.program(N_CELLS)
-    value = program.forward(cells, recorder, training=True)
-    program.backward()
+    step = ours.program(N_CELLS)
+    value = step.forward(cells, recorder, training=True)
+    step.backward()
 
     elbo = theirs.train().elbo(counts.batch(torch.tensor(cells)), Replay(recorder)).mean()
     (-elbo).backward()
@@ -140,9 +146,9 @@ def test_bfloat16_products_are_near(model, counts, likelihood, monkeypatch):
     cells = np.arange(N_CELLS)
     values = []
     for replicate in (single, halved):
-        program = replicate.program(N_CELLS)
-        values.append(program.forward(cells, Recorder(5), training=True))
-        program.backward()
+        step = replicate.program(N_CELLS)
+        values.append(step.forward(cells, Recorder(5), training=True))
+        step.backward()
     assert values[1] == pytest.approx(values[0], rel=1e-3)
     for name, gradient in single.parameters.gradients.items():
         assert (halved.parameters.gradients[name].float() - gradient).norm() < 0.1 * gradient.norm(), name

@@ -68,6 +68,88 @@ def gather(rows: Rows, cells: np.ndarray, out: np.ndarray) -> None:
             store(row, genes[start + i], values[i])
 
 
+class ByGene(NamedTuple):
+    """``log(1 + x)`` of the positive counts of B cells, those of a gene side by side.
+
+    Attributes
+    ----------
+    starts
+        Where each gene starts, (G + 1,).
+    cells, values
+        The cell of each, from 0, and the number, (B G,) at most.
+    """
+
+    starts: np.ndarray
+    cells: np.ndarray
+    values: np.ndarray
+
+
+@compiled
+def gather_by_gene(rows: Rows, cells: np.ndarray, out: ByGene) -> None:
+    """Write ``log(1 + x)`` of some rows of a sparse matrix by its columns."""
+    wide_vectors()
+    starts, genes, counts, _ = rows
+    out.starts[:] = 0
+    for b in range(cells.size):
+        for i in range(starts[cells[b]], starts[cells[b] + 1]):
+            out.starts[genes[i] + 1] += 1
+    for g in range(1, out.starts.size):
+        out.starts[g] += out.starts[g - 1]
+    place = out.starts[:-1].copy()
+    for b in range(cells.size):
+        for i in range(starts[cells[b]], starts[cells[b] + 1]):
+            g = genes[i]
+            out.cells[place[g]], out.values[place[g]] = b, counts[i]
+            place[g] += 1
+    for i in range(out.starts[-1]):
+        out.values[i] = log1p(out.values[i])
+
+
+@compiled
+def multiply(rows: Rows, cells: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """Write ``log(1 + x) @ weight`` for some rows of a sparse matrix, (B, H)."""
+    wide_vectors()
+    starts, genes, counts, _ = rows
+    values = np.zeros(whole_vectors(len(weight)), dtype=np.float32)
+    for b in range(cells.size):
+        start, n = starts[cells[b]], starts[cells[b] + 1] - starts[cells[b]]
+        for i in range(n):
+            values[i] = counts[start + i]
+        for i in range(whole_vectors(n)):
+            values[i] = log1p(values[i])
+        _add_rows(weight, genes[start : start + n], values, out[b])
+
+
+@compiled
+def multiply_transposed(x: ByGene, by_product: np.ndarray, out: np.ndarray) -> None:
+    """Write ``log(1 + x)^T @ by_product``, (G, H), for ``by_product`` of shape (B, H)."""
+    wide_vectors()
+    total = np.empty(out.shape[1], dtype=np.float32)
+    for g in range(len(out)):
+        here = slice(x.starts[g], x.starts[g + 1])
+        _add_rows(by_product, x.cells[here], x.values[here], total)
+        row = out[g]
+        for h in range(total.size):
+            store(row, h, total[h])
+
+
+@inlined
+def _add_rows(matrix: np.ndarray, which: np.ndarray, factors: np.ndarray, total: np.ndarray) -> None:
+    """Sum up multiples of rows, four at a time."""
+    total[:] = 0
+    n_fours = which.size // 4 * 4
+    for i in range(0, n_fours, 4):
+        a, b = matrix[which[i]], matrix[which[i + 1]]
+        c, d = matrix[which[i + 2]], matrix[which[i + 3]]
+        fa, fb, fc, fd = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+        for h in range(total.size):
+            total[h] += (fa * load(a, h) + fb * load(b, h)) + (fc * load(c, h) + fd * load(d, h))
+    for i in range(n_fours, which.size):
+        a, fa = matrix[which[i]], factors[i]
+        for h in range(total.size):
+            total[h] += fa * load(a, h)
+
+
 @compiled
 def normalise(
     x: np.ndarray, norm: Norm, threshold: int, bits: np.ndarray, inverse_sd: np.ndarray, out: np.ndarray

@@ -101,6 +101,11 @@ class CountData:
     size_factor
         Positive numbers that stand in for the total counts, (N,).
 
+    Attributes
+    ----------
+    density
+        Share of the counts that is positive.
+
     Examples
     --------
     >>> import numpy as np
@@ -139,6 +144,7 @@ class CountData:
         self.starts = torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64)
         self.genes = torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32)
         self.counts = torch.as_tensor(csr.data).to(device=device, dtype=torch.float32)
+        self.density = csr.nnz / max(self.n_cells * self.n_genes, 1)
         self._everything = StoredRows(self.starts, self.genes, self.counts, self.constant)
 
     def _describe_cells(

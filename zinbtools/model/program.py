@@ -23,6 +23,7 @@ from .data import CountData
 from .layers import NORM_EPS
 from .vae import MIN_VARIANCE
 
+_SPARSE = 0.2  # share of positive counts below which products that pass over zeros are faster
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
@@ -80,7 +81,7 @@ class ArrayData:
         self.log_library = data.log_library.float().numpy()
         self.group = data.group.numpy()
         self.covariates = data.covariates
-        self.n_genes = data.n_genes
+        self.n_genes, self.density = data.n_genes, data.density
 
     def rows(self, cells: np.ndarray) -> tuple[Rows, np.ndarray]:
         """Read rows with these cells among them; return the rows and where each cell is."""
@@ -112,10 +113,9 @@ class Program:
         self._normal_prior = Prior(np.zeros(n_cells, dtype=f32), np.ones(n_cells, dtype=f32))
         self._library_prior = library_prior
         wide = parameters.operands["outputs.weight"].dtype
-        self._input = torch.empty(n_cells, data.n_genes, dtype=wide)
-        self._input_array = as_array(self._input)
+        first = _SparseFirst if data.density < _SPARSE else _First
+        self._first = first(config, parameters, n_cells, data.n_genes)
         self._covariates = torch.empty(n_cells, data.covariates.shape[1])
-        self._first = _Block(config, parameters, "first", self._input, None, dropout_rate=config.dropout_rate)
         halves = list(
             zip(*(x.split(config.n_hidden, 1) for x in (self._first.out, self._first.by_out)), strict=True)
         )
@@ -149,7 +149,7 @@ class Program:
         data = self._data
         group = data.group[cells]
         rows, places = data.rows(cells)
-        kernels.gather(rows, places, self._input_array)
+        self._first.read(rows, places)
         if data.covariates.shape[1]:
             self._covariates.copy_(data.covariates[cells])
         self._first.forward(noise, training=training)
@@ -290,12 +290,7 @@ class _Block:
 
     def forward(self, noise: np.random.Generator, *, training: bool) -> None:
         """Compute the output; ``noise`` silences units in training mode."""
-        (x, weight), *covariates = self._terms
-        torch.mm(x, weight, out=self._product)
-        for x, weight in covariates:
-            self._product.addmm_(x, weight)
-        if self._normal is not self._product:
-            self._normal.copy_(self._product)
+        self._multiply()
         if training:
             bits = noise.bit_generator.random_raw(self._n_words).view(np.uint16)
             kernels.normalise(
@@ -315,11 +310,59 @@ class _Block:
             self._by_out_array,
             self._by_norm,
         )
+        self._pass_on()
+
+    def _multiply(self) -> None:
+        """Put the product of input and weights where it is normalised."""
+        (x, weight), *covariates = self._terms
+        torch.mm(x, weight, out=self._product)
+        for x, weight in covariates:
+            self._product.addmm_(x, weight)
+        if self._normal is not self._product:
+            self._normal.copy_(self._product)
+
+    def _pass_on(self) -> None:
+        """Pass the gradient by the product, ``by_out``, back to the weights and to the input."""
         by_product = self.by_out if self._normal is self._product else self._product.copy_(self.by_out)
         for x, by_weight in self._by_terms:
             torch.mm(x, by_product, out=by_weight)
         if self._by_x is not None:
             torch.mm(by_product, self._x_weight, out=self._by_x)
+
+
+class _First(_Block):
+    """The block that reads ``log(1 + x)``, written out as a matrix."""
+
+    def __init__(self, config: FitConfig, parameters: Parameters, n_cells: int, n_genes: int) -> None:
+        x = torch.empty(n_cells, n_genes, dtype=parameters.operands["first.linear.weight"].dtype)
+        super().__init__(config, parameters, "first", x, None, dropout_rate=config.dropout_rate)
+        self._x = as_array(x)
+
+    def read(self, rows: Rows, cells: np.ndarray) -> None:
+        """Take the input from these rows."""
+        kernels.gather(rows, cells, self._x)
+
+
+class _SparseFirst(_First):
+    """The same by products that pass over zeros."""
+
+    def __init__(self, config: FitConfig, parameters: Parameters, n_cells: int, n_genes: int) -> None:
+        super().__init__(config, parameters, n_cells, n_genes)
+        self._weight, self._by_weight = (
+            as_array(of["first.linear.weight"]) for of in (parameters.operands, parameters.gradients)
+        )
+        places, values = np.empty(n_cells * n_genes, dtype=np.int32), np.empty(n_cells * n_genes, dtype=f32)
+        self._by_gene = kernels.ByGene(np.empty(n_genes + 1, dtype=np.int64), places, values)
+
+    def read(self, rows: Rows, cells: np.ndarray) -> None:
+        self._rows, self._cells = rows, cells
+
+    def _multiply(self) -> None:
+        kernels.multiply(self._rows, self._cells, self._weight, self._normal_array)
+
+    def _pass_on(self) -> None:
+        kernels.gather_by_gene(self._rows, self._cells, self._by_gene)
+        kernels.multiply_transposed(self._by_gene, self._by_out_array, self._by_weight)
 
 
 class _OutputLayers:

@@ -79,6 +79,7 @@ class StreamedCountData(CountData):
             size_factor=size_factor,
         )
         self._source, self._lengths = source, lengths
+        self.density = int(lengths.sum()) / max(self.n_cells * self.n_genes, 1)
         largest = np.add.reduceat(lengths, source.bounds[:-1]).max()
         self.blocks_per_window = max(1, WINDOW_BYTES // int(_BYTES_PER_COUNT * max(largest, 1)))
         self._windows: list[_Window] = []
