@@ -17,11 +17,16 @@ _LEAST = {"n_latent": 1, "n_hidden": 1, "n_layers": 1, "batch_size": 2, "max_epo
 
 
 def default_epochs(n_cells: int) -> int:
-    """Passes over ``n_cells`` training cells after which more would not help: 80, fewer with more cells.
+    """Passes over ``n_cells`` training cells after which more would hardly help: 80, fewer with more cells.
 
     Small sets overfit before they have had many steps, large ones get enough steps in fewer passes.
+
+    Examples
+    --------
+    >>> default_epochs(800), default_epochs(3400), default_epochs(16_000), default_epochs(10**6)
+    (80, 41, 24, 8)
     """
-    return max(8, min(80, round(900 / n_cells ** (1 / 3))))
+    return max(8, min(80, round(max(18_300 / n_cells**0.75, 600 / n_cells ** (1 / 3)))))
 
 
 def default_batch_size(n_cells: int) -> int:
