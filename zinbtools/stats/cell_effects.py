@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from scipy import special
 from ..kernels.gene_states import LARGEST_LOG_THETA, LEAST_LOG_THETA, slopes_in_log_theta
 
 Floats = NDArray[np.float64]
+Sums: TypeAlias = tuple[Floats, Floats]
 
 _ROUNDS = 30
-_AT_ONCE = 4096  # cells
+_AT_ONCE = 1024  # cells
 _VARIANCE, _LEAST_VARIANCE, _MOST_VARIANCE = 0.25, 1e-4, 9.0  # of the effects, the first to begin with
 _HASTE = 2.0  # power of the factor by which a variance is changed, which is slow to converge otherwise
 _LONGEST_STEP = 1.0
@@ -39,7 +41,11 @@ class CellEffects(NamedTuple):
 
 
 def cell_effects(
-    counts: NDArray[np.floating], means: NDArray[np.floating], thetas: Floats, dropout: Floats
+    counts: NDArray[np.floating],
+    means: NDArray[np.floating],
+    thetas: Floats,
+    dropout: Floats,
+    in_turn: Callable[[Callable[[slice], Sums], Iterable[slice]], Iterable[Sums]] = map,
 ) -> tuple[CellEffects, CellEffects]:
     r"""Estimate by how much log odds of a dropout and log inverse dispersion differ between cells.
 
@@ -56,6 +62,8 @@ def cell_effects(
         (N, n).
     thetas, dropout
         Of the genes, (n,), to begin with.
+    in_turn
+        ``map``, or what does the same in threads: each call is about some of the cells.
 
     Returns
     -------
@@ -65,21 +73,25 @@ def cell_effects(
     on_dropout, on_dispersion = _Climb(n_cells, n_genes), _Climb(n_cells, n_genes)
     on_dropout.of_genes = special.logit(np.clip(dropout, 1e-3, 0.9))
     on_dispersion.of_genes = np.log(np.minimum(thetas, np.exp(LARGEST_LOG_THETA)))
+
+    def step(some: slice) -> Sums:
+        x, mu = (np.asarray(of[some], dtype=np.float64) for of in (counts, means))
+        logit = on_dropout.at(some)
+        log_theta = np.clip(on_dispersion.at(some), LEAST_LOG_THETA, LARGEST_LOG_THETA)
+        theta, zero = np.exp(log_theta), x == 0
+        dropped = np.zeros(x.shape)
+        dropped[zero] = special.expit(logit[zero] + (theta * np.log1p(mu / theta))[zero])
+        slopes = np.empty(x.shape)
+        slopes_in_log_theta(x, mu, log_theta, slopes)
+        of_dropout = on_dropout.step(some, dropped - special.expit(logit))
+        return of_dropout, on_dispersion.step(some, (1 - dropped) * slopes)
+
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, n_cells, _AT_ONCE)]
     for _ in range(_ROUNDS):
-        for start in range(0, n_cells, _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            x, mu = (np.asarray(of[some], dtype=np.float64) for of in (counts, means))
-            logit = on_dropout.at(some)
-            log_theta = np.clip(on_dispersion.at(some), LEAST_LOG_THETA, LARGEST_LOG_THETA)
-            theta, zero = np.exp(log_theta), x == 0
-            dropped = np.zeros(x.shape)
-            dropped[zero] = special.expit(logit[zero] + (theta * np.log1p(mu / theta))[zero])
-            on_dropout.step(some, dropped - special.expit(logit))
-            slopes = np.empty(x.shape)
-            slopes_in_log_theta(x, mu, log_theta, slopes)
-            on_dispersion.step(some, (1 - dropped) * slopes)
-        on_dropout.end_round()
-        on_dispersion.end_round()
+        for climb, sums in zip(
+            (on_dropout, on_dispersion), zip(*in_turn(step, parts), strict=True), strict=True
+        ):
+            climb.end_round(*np.sum(sums, axis=0))
     return on_dropout.effects, on_dispersion.effects
 
 
@@ -94,28 +106,26 @@ class _Climb:
         self._cells, self._variance = np.zeros(n_cells), _VARIANCE
         self._left, self._shares = np.empty(n_cells), np.empty((n_cells, n_genes), dtype=np.float32)
         self.of_genes = np.zeros(n_genes)
-        self._sums = np.zeros((2, n_genes))
 
     def at(self, some: slice) -> Floats:
         """Where the parameters of some cells are, (n_some, n)."""
         return self.of_genes + self._cells[some, None]
 
-    def step(self, some: slice, scores: Floats) -> None:
+    def step(self, some: slice, scores: Floats) -> Floats:
+        """Move some cells; their scores and information, summed up for each gene, (2, n_genes)."""
         information = np.square(scores)
         precision = information.sum(1) + 1 / self._variance
         step = (scores.sum(1) - self._cells[some] / self._variance) / precision
         self._cells[some] += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         self._left[some], self._shares[some] = 1 / precision, scores / precision[:, None]
-        self._sums += scores.sum(0), information.sum(0)
+        return np.stack([scores.sum(0), information.sum(0)])
 
-    def end_round(self) -> None:
+    def end_round(self, score: Floats, information: Floats) -> None:
         """Re-estimate the variance and the parameters of the genes."""
         self._cells -= self._cells.mean()
         factor = float(np.mean(self._cells**2 + self._left)) / self._variance
         self._variance = float(np.clip(self._variance * factor**_HASTE, _LEAST_VARIANCE, _MOST_VARIANCE))
-        score, information = self._sums
         self.of_genes += np.clip(score / np.maximum(information, 1.0), -_LONGEST_STEP, _LONGEST_STEP)
-        self._sums[:] = 0.0
 
     @property
     def effects(self) -> CellEffects:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
+from ..jobs.threads import in_order
 from ..stats.cell_effects import CellEffects, cell_effects
 from ..stats.count_models import CountFits
 from ._columns import Genes
@@ -33,6 +35,8 @@ class SharedEffects:
         ZINB of every gene, with one dispersion and one dropout probability for all cells.
     some
         The genes that tell the effects, in increasing order.
+    n_threads
+        That share the cells.
 
     Attributes
     ----------
@@ -43,7 +47,7 @@ class SharedEffects:
     on_dropout: CellEffects | None
     on_dispersion: CellEffects | None
 
-    def __init__(self, fits: CountFits, some: Iterable[Genes]) -> None:
+    def __init__(self, fits: CountFits, some: Iterable[Genes], n_threads: int = 1) -> None:
         pieces, z = [*some], fits.of("zinb")
         self.on_dropout = self.on_dispersion = None
         self._genes = np.concatenate([piece.which for piece in pieces]) if pieces else np.empty(0, dtype=int)
@@ -55,7 +59,7 @@ class SharedEffects:
         theta, dropout = fits.inverse_dispersion[self._genes, z], fits.dropout[self._genes, z]
         self.on_dropout, self.on_dispersion = (
             effects if effects.values.std() >= _LEAST_SPREAD else None
-            for effects in cell_effects(counts, means, theta, dropout)
+            for effects in cell_effects(counts, means, theta, dropout, partial(in_order, n_threads=n_threads))
         )
 
     def odds(self, genes: np.ndarray) -> np.ndarray:

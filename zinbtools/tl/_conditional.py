@@ -148,7 +148,8 @@ class GeneTests:
                 called = self._called(found, again, self._told_of_reads(some, fits, again))
                 return {"mean_count": self.genes.mean, **called}
             telling = most_telling(fits, ~np.isnan(self._adjusted(found["pval"])))
-            shared = SharedEffects(fits, chosen_genes(self._counts, self._n_counts, groups(), telling))
+            some = chosen_genes(self._counts, self._n_counts, groups(), telling)
+            shared = SharedEffects(fits, some, self._n_threads)
             odds = self._with_odds(found, fits, shared, groups)
             again = self._adjusted(found["pval"]) <= self._rule.alpha
             told: dict[str, ToldBy] = {}

@@ -22,6 +22,7 @@ from .._record.record import Record
 from .._words.warn import warn
 from ..get._fitted import weight_arrays
 from ..get._settings import FitSettings
+from ..jobs import threads
 from ..model.config import Likelihood
 from ..model.data import CountData
 from ..model.predictive import expectations
@@ -231,7 +232,7 @@ def train_folds(
         resume=run.resume,
         progress=run.progress,
     )
-    found = [evaluated(*fold, start) for fold in zip(setups, of_fold, trainings, strict=True)]
+    found = [evaluated(*fold, start, run.n_threads) for fold in zip(setups, of_fold, trainings, strict=True)]
     fits = [before.with_more(more) for before, more in zip(known, found, strict=True)] if known else found
     refuse_failures(fits[0].trainings, first.sample.genes)
     for fold, fit in enumerate(fits):
@@ -242,14 +243,17 @@ def train_folds(
 
 
 def evaluated(
-    setup: Setup, seeds: Seeds, trainings: Mapping[Likelihood, Training], start: int = 0
+    setup: Setup, seeds: Seeds, trainings: Mapping[Likelihood, Training], start: int = 0, n_threads: int = 1
 ) -> Trained:
     """Compute the metrics that every fit has, of restarts that are numbered from ``start`` on."""
+
+    def of_model(name: Likelihood) -> list[Metric]:
+        given = setup.data, setup.members, seeds.restarts[start:], seeds.draws
+        return [*fit_metrics(name, trainings[name], *given)]
+
     metrics = [
         metric._replace(restart=start + metric.restart)
-        for name, training in trainings.items()
-        for metric in fit_metrics(
-            name, training, setup.data, setup.members, seeds.restarts[start:], seeds.draws
-        )
+        for of_one in threads.in_order(of_model, trainings, n_threads if setup.data.in_memory else 1)
+        for metric in of_one
     ]
     return Trained(setup, seeds, trainings, metrics)
