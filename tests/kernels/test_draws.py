@@ -37,6 +37,16 @@ def drawn(mean: float, theta: float, logit: float | None = None, n: int = N) -> 
     return sums
 
 
+@pytest.mark.parametrize(
+    ("mean", "theta", "logit"), [(0.7, 1.0, None), (4.0, 0.02, -0.7), (900.0, 40.0, 0.3)]
+)
+def test_single_counts_are_those_that_are_summed(mean: float, theta: float, logit: float | None) -> None:
+    single, rng = np.full((1, 5000), np.nan, dtype=np.float32), generator()
+    words = kernels.random_words(rng, single.shape)
+    kernels.draw_counts(parameters(mean, theta, logit, 5000), words, rng, single)
+    np.testing.assert_array_equal(single[0], drawn(mean, theta, logit, 5000)[kernels.TOTAL])
+
+
 def zinb_pmf(x: np.ndarray, mean: float, theta: float, logit: float | None) -> np.ndarray:
     pi = 0.0 if logit is None else 1 / (1 + np.exp(-logit))
     return pi * (x == 0) + (1 - pi) * stats.nbinom.pmf(x, theta, theta / (theta + mean))

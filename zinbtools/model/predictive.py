@@ -28,6 +28,7 @@ from ..kernels.draws import (
     add_counts,
     add_expectations,
     add_expected,
+    draw_counts,
     log_means,
     random_words,
 )
@@ -245,6 +246,16 @@ def _decode(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> Decode
         logit = affine(hidden[0], model.dropout.weight[0], model.dropout.bias[0, 0]).numpy(force=True)
     theta = model.log_inverse_dispersion(hidden, batch)[0].double().exp().numpy(force=True)
     return Decoded(log_mean, theta, logit)
+
+
+def drawn_counts(
+    model: CountVAE, z: Tensor, library: Tensor, batch: Batch, rng: np.random.Generator
+) -> Tensor:
+    """Draw the counts of one state of each cell, (n_cells, n_genes), as its input is: float32."""
+    decoded = _decode(model, z, library, batch)
+    counts = np.empty(decoded.log_mean.shape, dtype=np.float32)
+    draw_counts(decoded, random_words(rng, counts.shape), rng, counts)
+    return torch.from_numpy(counts).to(batch.log1p)
 
 
 def _statistics(sums: np.ndarray) -> GeneStatistics:

@@ -14,7 +14,7 @@ from ..jobs.threads import in_order
 from .data import Batch, CountData
 from .distributions import ZeroInflatedNegativeBinomial
 from .layers import Streams
-from .predictive import BLOCK, block_seed
+from .predictive import BLOCK, block_seed, drawn_counts
 from .vae import CountVAE
 
 
@@ -83,11 +83,11 @@ def zero_calibration(
     def of_replicates(job: tuple[int, Batch]) -> np.ndarray:
         number, batch = job
         own = block_seed(seed ^ 1, number)
-        streams, generator = Streams([own], data.device), torch.Generator(data.device).manual_seed(own)
+        streams, rng = Streams([own], data.device), np.random.Generator(np.random.SFC64(own))
         posterior = model.encode(batch)
         found = np.empty((2, n_null, data.n_genes))
         for k in range(n_null):
-            counts = model.draw_parameters(posterior, batch, streams).distribution().sample(generator)[0]
+            counts = drawn_counts(model, *model.draw(posterior, batch, streams), batch, rng)
             replicate = replace(batch, log1p=counts.log1p())
             found[0, k] = _n_zeros(replicate)
             found[1, k] = _expected_zeros(model, replicate, n_draws, streams)
@@ -139,9 +139,9 @@ def dropped_zeros(model: CountVAE, data: CountData, cells: Tensor, *, n_draws: i
 def replicated_counts(model: CountVAE, data: CountData, *, seed: int) -> sparse.csr_matrix:
     """Draw the counts of all cells once, their latent states from the posterior; (N, G) float32."""
     streams = Streams([seed], data.device)
-    generator = torch.Generator(data.device).manual_seed(seed)
+    rng = np.random.Generator(np.random.SFC64(seed))
     blocks = []
     for batch in data.batches(torch.arange(data.n_cells, device=data.device), BLOCK):
-        counts = model.draw_parameters(model.encode(batch), batch, streams).distribution().sample(generator)
-        blocks.append(sparse.csr_matrix(counts[0].numpy(force=True)))
+        counts = drawn_counts(model, *model.draw(model.encode(batch), batch, streams), batch, rng)
+        blocks.append(sparse.csr_matrix(counts.numpy(force=True)))
     return sparse.vstack(blocks, format="csr")
