@@ -23,6 +23,7 @@ _LARGEST_RATE = 2.0**31  # no data hold more
 _TAIL = 1e-3
 _MARGIN = f32(1e-5)  # more than the error of P(0) in single precision
 _STEPS = 8  # of each walk, made for many entries at once: most end there
+NOT_KEPT = np.zeros((0, 0), dtype=np.float32)
 _INVERSE = 1 / np.arange(1.0, 257.0)  # divisions take most of a step
 
 
@@ -80,43 +81,68 @@ def random_words(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     return rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)[:size].reshape(shape)
 
 
-class _Space(NamedTuple):
-    """Working space for the entries of one cell: `_Entries`, and what `_drawn` needs beside them."""
-
-    entries: _Entries
-    means: np.ndarray
-    numbers: np.ndarray
-    chosen: np.ndarray
-    counts: np.ndarray
-    above: np.ndarray
-    walks: np.ndarray
-
-
 @compiled
-def _space(n_genes: int) -> _Space:
+def add_counts(
+    decoded: Decoded, words: np.ndarray, rng: np.random.Generator, sums: np.ndarray, single: np.ndarray
+) -> None:
+    """Draw a count for each entry and add it to ``sums``; ``single``, zeros (B, G) or (0, 0), keeps it.
+
+    A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, of which ``words``,
+    (B, G) uint16, are the leading bits. ``P(x > 0)`` is at most ``mu``: where ``v`` is above that, as it is
+    for most entries of sparse data, the count is zero and nothing more need be computed. Where it is above
+    ``1 - pi``, the count is a dropout; otherwise ``v / (1 - pi)`` is uniform again.
+    """
+    wide_vectors()
+    log_mean, theta, dropout_logit = decoded
+    n_cells, n_genes = log_mean.shape
+    means = np.empty(n_genes, dtype=np.float32)
     places, chosen = np.empty((2, n_genes), dtype=np.int32)
-    means, ratios, zeros = np.empty((3, n_genes), dtype=np.float32)
-    return _Space(
-        _Entries(places, ratios, zeros),
-        means,
-        np.ones((5, n_genes), dtype=np.float32),
-        chosen,
-        np.empty(n_genes, dtype=np.int64),
-        np.empty(n_genes),
-        np.empty((4, n_genes)),
-    )
-
-
-@compiled
-def add_counts(decoded: Decoded, words: np.ndarray, rng: np.random.Generator, sums: np.ndarray) -> None:
-    """Draw a count for each entry, as `draw_counts` does, and add it to ``sums``."""
-    n_cells, n_genes = decoded.log_mean.shape
-    space = _space(n_genes)
+    mean_, theta_, word_, ratios, zeros, kept, bound = np.empty((7, n_genes), dtype=np.float32)
+    above, walks, counts = np.empty(n_genes), np.empty((4, n_genes)), np.empty(n_genes, dtype=np.int64)
+    entries = _Entries(places, ratios, zeros)
     by_place = np.zeros((n_genes, 8))  # a gene's sums lie side by side here: they are needed together
+    kept[:] = 1
     for b in range(n_cells):
-        for k in range(_drawn(b, decoded, words, rng, space)):
-            count = space.counts[k]
-            of_gene = by_place[space.entries.gene[space.chosen[k]]]
+        by_gene = theta[b if len(theta) > 1 else 0]
+        for g in range(n_genes):
+            means[g] = exp(log_mean[b, g])
+        n = 0
+        for g in range(n_genes):
+            places[n] = g
+            n += f32(words[b, g]) <= means[g] * f32(_WORDS)
+        for i in range(n):
+            g = places[i]
+            mean_[i], theta_[i], word_[i] = means[g], f32(by_gene[g]), f32(words[b, g])
+        if dropout_logit.size > 0:
+            for i in range(n):
+                kept[i] = dropout_logit[b, places[i]]
+            for i in range(n):
+                kept[i] = f32(1) / (f32(1) + exp(kept[i]))
+        for i in range(n):
+            ratios[i] = mean_[i] / theta_[i]
+        for i in range(n):
+            zeros[i] = exp(-theta_[i] * log1p(ratios[i]))
+        for i in range(n):
+            # at most P(x > 0); counts of large mean are not drawn by inversion
+            positive = f32(1) if mean_[i] > f32(_LARGE_MEAN) else f32(1) - zeros[i] + _MARGIN
+            bound[i] = kept[i] * positive * f32(_WORDS)
+        n_chosen = 0
+        for i in range(n):
+            chosen[n_chosen] = i
+            n_chosen += word_[i] <= bound[i]
+        for k in range(n_chosen):
+            i = chosen[k]
+            above[k] = (word_[i] + rng.random()) / (_WORDS * kept[i])
+        _first_steps(chosen[:n_chosen], entries, by_gene, above, walks, counts)
+        for k in range(n_chosen):
+            i = chosen[k]
+            g = places[i]
+            count = counts[k]
+            if count == _STEPS or above[k] <= _TAIL or mean_[i] > _LARGE_MEAN:
+                count = _one_by_one(above[k], float(mean_[i]), by_gene[g], walks[:, k], rng)
+            if single.size > 0:
+                single[b, g] = count
+            of_gene = by_place[g]
             of_gene[POSITIVE] += count > 0
             of_gene[ONES] += count == 1
             of_gene[TOTAL] += count
@@ -127,69 +153,6 @@ def add_counts(decoded: Decoded, words: np.ndarray, rng: np.random.Generator, su
         for row in (POSITIVE, ONES, TOTAL, SQUARES):
             sums[row, g] += by_place[g, row]
         sums[MAXIMUM, g] = max(sums[MAXIMUM, g], by_place[g, MAXIMUM])
-
-
-@compiled
-def draw_counts(decoded: Decoded, words: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
-    """Draw a count for each entry, (B, G).
-
-    A count is the inverse of the distribution function at ``1 - v`` for a uniform ``v``, of which ``words``,
-    (B, G) uint16, are the leading bits. ``P(x > 0)`` is at most ``mu``: where ``v`` is above that, as it is
-    for most entries of sparse data, the count is zero and nothing more need be computed. Where it is above
-    ``1 - pi``, the count is a dropout; otherwise ``v / (1 - pi)`` is uniform again.
-    """
-    n_cells, n_genes = decoded.log_mean.shape
-    space = _space(n_genes)
-    out[:] = 0
-    for b in range(n_cells):
-        for k in range(_drawn(b, decoded, words, rng, space)):
-            out[b, space.entries.gene[space.chosen[k]]] = space.counts[k]
-
-
-@compiled
-def _drawn(b: int, decoded: Decoded, words: np.ndarray, rng: np.random.Generator, space: _Space) -> int:
-    """Draw the counts of a cell; ``space`` has those that may be positive, as many as are returned."""
-    wide_vectors()
-    log_mean, theta, dropout_logit = decoded
-    entries, means, numbers, chosen, counts, above, walks = space
-    places, ratios, zeros = entries
-    mean_, theta_, word_, kept, bound = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    by_gene = theta[b if len(theta) > 1 else 0]
-    for g in range(means.size):
-        means[g] = exp(log_mean[b, g])
-    n = 0
-    for g in range(means.size):
-        places[n] = g
-        n += f32(words[b, g]) <= means[g] * f32(_WORDS)
-    for i in range(n):
-        g = places[i]
-        mean_[i], theta_[i], word_[i] = means[g], f32(by_gene[g]), f32(words[b, g])
-    if dropout_logit.size > 0:
-        for i in range(n):
-            kept[i] = dropout_logit[b, places[i]]
-        for i in range(n):
-            kept[i] = f32(1) / (f32(1) + exp(kept[i]))
-    for i in range(n):
-        ratios[i] = mean_[i] / theta_[i]
-    for i in range(n):
-        zeros[i] = exp(-theta_[i] * log1p(ratios[i]))
-    for i in range(n):
-        # at most P(x > 0); counts of large mean are not drawn by inversion
-        positive = f32(1) if mean_[i] > f32(_LARGE_MEAN) else f32(1) - zeros[i] + _MARGIN
-        bound[i] = kept[i] * positive * f32(_WORDS)
-    n_chosen = 0
-    for i in range(n):
-        chosen[n_chosen] = i
-        n_chosen += word_[i] <= bound[i]
-    for k in range(n_chosen):
-        i = chosen[k]
-        above[k] = (word_[i] + rng.random()) / (_WORDS * kept[i])
-    _first_steps(chosen[:n_chosen], entries, by_gene, above, walks, counts)
-    for k in range(n_chosen):
-        i = chosen[k]
-        if counts[k] == _STEPS or above[k] <= _TAIL or mean_[i] > _LARGE_MEAN:
-            counts[k] = _one_by_one(above[k], float(mean_[i]), by_gene[places[i]], walks[:, k], rng)
-    return n_chosen
 
 
 @inlined

@@ -20,6 +20,7 @@ from ..kernels.draws import (
     CELLS,
     MAXIMUM,
     N_SUMS,
+    NOT_KEPT,
     ONES,
     POSITIVE,
     SQUARES,
@@ -28,7 +29,6 @@ from ..kernels.draws import (
     add_counts,
     add_expectations,
     add_expected,
-    draw_counts,
     log_means,
     random_words,
 )
@@ -189,7 +189,7 @@ class Replicates:
         """Sums over the replicated counts of one draw; on request also what they are expected to be."""
         sums, means = np.zeros((2, N_SUMS, self._n_genes))
         for decoded, rng in self._decoded(number):
-            add_counts(decoded, random_words(rng, decoded.log_mean.shape), rng, sums)
+            add_counts(decoded, random_words(rng, decoded.log_mean.shape), rng, sums, NOT_KEPT)
             if expected:
                 add_expected(decoded, means)
         means[MAXIMUM] = np.nan
@@ -253,8 +253,9 @@ def drawn_counts(
 ) -> Tensor:
     """Draw the counts of one state of each cell, (n_cells, n_genes), as its input is: float32."""
     decoded = _decode(model, z, library, batch)
-    counts = np.empty(decoded.log_mean.shape, dtype=np.float32)
-    draw_counts(decoded, random_words(rng, counts.shape), rng, counts)
+    shape = decoded.log_mean.shape
+    counts = np.zeros(shape, dtype=np.float32)
+    add_counts(decoded, random_words(rng, shape), rng, np.zeros((N_SUMS, shape[-1])), counts)
     return torch.from_numpy(counts).to(batch.log1p)
 
 
