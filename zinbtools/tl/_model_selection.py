@@ -262,8 +262,13 @@ def model_selection(
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
     are_reads = sample.finding.kind == CountKind.READS
     copies = copies_if_known(part.obs, main.fit, main.data, everyone) if are_reads else None
+    layers = affordable(adata, asked_for) if used is None else ()
+    results = main.fit.results(part, keys, digests, layers, n_threads)
+    means = results.layers.get(keys.mean("nb"))
+    if means is not None:
+        means = means[:, places_of(part, asked_for.genes)]
     genes = conditional_test(
-        main.fit, main.data, everyone, CallRule(alpha), None, part.obs, n_threads, copies
+        main.fit, main.data, everyone, CallRule(alpha), means, part.obs, n_threads, copies
     )
     labels = None if groupby is None else part.obs[groupby]
     result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
@@ -282,8 +287,6 @@ def model_selection(
         }
     )
     predicted = _predicted(main, metrics, asked_for.preset.checked_cells)
-    layers = affordable(adata, asked_for) if used is None else ()
-    results = main.fit.results(part, keys, digests, layers, n_threads)
     whole = target_of(adata, copy)
     target = whole if used is None else part
     results.write(target, keys)
