@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from zinbtools.simulate import amplify, gamma_poisson
+from zinbtools.stats.cell_copies import Cells
 from zinbtools.stats.reads import reads_per_molecule
 
 SHAPES = ("geometric", "negative binomial", "poisson", "lognormal", "pcr")
@@ -23,7 +24,7 @@ def test_levels_are_within_15_percent_and_cells_in_order(distribution: str) -> N
     molecules = gamma_poisson(200, 2000, means=np.geomspace(0.05, 20, 2000), n_types=1, rng=4)
     reads = amplify(molecules, copies=15, distribution=distribution, shape=0.3, cell_sd=0.4, rng=5)
     k, x = (np.asarray(a.X.sum(1)).ravel() for a in (molecules, reads))
-    found = reads_per_molecule(sparse.csr_array(reads.X))
+    found = reads_per_molecule(Cells.around(sparse.csr_array(reads.X)))
     assert found.level == pytest.approx(x.sum() / k.sum(), rel=0.15)
     assert found.low < x.sum() / k.sum() < found.high
     assert correlation(found.copies, x / k) > 0.95
@@ -33,14 +34,14 @@ def test_levels_are_within_15_percent_and_cells_in_order(distribution: str) -> N
 
 def test_molecules_are_read_about_once() -> None:
     molecules = gamma_poisson(200, 1000, means=np.geomspace(0.05, 20, 1000), n_types=1, rng=4)
-    assert 1 <= reads_per_molecule(sparse.csr_array(molecules.X)).level < 1.2
+    assert 1 <= reads_per_molecule(Cells.around(sparse.csr_array(molecules.X))).level < 1.2
 
 
 def test_the_order_of_cells_does_not_matter() -> None:
     molecules = gamma_poisson(150, 300, means=np.geomspace(0.05, 20, 300), rng=4)
     reads = sparse.csr_array(amplify(molecules, rng=1).X)
     order = np.random.default_rng(0).permutation(150)
-    found, again = reads_per_molecule(reads), reads_per_molecule(reads[order])
+    found, again = (reads_per_molecule(Cells.around(x)) for x in (reads, reads[order]))
     np.testing.assert_allclose(again.copies, found.copies[order], rtol=1e-6)
 
 
@@ -48,7 +49,7 @@ def test_the_order_of_cells_does_not_matter() -> None:
 def test_few_cells_or_genes_are_refused(n_cells: int, n_genes: int) -> None:
     x = np.random.default_rng(0).poisson(0.5, (n_cells, n_genes)) * 7
     with pytest.raises(ValueError, match="30 of them and 10 cells are needed, found"):
-        reads_per_molecule(sparse.csr_array(x))
+        reads_per_molecule(Cells.around(sparse.csr_array(x)))
 
 
 @pytest.mark.parametrize(("protocol", "least"), [("celseq2", 0.98), ("scrbseq", 0.96)])
@@ -56,7 +57,7 @@ def test_the_same_cells_as_reads_and_as_molecules(shared_data, protocol: str, le
     adata = anndata.read_h5ad(shared_data / "data" / f"ziegenhain2017_{protocol}_reads_and_umis.h5ad")
     adata = adata[:, ~adata.var["spike_in"].to_numpy(dtype=bool)]
     k, x = (np.asarray(adata.layers[name].sum(1)).ravel() for name in ("umi", "reads"))
-    found = reads_per_molecule(sparse.csr_array(adata.layers["reads"]))
+    found = reads_per_molecule(Cells.around(sparse.csr_array(adata.layers["reads"])))
     assert found.level == pytest.approx(x.sum() / k.sum(), rel=0.15)
     assert found.low < x.sum() / k.sum() < found.high
     assert correlation(found.copies, x / k) > least

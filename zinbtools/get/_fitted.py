@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 from scipy import sparse
@@ -91,6 +92,11 @@ class Fitted(Record):
             there = listing(sorted(set(SPLITS) & set(labels)))
             raise ValueError(f"split must be one of {there} or 'all', found {split!r}.")
         return cells
+
+    def unseen_cells(self, adata: AnnData) -> np.ndarray:
+        """Indices of the validation cells, which no model was trained on; there may be none."""
+        labels = adata.obs.get(self.keys.split, pd.Series(index=adata.obs_names, dtype=object))
+        return np.flatnonzero(labels.astype(str) == "validation")
 
     def restarts(self, model: str) -> list[int]:
         """Restarts of a model whose training did not fail."""

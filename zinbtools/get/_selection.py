@@ -116,8 +116,9 @@ def rivals_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ``over_zinb_low``, ``over_zinb_high``, the same beyond the ZINB with one dispersion per gene;
     ``zinb_gain``, ``zinb_low``, ``zinb_high``, that of the ZINB with the same as this NB beyond it, and
     ``zinb_position``, where this interval lies; ``excess_zeros``, whether there are more zeros than this NB
-    expects; and ``n_restarts``. What is amplified is compared with an NB and a ZINB that were fitted to each
-    gene likewise, around the means of the NB network.
+    expects, or, of what is amplified, whether ``zinb_low`` is above 0; and ``n_restarts``. What is amplified
+    is compared with an NB and a ZINB that were fitted to each gene likewise, around the means of the NB
+    network.
 
     Examples
     --------

@@ -18,10 +18,11 @@ from scipy import sparse
 from ..stats.count_models import Copies, Family
 from ..stats.held_out import HeldOut, held_out
 from ._columns import Means, chosen_genes, fit_columns
-from ._conditional import SMALLEST_MEAN, Groups, expected_means
-from ._copies import BatchCopies
+from ._conditional import Groups
+from ._copies import SMALLEST_MEAN, BatchCopies, expected_means
 from ._trained import Trained
 
+FEWEST_COPIES = 2.0  # reads of a molecule that are copies
 _FEWEST_COUNTS = 5  # training cells with a count of a gene
 _FAMILIES: tuple[Family, Family] = ("nb", "zinb")
 
@@ -32,9 +33,8 @@ class ByGene(NamedTuple):
     Attributes
     ----------
     nb, zinb, amplified_nb, amplified_zinb
-        Log likelihood under each, nats.
-    excess_zeros
-        Zeros beyond those that the amplified NB expects.
+        Log likelihood under each, nats. Where a molecule was read less than twice, which is no more than a
+        tail of the counts that is longer than an NB's, they are taken for molecules by all of them.
     reads_per_molecule
         Of the training cells.
     """
@@ -43,36 +43,43 @@ class ByGene(NamedTuple):
     zinb: np.ndarray
     amplified_nb: np.ndarray
     amplified_zinb: np.ndarray
-    excess_zeros: np.ndarray
     reads_per_molecule: float
 
 
-def by_gene(fit: Trained, n_threads: int = 1) -> ByGene:
-    """Fit genes and copies to the training cells, and evaluate the test cells.
+def by_gene(fit: Trained, copies: BatchCopies, n_threads: int = 1) -> ByGene:
+    """Fit genes to the training cells, and evaluate the test cells.
+
+    ``copies`` are those of the training cells: `training_copies`.
+    """
+    train, test = (_Part(fit, fit.cells(split)) for split in ("train", "test"))
+    chosen = train.n_counts >= _FEWEST_COUNTS
+    are_copied = copies.level >= FEWEST_COPIES
+    with train.means() as of_training, test.means() as of_others:
+
+        def evaluated(copied: bool) -> HeldOut:
+            both = tuple(copies.of(part.cells) if copied else None for part in (train, test))
+            return _evaluated(train, test, of_training, of_others, chosen, both, n_threads)
+
+        molecules = evaluated(False)
+        reads = evaluated(True) if are_copied else molecules
+    return ByGene(
+        nb=molecules.log_likelihood[0],
+        zinb=molecules.log_likelihood[1],
+        amplified_nb=reads.log_likelihood[0],
+        amplified_zinb=reads.log_likelihood[1],
+        reads_per_molecule=copies.level,
+    )
+
+
+def training_copies(fit: Trained) -> BatchCopies:
+    """How the molecules of the training cells were copied.
 
     Raises
     ------
     ValueError
         If the training cells do not say how their molecules were copied.
     """
-    train, test = (_Part(fit, fit.cells(split)) for split in ("train", "test"))
-    copies = BatchCopies(fit.setup.sample.cells.obs, fit, fit.data, train.cells)
-    chosen = train.n_counts >= _FEWEST_COUNTS
-    of_test = copies.of(test.cells)
-    with train.means() as of_training, test.means() as of_others:
-        molecules, reads = (
-            _evaluated(train, test, of_training, of_others, chosen, both, n_threads)
-            for both in ((None, None), (copies.of(train.cells), of_test))
-        )
-    observed = chosen.sum() - test.n_seen(chosen)
-    return ByGene(
-        nb=molecules.log_likelihood[0],
-        zinb=molecules.log_likelihood[1],
-        amplified_nb=reads.log_likelihood[0],
-        amplified_zinb=reads.log_likelihood[1],
-        excess_zeros=observed - reads.zeros[0],
-        reads_per_molecule=copies.level,
-    )
+    return BatchCopies(fit.setup.sample.cells.obs, fit, fit.data, fit.cells("train"), fit.cells("validation"))
 
 
 class _Part:
@@ -85,10 +92,6 @@ class _Part:
     def counts(self) -> Iterable[sparse.csr_array]:
         data = self._fit.data
         return data.compressed(torch.as_tensor(self.cells, device=data.device))
-
-    def n_seen(self, genes: np.ndarray) -> np.ndarray:
-        """How many of the genes each cell has."""
-        return np.concatenate([np.diff(sparse.csr_array(block[:, genes]).indptr) for block in self.counts()])
 
     @contextmanager
     def means(self) -> Iterator[Groups]:
@@ -103,7 +106,7 @@ def _evaluated(
     of_training: Groups,
     of_others: Groups,
     chosen: np.ndarray,
-    copies: tuple[Copies | None, Copies | None],
+    copies: tuple[Copies | None, ...],
     n_threads: int,
 ) -> HeldOut:
     """Test cells under NB and ZINB that were fitted to the training cells, with these copies of both."""

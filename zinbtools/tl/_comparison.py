@@ -22,7 +22,7 @@ from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
-from ._by_gene import ByGene, by_gene
+from ._by_gene import FEWEST_COPIES, ByGene, by_gene, training_copies
 from ._marginal import Restart, evaluate_models
 from ._rivals import AMPLIFIED, GENE_CELL, NB, Rival, explanation
 from ._setup import Run, Sample, Seeds, Setup, prepare_folds
@@ -36,7 +36,6 @@ FOLDS = "folds"  # what stands for a split in the metrics of all cells
 AUTO_FOLDS = 10
 MOST_AT_ONCE, MOST_BY_FOLDS = 2_000, 10_000  # cells that are compared by folds at once, or if need be
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
-FEWEST_COPIES = 2.0  # reads of a molecule that may explain something
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
 
 
@@ -275,15 +274,25 @@ class Comparison:
     def by_gene(self) -> Sequence[ByGene]:
         """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
 
-        Nor is there where reads do not say how their molecules were copied, with a warning.
+        Counts that nobody said are molecules are asked for copies too if they would be zero-inflated, and are
+        reads then if the copies are two or more. There is nothing where reads do not say how their molecules
+        were copied, with a warning.
         """
-        if self.fit.setup.sample.finding.kind != CountKind.READS:
+        are_reads = self.fit.setup.sample.finding.kind == CountKind.READS
+        if not are_reads and not (self.method.counts == "auto" and self.is_inflated):
             return []
+        found = []
         try:
-            return [by_gene(fit, self.method.run.n_threads) for fit in self.fits]
+            for fit in self.fits:
+                copies = training_copies(fit)
+                if not are_reads and copies.level < FEWEST_COPIES:
+                    return []
+                found.append(by_gene(fit, copies, self.method.run.n_threads))
         except ValueError as error:
-            warn(f"{error} The verdict is about an NB and a ZINB of reads.")
+            if are_reads:
+                warn(f"{error} The verdict is about an NB and a ZINB of reads.")
             return []
+        return found
 
     @cached_property
     def rivals(self) -> Sequence[Rival]:
@@ -307,7 +316,7 @@ class Comparison:
     def _amplified(self, of_folds: Sequence[ByGene]) -> Rival:
         """It explains a gain if it is not below the ZINB, and a dropout adds no more than the region.
 
-        Not where a molecule was read hardly more than once: there it is but an NB with a longer tail.
+        Not where a molecule was read less than twice, as there it is the NB.
         """
 
         def gain(ours: str, theirs: str) -> CrossedMean:
@@ -315,12 +324,11 @@ class Comparison:
 
         level = 1 - self.method.alpha
         over_zinb, of_zinb = gain("amplified_nb", "zinb"), gain("amplified_zinb", "amplified_nb")
-        where = position(*of_zinb.interval(level), self.rope)
-        has_excess = crossed_mean(*(x.excess_zeros[None] for x in of_folds)).interval(level)[0] > 0
+        where, adds = position(*of_zinb.interval(level), self.rope), of_zinb.interval(level)[0] > 0
         fits = position(*over_zinb.interval(level), self.rope) != "below"
         copied = np.median([x.reads_per_molecule for x in of_folds]) >= FEWEST_COPIES
         by = Explanation.AMPLIFICATION if copied and fits and where != "above" else Explanation.NONE
-        return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, has_excess, by)
+        return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, adds, by)
 
     def _dispersed(self, rival: Comparison) -> Rival:
         ours = self.gains_of(rival.estimates)

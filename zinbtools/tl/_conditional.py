@@ -20,19 +20,19 @@ from .._words.answers import Call, Explanation, of_obs
 from ..get._fitted import Fitted
 from ..jobs.threads import in_order
 from ..model.data import CountData
-from ..model.predictive import expectations, hidden_states
+from ..model.predictive import hidden_states
 from ..stats import zero_inflation as zi
 from ..stats.count_models import Copies, CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
 from ._cell_effects import SharedEffects, most_telling
 from ._columns import Around, Genes, Means, Odds, States, chosen_genes, fit_columns, gene_groups, joined
+from ._copies import SMALLEST_MEAN, expected_means
 from ._trained import Trained
 
 Groups = Callable[[], Iterable[tuple[slice, np.ndarray]]]
 
 WORDS = ("call", "explained_by", "on_in")  # of the columns
-SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 SMALL_PANEL = 500  # genes
 KEPT_BYTES = 2**28  # of states without one of the genes
 WEIGHT_OF_ODDS = 0.8  # of the level: a gene is tested twice where cells differ in the odds of a dropout
@@ -63,15 +63,6 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
         return None
     means = np.asarray(adata.layers[layer])[np.ix_(cells, fit.genes(adata))]
     return means if np.isfinite(means).all() else None  # cells that were concatenated later have none
-
-
-def expected_means(
-    fit: Fitted | Trained, data: CountData, cells: np.ndarray, n_threads: int = 1
-) -> Iterator[np.ndarray]:
-    """Yield means of the cells in order, block by block."""
-    nb, how = fit.load("nb", data.device), {"n_draws": fit.settings.n_draws, "seed": fit.draw_seed}
-    for block in expectations(nb, data, **how, cells=cells, n_threads=n_threads):
-        yield block.mean.numpy(force=True)[np.isin(block.cells.numpy(force=True), cells)]
 
 
 def check_nb(fit: Fitted) -> None:

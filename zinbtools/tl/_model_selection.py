@@ -260,8 +260,9 @@ def model_selection(
     main, part, used, asked_for, digests = compare_on_enough(adata, asked_for, method, cells)
     sample, dropped = main.fit.setup.sample, main.dropped()
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
-    are_reads = sample.finding.kind == CountKind.READS
-    copies = copies_if_known(part.obs, main.fit, main.data, everyone) if are_reads else None
+    held = main.fit.cells("validation")
+    are_reads = bool(main.by_gene) or sample.finding.kind == CountKind.READS
+    copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if are_reads else None
     layers = affordable(adata, asked_for) if used is None else ()
     results = main.fit.results(part, keys, digests, layers, n_threads)
     means = results.layers.get(keys.mean("nb"))
@@ -384,8 +385,7 @@ def _may_be_dropout(main: Comparison, explained: Explanation) -> bool:
     """
     if explained is not Explanation.AMPLIFICATION:
         return True
-    of_zinb = next(rival.of_zinb for rival in main.rivals if rival.explains is explained)
-    return of_zinb.interval(1 - main.method.alpha)[0] > 0
+    return next(rival.has_excess for rival in main.rivals if rival.explains is explained)
 
 
 def _many_inflated(genes: Mapping[str, np.ndarray]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -13,9 +16,15 @@ from .._anndata.results import storable, target_of
 from .._check.arguments import checked
 from .._record.keys import Keys
 from .._record.parts import READS
+from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
+from ..stats.cell_copies import Cells
 from ..stats.reads import Amplified
 from ..stats.reads import reads_per_molecule as amplified
+from ._conditional import check_nb
+from ._copies import BatchCopies
+
+Batches: TypeAlias = Iterator[tuple[str, np.ndarray, Amplified]]
 
 
 @checked
@@ -26,6 +35,8 @@ def reads_per_molecule(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
     batch_key: str | None = None,
+    of_fit: bool = False,
+    key: str | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -39,18 +50,22 @@ def reads_per_molecule(
 
     The truth is known where the same cells were counted both ways: 6.9 and 7.1 reads per molecule in the
     CEL-seq2 and SCRB-seq cells of Ziegenhain et al. (2017) are estimated as 6.4 and 6.1, and the logarithms
-    of the copies of cells correlate by .99 and .98. Where cells differ much in what they express, and genes
-    were chosen that most of them have, the estimate is too high: by half on the 4,000 best detected
-    genes of mouse cortex cells of seven types, whose molecules were copied by simulation.
+    of the copies of cells correlate by .99 and .98. Where cells differ much in what they express, many
+    molecules of a gene that few cells have are taken for many copies, and the interval does not know of it.
+    The means of a fitted NB say where a gene is to be expected: ``of_fit``.
 
     Parameters
     ----------
     adata
-        Cells x genes with counts of reads. No fit is needed.
+        Cells x genes with counts of reads.
     mask_var
         Boolean column of ``var``, or boolean array: the genes to use. All by default; the more, the better.
     batch_key
         Column of ``obs`` with batches, each of which is amplified in its own way; each needs 10 cells.
+    of_fit
+        Take counts, genes and batches of the fit that is there, and what its NB expects of each cell, if that
+        foretells which genes the validation cells have. ``layer``, ``mask_var`` and ``batch_key`` are left
+        out then. Of more than 50 million entries some of the cells are taken; the others have NaN.
 
     Returns
     -------
@@ -82,15 +97,20 @@ def reads_per_molecule(
     """
     check_anndata(adata, copy)
     keys = Keys(key_added)
-    counts = sparse.csr_array(copy_counts(adata, layer)[:, np.flatnonzero(read_mask(adata, mask_var))])
     of_cells = {place: np.full(adata.n_obs, np.nan) for place in keys.reads_columns}
     rows = []
-    for name, cells in _batches(adata, batch_key).items():
-        try:
-            found = amplified(counts[cells])
-        except ValueError as error:
-            where = "" if batch_key is None else f"batch {name!r} of batch_key {batch_key!r}: "
-            raise ValueError(f"{where}{error}") from None
+    if of_fit:
+        if (layer, mask_var, batch_key) != (None, None, None):
+            raise ValueError("layer, mask_var and batch_key are the fit's with of_fit; leave them out.")
+        batches, settings = _of_fit(adata, key)
+    else:
+        batches = _of_counts(adata, layer, mask_var, batch_key)
+        settings = {
+            "layer": layer,
+            "mask_var": mask_var if isinstance(mask_var, str) else None,
+            "batch_key": batch_key,
+        }
+    for name, cells, found in batches:
         parts = (found.copies, *found.copies_interval, found.molecules)
         for values, part in zip(of_cells.values(), parts, strict=True):
             values[cells] = part
@@ -98,13 +118,32 @@ def reads_per_molecule(
     target = target_of(adata, copy)
     for place, values in of_cells.items():
         target.obs[place] = values
-    settings = {
-        "layer": layer,
-        "mask_var": mask_var if isinstance(mask_var, str) else None,
-        "batch_key": batch_key,
-    }
     target.uns[keys.reads] = {"params": storable(settings), READS.name: pd.DataFrame(rows)}
     return target if copy else None
+
+
+def _of_counts(
+    adata: AnnData, layer: str | None, mask_var: str | np.ndarray | None, batch_key: str | None
+) -> Batches:
+    """Yield each batch, its cells, and its copies by counts alone."""
+    counts = sparse.csr_array(copy_counts(adata, layer)[:, np.flatnonzero(read_mask(adata, mask_var))])
+    for name, cells in _batches(adata, batch_key).items():
+        try:
+            yield name, cells, amplified(Cells.around(counts[cells]))
+        except ValueError as error:
+            where = "" if batch_key is None else f"batch {name!r} of batch_key {batch_key!r}: "
+            raise ValueError(f"{where}{error}") from None
+
+
+def _of_fit(adata: AnnData, key: str | None) -> tuple[Batches, dict[str, str | None]]:
+    """The same of what was fitted, around its means; and the settings that say what that was."""
+    fit = Fitted.read(adata, key)
+    check_nb(fit)
+    everyone = fit.cells(adata, "all")
+    data = fit.data(adata, resolve_device("auto"))
+    copies = BatchCopies(adata.obs, fit, data, everyone, fit.unseen_cells(adata))
+    settings = {"fit": fit.keys.uns, "batch_key": fit.settings.batch_key}
+    return copies.batches(), settings
 
 
 def _batches(adata: AnnData, batch_key: str | None) -> dict[str, np.ndarray]:
@@ -126,6 +165,6 @@ def _row(name: str, found: Amplified) -> dict[str, str | int | float]:
         "low": found.low,
         "high": found.high,
         "molecules_per_cell": float(np.median(found.molecules)),
-        "shape": found.shape,
-        "gene_sd": found.gene_sd,
+        "shape": found.likely.shape,
+        "gene_sd": found.likely.gene_sd,
     }

@@ -28,7 +28,8 @@ class Rival(NamedTuple):
     position
         Where the interval of the latter lies.
     has_excess
-        Whether there are more zeros than it expects.
+        Whether there are more zeros than it expects; of copied molecules, whether a dropout adds anything
+        to its log likelihood.
     explains
         What explains the ZINB's gain if this leaves no dropout; nothing if it does.
     """

@@ -187,7 +187,7 @@ def zi_scores(
         data = fit.data(adata, where)
         means, n_threads = stored_means(adata, fit, cells), available_threads(where)
         known = copies_of if counts == "reads" else copies_if_known
-        copies = known(adata.obs, fit, data, cells) if are_reads else None
+        copies = known(adata.obs, fit, data, cells, fit.unseen_cells(adata)) if are_reads else None
         columns = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies)
     else:
         columns = _network_columns(adata, fit, method, cells, n_samples, where, integer(rng))

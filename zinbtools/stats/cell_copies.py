@@ -1,0 +1,274 @@
+"""How the copies of molecules differ between cells, by the genes that some of them have and others lack.
+
+Where a gene is rare, a cell that has it has one molecule or little more, so that the sizes of such counts
+tell the copies of the cell; how many of the genes it has tells its molecules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Floats = NDArray[np.float64]
+
+_LIKE_ALL = 10.0  # counts that a gene's factor is shrunk by
+_TYPICAL = 0.4  # dispersion of the molecules of a gene
+_LEAST_SPREAD = 1e-4  # variance of log copies between cells
+_ALIKE = 0.25  # share of what the estimates of cells differ that may be an error of both
+_BINS = 200
+_ROUNDS, _LONGEST_STEP, _CLOSE = 60, 1.0, 1e-6  # of Newton's steps in a logarithm
+
+
+class Cells(NamedTuple):
+    """Reads of some cells.
+
+    Attributes
+    ----------
+    counts
+        Reads, (N, G).
+    shares
+        Which share of its reads each cell is expected to have of each gene, up to a factor of the gene,
+        (N, G); None where all cells are expected to have the same.
+    """
+
+    counts: sparse.csr_array
+    shares: NDArray[np.floating] | None = None
+
+    @classmethod
+    def around(cls, counts: sparse.csr_array, means: NDArray[np.floating] | None = None) -> Self:
+        """Cells whose shares are those of the means, (N, G)."""
+        counts = sparse.csr_array(counts, dtype=np.float64)
+        return cls(counts, None if means is None else means / means.sum(axis=1, keepdims=True))
+
+    def part(self, genes: NDArray[np.int64]) -> Cells:
+        """Take some genes."""
+        shares = None if self.shares is None else self.shares[:, genes].astype(np.float64)
+        return Cells(sparse.csr_array(self.counts[:, genes]), shares)
+
+    def rows(self, cells: NDArray[np.int64]) -> Cells:
+        """Take some cells."""
+        return Cells(self.counts[cells], None if self.shares is None else self.shares[cells])
+
+    @property
+    def alike(self) -> Cells:
+        """The same with equal shares."""
+        return self._replace(shares=None)
+
+    @property
+    def reads(self) -> Floats:
+        """Of each cell, (N,)."""
+        return np.asarray(self.counts.sum(axis=1)).ravel()
+
+
+@dataclass(frozen=True)
+class TellingGenes:
+    """Genes that some cells have and others lack, and what they say of the copies of a cell.
+
+    Attributes
+    ----------
+    which
+        They, by index, (n,).
+    molecules
+        Of each gene in a cell of average depth, (n,).
+    factor
+        Reads of each gene per molecule to expect, over those of all, (n,).
+    centres
+        Averages over cells of the logarithms of copies by sizes and by detection, and of reads.
+    least_variance
+        That an estimate by sizes has.
+    dispersion
+        Of the molecules of a gene.
+    differ
+        Variance of an estimate by detection beyond that of the number of genes that are seen.
+    slope, spread
+        By how much log copies rise with log reads, and the variance that is left.
+    """
+
+    which: NDArray[np.int64]
+    molecules: Floats
+    factor: Floats
+    dispersion: float
+    centres: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    least_variance: float = 0.0
+    differ: float = 0.0
+    slope: float = 0.0
+    spread: float = np.inf
+
+    @classmethod
+    def of(
+        cls,
+        cells: Cells,
+        which: NDArray[np.int64],
+        share: Floats,
+        dispersion: float = _TYPICAL,
+    ) -> Self:
+        """Learn from some cells, of which a ``share`` has each of these genes."""
+        part = cells.part(which)
+        partial = part.counts
+        alike = cls(which, _molecules(part, share, dispersion), np.ones(len(which)), dispersion)
+        expected, genes = alike.expected_molecules(part)[1], partial.indices
+        of_gene, about, seen = (
+            np.bincount(genes, of, len(which)) for of in (partial.data, expected, np.ones(len(genes)))
+        )
+        relative = (of_gene / about) / (of_gene.sum() / about.sum())
+        found = replace(alike, factor=relative ** (seen / (seen + _LIKE_ALL)))
+        of = found._estimates(cells)
+        known = np.isfinite(of.by_sizes)
+        least = 0.1 * float(np.median(of.variance[known]))
+        errors = np.maximum(of.variance, least) + (1 - of.elasticity) ** 2 * of.of_depth
+        apart = float(np.var((of.by_sizes - of.by_detection)[known]) - errors[known].mean())
+        reads = np.log(cells.reads)
+        centres = float(of.by_sizes[known].mean()), float(of.by_detection.mean()), float(reads.mean())
+        found = replace(found, centres=centres, least_variance=least, differ=max(apart, 0.0))
+        value, variance = found._together(cells)
+        slope = float(np.polyfit(reads - reads.mean(), value, 1)[0])
+        left = float(np.var(value - slope * reads) - variance.mean())
+        return replace(found, slope=slope, spread=max(left, _LEAST_SPREAD))
+
+    def relative_copies(self, cells: Cells) -> tuple[Floats, Floats]:
+        """Copies of cells over the geometric mean of those that were learned from; errors of their logs."""
+        value, variance = self._together(cells)
+        expected = self.slope * (np.log(cells.reads) - self.centres[2])
+        kept = self.spread / (self.spread + variance)
+        return np.exp(expected + kept * (value - expected)), np.sqrt(kept * variance + _ALIKE * self.differ)
+
+    def _together(self, cells: Cells) -> tuple[Floats, Floats]:
+        """Logarithms of the copies of cells by sizes and by detection, about 0, and their variances.
+
+        With the weight w of sizes the error is that of sizes by w, what detection differs by 1 - w, and that
+        of the depth by 1 - w times what sizes do not share of it.
+        """
+        of = self._estimates(cells)
+        variance, apart = np.maximum(of.variance, self.least_variance), 1 - of.elasticity
+        with np.errstate(invalid="ignore"):
+            weight = (self.differ + apart * of.of_depth) / (variance + self.differ + apart**2 * of.of_depth)
+        weight = np.where(np.isfinite(of.by_sizes), np.minimum(weight, 1.0), 0.0)
+        from_sizes = np.nan_to_num(of.by_sizes - self.centres[0])
+        value = weight * from_sizes + (1 - weight) * (of.by_detection - self.centres[1])
+        own = np.where(weight > 0, weight**2 * np.where(weight > 0, variance, 0.0), 0.0)
+        return value, own + (1 - weight) ** 2 * self.differ + (1 - weight * apart) ** 2 * of.of_depth
+
+    def expected_molecules(self, part: Cells) -> tuple[Floats, Floats]:
+        """Molecules to expect of these genes where there is a count: without looking, and as there is one."""
+        genes = part.counts.indices
+        rows = _rows(part.counts)
+        mean = self._depth(part)[rows] * self.molecules[genes]
+        if part.shares is not None:
+            mean *= part.shares[rows, genes]
+        return mean, mean / -np.expm1(-_minus_log_absent(mean, self.dispersion))
+
+    def detection(self, cells: Cells) -> Floats:
+        """Log likelihood of which of these genes each cell has, given how many it has, nats, (N,)."""
+        part = cells.part(self.which)
+        absent = _minus_log_absent(self._means(part, self._depth(part)), self.dispersion)
+        found = -absent.sum(axis=1)
+        rows, genes = _rows(part.counts), part.counts.indices
+        odds = np.log(np.expm1(np.clip(absent[rows, genes], 1e-300, 500.0)))
+        return found + np.bincount(rows, odds, len(found))
+
+    def _means(self, part: Cells, depth: Floats) -> Floats:
+        """Molecules to expect of each gene in each cell, (N, n)."""
+        mean = np.outer(depth, self.molecules)
+        return mean if part.shares is None else mean * part.shares
+
+    def _depth(self, part: Cells) -> Floats:
+        others = self.molecules if part.shares is None else part.shares * self.molecules
+        return _solved(_seen(part.counts), others, self.dispersion)
+
+    def _estimates(self, cells: Cells) -> _Estimates:
+        part = cells.part(self.which)
+        partial = part.counts
+        of, n_cells, alpha = _rows(partial), partial.shape[0], self.dispersion
+
+        def of_cells(values: Floats) -> Floats:
+            return np.bincount(of, values, n_cells).astype(np.float64)
+
+        depth = self._depth(part)
+        mean = self._means(part, depth)
+        absent = np.exp(-_minus_log_absent(mean, alpha))
+        slope = mean * absent / (1 + alpha * mean)
+        expected, scaled = self.expected_molecules(part)[1], partial.data / self.factor[partial.indices]
+        about, reads = of_cells(expected), of_cells(scaled)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            elasticity = 1 - of_cells(expected * (slope / (1 - absent))[of, partial.indices]) / about
+            copies = reads / about
+            variance = of_cells((scaled - copies[of] * expected) ** 2) / reads**2
+            by_sizes = np.log(copies)
+        return _Estimates(
+            by_sizes,
+            variance,
+            elasticity,
+            np.log(cells.reads / depth),
+            ((1 - absent) * absent).sum(axis=1) / slope.sum(axis=1) ** 2,
+        )
+
+
+class _Estimates(NamedTuple):
+    """Of the log copies of each cell; NaN by sizes where a cell has none of the genes.
+
+    Attributes
+    ----------
+    by_sizes, variance
+        By the sizes of counts, with the variance that the scatter of these leaves.
+    elasticity
+        Share of an error of the log depth that is in it.
+    by_detection, of_depth
+        By all reads over the depth, and the variance of the log depth.
+    """
+
+    by_sizes: Floats
+    variance: Floats
+    elasticity: Floats
+    by_detection: Floats
+    of_depth: Floats
+
+
+def _rows(matrix: sparse.csr_array) -> NDArray[np.int64]:
+    """Return the row of each stored number."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _minus_log_absent(mean: Floats, dispersion: float) -> Floats:
+    """``-log NB(0)``."""
+    return np.log1p(dispersion * mean) / dispersion if dispersion > 0 else mean
+
+
+def _seen(partial: sparse.csr_array) -> Floats:
+    """Share of the genes that each cell has, neither none nor all."""
+    n = partial.shape[1]
+    return np.clip(np.diff(partial.indptr) / n, 0.5 / n, 1 - 0.5 / n)
+
+
+def _molecules(part: Cells, share: Floats, dispersion: float) -> Floats:
+    """Molecules of genes in a cell of average depth that give each gene and each cell its number of zeros."""
+    seen, shares = _seen(part.counts), part.shares
+    of_genes = -np.log1p(-share) / (1.0 if shares is None else shares.mean(axis=0))
+    for _ in range(3):
+        depth = _solved(seen, of_genes if shares is None else shares * of_genes, dispersion)
+        depth /= depth.mean()
+        of_genes = _solved(share, depth if shares is None else shares.T * depth, dispersion)
+    return of_genes
+
+
+def _solved(share: Floats, others: Floats, dispersion: float) -> Floats:
+    """Solve ``mean(1 - NB(0 | y others)) = share`` for y, each.
+
+    ``others`` are the same for all, and then taken in bins, or a row each.
+    """
+    if others.ndim == 1:
+        edges = np.quantile(others, np.linspace(0, 1, _BINS + 1))
+        others = (0.5 * (edges[1:] + edges[:-1]))[None]
+    log_y = np.log(-np.log1p(-share) / others.mean(axis=1))
+    for _ in range(_ROUNDS):
+        mean = np.exp(log_y)[:, None] * others
+        absent = np.exp(-_minus_log_absent(mean, dispersion))
+        slope = np.maximum((mean * absent / (1 + dispersion * mean)).mean(axis=1), 1e-300)
+        step = np.clip((share - 1 + absent.mean(axis=1)) / slope, -_LONGEST_STEP, _LONGEST_STEP)
+        log_y += step
+        if np.abs(step).max() < _CLOSE:
+            break
+    return np.exp(log_y)
