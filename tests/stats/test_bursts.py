@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from zinbtools.kernels.beta_poisson import log_probability
-from zinbtools.stats.bursts import fit_bursts
+from zinbtools.stats.bursts import fit_bursts, log_probabilities
 
 N = 2000
 
@@ -105,3 +105,14 @@ def test_genes_do_not_know_of_one_another(slow):
     whole, one = fit_bursts(x, mu), fit_bursts(x[:, [7]], mu[:, [7]])
     assert one.gain[0] == whole.gain[7]
     assert one.frequency[0] == whole.frequency[7]
+
+
+def test_log_probabilities_are_those_that_were_summed(slow):
+    x, mu, _ = slow
+    found = fit_bursts(x, mu)
+    of_cells = log_probabilities(found.parameters, x, mu)
+    places = [found.zinb.of(family) for family in ("poisson", "nb", "zinb")]
+    np.testing.assert_allclose(of_cells[:3].sum(2).T, found.zinb.log_likelihood[:, places], rtol=1e-9)
+    np.testing.assert_allclose(of_cells[3].sum(1), found.log_likelihood, rtol=1e-6)
+    gain = (of_cells[3] - of_cells[2]).mean(1)
+    np.testing.assert_allclose(gain, found.gain, rtol=1e-6)

@@ -2,7 +2,8 @@
 
 `beta_poisson` has the distribution. The log probability of a count is a smooth function of the log mean: it
 is computed on a grid, with its first two derivatives, and in between it is the polynomial of fifth degree
-that has them. With steps of h that errs by ``h^6 / 46,080`` of the sixth derivative, of a Poisson number its mean.
+that has them: with steps of h it errs by ``h^6 / 46,080`` of the sixth derivative, for a Poisson number's by
+that of its mean.
 At one mean all counts are computed at once. With ``R_x`` the mean of t among the cells with count x,
 
     P(x + 1) / P(x) = lambda R_x / (x + 1)
@@ -293,29 +294,76 @@ def _compare(
     gene: _Gene, x: np.ndarray, odds: np.ndarray, zinb: np.ndarray, bursts: np.ndarray, gain: np.ndarray
 ) -> None:
     """Sum the ZINB's log likelihood, and the gain of bursts on it and its square, over cells."""
-    first, table = _tables(gene, bursts)
-    alpha, dropped = np.exp(zinb[1]), np.exp(zinb[2])
+    of_bursts, of_zinb = np.empty(len(x)), np.empty(len(x))
+    _log_bursts(gene, bursts, of_bursts)
+    _log_zinb(gene, x, odds, zinb, of_zinb)
+    gain[:] = 0.0
+    for n in range(len(x)):
+        gain[0] += of_zinb[n]
+        gain[1] += of_bursts[n] - of_zinb[n]
+        gain[2] += (of_bursts[n] - of_zinb[n]) ** 2
+
+
+@compiled
+def _log_bursts(gene: _Gene, at: np.ndarray, found: np.ndarray) -> None:
+    """Log probability of each cell's count under bursts."""
+    first, table = _tables(gene, at)
+    for n in range(len(found)):
+        t, i = _where(gene.log_mean[n] + at[0], first, table.shape[1])
+        c = table[gene.level[n], i, gene.place[n]]
+        found[n] = c[0] + c[1] * t
+        if t >= 0.0:
+            found[n] += t * t * (c[2] + t * (c[3] + t * (c[4] + t * c[5])))
+
+
+@compiled
+def _log_zinb(gene: _Gene, x: np.ndarray, odds: np.ndarray, at: np.ndarray, found: np.ndarray) -> None:
+    """Log probability of each cell's count under a ZINB: log scale, log alpha and logit of the dropout."""
+    alpha, dropped = np.exp(at[1]), np.exp(at[2])
     n_levels, n_values = len(gene.dispersion), len(gene.value)
     sums = rising(
         np.ascontiguousarray(np.broadcast_to(gene.value, (n_levels, n_values))).ravel(),
         np.repeat(gene.dispersion, n_values),
         alpha,
     )[0].reshape(n_levels, n_values)
-    gain[:] = 0.0
     for n in range(len(x)):
-        t, i = _where(gene.log_mean[n] + bursts[0], first, table.shape[1])
-        k, level = gene.place[n], gene.level[n]
-        c = table[level, i, k]
-        value = c[0] + c[1] * t
-        if t >= 0.0:
-            value += t * t * (c[2] + t * (c[3] + t * (c[4] + t * c[5])))
-        mu, d, w = np.exp(gene.log_mean[n] + zinb[0]), alpha * gene.dispersion[level], dropped * odds[n]
+        level, w = gene.level[n], dropped * odds[n]
+        mu, d = np.exp(gene.log_mean[n] + at[0]), alpha * gene.dispersion[level]
         log_p = minus_log_zero(mu, d)
         if x[n] > 0.0:
-            other = sums[level, k] + x[n] * (log(mu) - np.log1p(d * mu)) - lgamma(x[n] + 1.0) - log_p
-            other -= np.log1p(w)
+            found[n] = sums[level, gene.place[n]] + x[n] * (log(mu) - np.log1p(d * mu)) - lgamma(x[n] + 1.0)
+            found[n] -= log_p + np.log1p(w)
         else:
-            other = np.log((w + np.exp(-log_p)) / (1.0 + w))
-        gain[0] += other
-        gain[1] += value - other
-        gain[2] += (value - other) ** 2
+            found[n] = np.log((w + np.exp(-log_p)) / (1.0 + w)) if w > 0.0 else -log_p
+
+
+@compiled
+def log_of_cells(
+    columns: Columns, means: np.ndarray, zinbs: np.ndarray, bursts: np.ndarray, found: np.ndarray
+) -> None:
+    """Write what some genes say of the counts of cells at given parameters.
+
+    Parameters
+    ----------
+    means
+        As for `gene_fit.Offsets`.
+    zinbs
+        Log scale, log alpha and logit of the dropout of several families, (n_genes, n_families, 3).
+    bursts
+        Log scale, log alpha and logit of the shape, (n_genes, 3).
+    found
+        Log probabilities under these, the bursts last, (n_families + 1, n_genes, n_cells).
+    """
+    n_families, _, n_cells = found.shape
+    level, ones = np.zeros(n_cells, np.int64), np.ones(n_cells)
+    for g in range(len(columns.starts) - 1):
+        stored = slice(columns.starts[g], columns.starts[g + 1])
+        x = np.zeros(n_cells)
+        x[columns.cells[stored]] = columns.counts[stored]
+        value = np.unique(x)
+        log_mean = np.log(means[g if len(means) > 1 else 0])
+        scratch = np.empty(int(value[-1]) + 3)
+        gene = _Gene(log_mean, np.searchsorted(value, x), level, value, np.ones(1), scratch)
+        for family in range(n_families - 1):
+            _log_zinb(gene, x, ones, zinbs[g, family], found[family, g])
+        _log_bursts(gene, bursts[g], found[n_families - 1, g])

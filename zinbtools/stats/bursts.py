@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts
+from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, log_of_cells
 from ..kernels.gene_bursts import fit_bursts as fit_block
 from ..kernels.gene_fit import Columns, Offsets
-from .count_models import CountFits, fit_counts, sorted_columns
+from .count_models import CountFits, Family, fit_counts, sorted_columns
 
 Floats = NDArray[np.float64]
 
+SIMPLER: tuple[Family, ...] = ("poisson", "nb", "zinb")
 _WIDEST, _MOST_LEVELS = 0.3, 12  # of dispersions that are taken for one, as logarithms; how many there are
+_LEAST_ALPHA = 1e-4
 _CLOSE = 0.05  # to the bound of the logit of the shape
 
 
@@ -64,7 +66,8 @@ class BurstFits:
     @property
     def frequency(self) -> Floats:
         """Bursts in the lifetime of a molecule, ``k_on = r / alpha``, (G,)."""
-        return self.shape / self.alpha
+        with np.errstate(divide="ignore"):
+            return self.shape / self.alpha
 
     @property
     def off_rate(self) -> Floats:
@@ -92,12 +95,12 @@ class BurstFits:
     @property
     def at_nb(self) -> NDArray[np.bool_]:
         """Whether the Beta-Poisson is as good as an NB, (G,)."""
-        return self._logit > LARGEST_LOGIT - _CLOSE
+        return self.logit > LARGEST_LOGIT - _CLOSE
 
     @property
     def at_zip(self) -> NDArray[np.bool_]:
         """Whether the Beta-Poisson is as good as a Poisson number that drops out, (G,)."""
-        return self._logit < LEAST_LOGIT + _CLOSE
+        return self.logit < LEAST_LOGIT + _CLOSE
 
     @property
     def statistic(self) -> Floats:
@@ -120,7 +123,22 @@ class BurstFits:
             return self.n_cells * (z / self.statistic) ** 2
 
     @property
-    def _logit(self) -> Floats:
+    def parameters(self) -> Floats:
+        """Log scale and log alpha of the families and the Beta-Poisson, (G, 4, 3), and their third one.
+
+        That is the logit of the dropout, or of the shape.
+        """
+        simpler, places = self.zinb, [self.zinb.of(family) for family in SIMPLER]
+        with np.errstate(divide="ignore"):
+            logit = np.log(simpler.dropout) - np.log1p(-simpler.dropout)
+        others = np.stack([simpler.coefficients[..., 0], -np.log(simpler.inverse_dispersion), logit], axis=-1)
+        shape = np.clip(self.logit, LEAST_LOGIT, LARGEST_LOGIT)
+        own = np.stack([np.log(self.scale), np.log(np.maximum(self.alpha, _LEAST_ALPHA)), shape], axis=1)
+        return np.concatenate([others[:, places], own[:, None]], axis=1)
+
+    @property
+    def logit(self) -> Floats:
+        """Of the shape, (G,)."""
         with np.errstate(divide="ignore"):
             return np.log(self.shape) - np.log1p(-self.shape)
 
@@ -181,9 +199,8 @@ def fit_bursts(
     )
     nb = zinb.of("nb")
     simpler = zinb.log_likelihood[:, nb] > output.log_likelihood  # at the bound, of which it is the end
-    of_nb = zinb.coefficients[:, nb, 0], -np.log(zinb.inverse_dispersion[:, nb]), np.inf
-    for k, end in enumerate(of_nb):
-        output.estimate[:, k] = np.where(simpler, end, output.estimate[:, k])
+    of_nb = [zinb.coefficients[:, nb, 0], -np.log(zinb.inverse_dispersion[:, nb]), np.full(n_genes, np.inf)]
+    output.estimate[simpler] = np.stack(of_nb, axis=1)[simpler]
     output.covariance[simpler] = np.nan
     gain = output.gain[:, 1] / n_cells
     variance = np.maximum(output.gain[:, 2] / n_cells - gain**2, 0.0)
@@ -199,6 +216,36 @@ def fit_bursts(
         gain=gain,
         gain_se=np.sqrt(variance / max(n_cells - 1, 1)),
     )
+
+
+def log_probabilities(parameters: Floats, counts: Any, means: NDArray[np.floating]) -> Floats:
+    """Compute the log probability of each count of N cells, fitted to or not, nats, (4, G, N).
+
+    Under the Poisson, NB, ZINB and Beta-Poisson with these `BurstFits.parameters`.
+
+    Parameters
+    ----------
+    counts, means
+        As for `fit_bursts`.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).poisson(2.0, (500, 3))
+    >>> found = log_probabilities(fit_bursts(x[:250], np.ones(250)).parameters, x[250:], np.ones(250))
+    >>> found.shape, bool(np.abs(found[0] - found[3]).max() < 0.5)
+    ((4, 3, 250), True)
+    """
+    matrix = sorted_columns(sparse.csc_array(counts), np.arange(np.shape(counts)[0]))
+    means = np.asarray(means, dtype=np.float64)
+    found = np.empty((parameters.shape[1], matrix.shape[1], matrix.shape[0]))
+    log_of_cells(
+        Columns(matrix.indptr, matrix.indices, matrix.data),
+        means[None] if means.ndim == 1 else np.ascontiguousarray(means.T),
+        np.ascontiguousarray(parameters[:, :-1]),
+        np.ascontiguousarray(parameters[:, -1]),
+        found,
+    )
+    return found
 
 
 def _levels(
