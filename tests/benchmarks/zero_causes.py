@@ -25,7 +25,7 @@ Floats = np.ndarray
 
 MEANS = (0.3, 1.0, 3.0, 10.0, 30.0)
 SIZES = (500, 2000, 8000)
-N_GENES = 60  # of each kind
+N_GENES = 40  # of each kind
 CAUSES = ("none", "dispersion", "covariate", "bursting", "dropout", "cannot tell")
 RATES = {"slow": (0.2, 1.0), "slower": (0.05, 0.2), "fast": (1.0, 5.0)}
 

@@ -35,7 +35,7 @@ def test_causes_are_found_where_counts_are_many(causes: AnnData) -> None:
     mean = np.asarray(causes.X.mean(axis=0)).ravel()
     for cause, wrong in (("bursting", "dropout"), ("dropout", "bursting")):
         many = (truth == cause) & (mean > 4)
-        assert many.sum() >= 8
+        assert many.sum() >= 5
         assert (found[many] == cause).mean() >= 0.8
         assert not (found[truth == cause] == wrong).any()
     assert (found[truth == "none"] != "none").mean() < 0.06
@@ -99,7 +99,8 @@ def test_written_and_read_and_copied(causes: AnnData, tmp_path: Path) -> None:
 
 
 def test_some_genes_only_are_fitted_and_named(causes: AnnData) -> None:
-    some = zt.simulate.zero_causes(300, 40, shares={"none": 1, "bursting": 1}, rng=1)
+    shares = {"none": 1, "bursting": 1}
+    some = zt.simulate.zero_causes(300, 40, shares=shares, means=np.full(40, 3.0), rng=1)
     some.var["chosen"] = np.arange(40) % 2 == 0
     zt.tl.fit_nb_zinb(some, models="nb", mask_var="chosen", max_epochs=5, progress=False, key_added="half")
     zt.tl.explain_zeros(some, key="half")
@@ -142,5 +143,6 @@ def test_families_are_held_against_test_cells(causes: AnnData) -> None:
 def test_bad_input_is_refused(causes: AnnData) -> None:
     with pytest.raises(ValueError, match="negligible_dropout must be below"):
         zt.tl.explain_zeros(causes, negligible_dropout=0.2)
+    del causes.uns["zinbtools"]["zero_causes"]
     with pytest.raises(KeyError, match="explain_zeros"):
-        zt.get.zero_causes_df(zt.simulate.gamma_poisson(50, 10))
+        zt.get.zero_causes_df(causes)
