@@ -24,6 +24,7 @@ from zinbtools._anndata.results import storable
 from zinbtools._record import parts
 from zinbtools._record.keys import ZI_COLUMNS, Keys
 from zinbtools._record.parts import Metric, Part
+from zinbtools._words.answers import Cause
 from zinbtools._words.models import MODELS
 from zinbtools.model.config import FitConfig
 from zinbtools.model.vae import CountVAE, Shape
@@ -130,6 +131,7 @@ def fake_fit(
             parts.SELECTION: _selection(adata, keys, gain.sum(axis=1)),
             parts.ZI_REPLICATION: _replication(adata),
             parts.POWER: _power(adata),
+            parts.ZERO_CAUSES: _causes(adata, keys),
         }
     )
     tl.zero_test(adata, key_added=key)
@@ -200,6 +202,26 @@ def _power(adata: AnnData) -> dict[str, Any]:
     ) | {"params": storable(params | {"difference": None})}
 
 
+def _causes(adata: AnnData, keys: Keys) -> dict[str, Any]:
+    """Causes by the mean alone, and a margin of a tenth of a nat."""
+    means = np.asarray(adata.X.mean(axis=0)).ravel()
+    causes = [Cause.NONE, Cause.CANNOT_TELL, Cause.DROPOUT, Cause.BURSTING]
+    rows = []
+    for gene, mean in zip(adata.var_names, means, strict=True):
+        cause = causes[np.digitize(mean, [0.5, 3.0, 10.0])]
+        numbers = [0.1, 0.02, 1e-6, 1e-5, 5000.0, 0.2, 0.5, 0.1, 2 * mean, 0.2]
+        rows.append((gene, mean, 0.2, cause.value, *numbers))
+        if cause == Cause.NONE:
+            rows[-1] = (*rows[-1][:4], *np.full(len(numbers), np.nan))
+    genes = table(parts.CAUSES_GENES, rows)
+    words = pd.Categorical(genes["cause"], categories=[cause.value for cause in Cause])
+    adata.var[keys.zero_cause] = words
+    adata.var[keys.zero_cause_margin] = genes["margin"].to_numpy()
+    adata.var[keys.zero_cause_margin_se] = genes["margin_se"].to_numpy()
+    params = {"alpha": 0.05, "n_cells": adata.n_obs, "split": "all", "counts": "molecules"}
+    return named({parts.CAUSES_GENES: genes}) | {"params": storable(params)}
+
+
 def _replication(adata: AnnData) -> dict[str, Any]:
     """Two halves that agree in every gene."""
     halves, genes = ("1a", "1b"), adata.var_names
@@ -237,6 +259,7 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
     pooled = (*numbers, *shares, excess.n_genes(0.025), adata.n_vars, excess.found(0.05))
     z = adata.var[keys.score] / adata.var[keys.score_se]
     called = [(gene, 0.2, 0.15, 0.25, "zero-inflated", "", "") for gene in adata.var_names[z > 3]]
+    calls = table(parts.CALLS, called).assign(cause=Cause.DROPOUT.value)
     over_zinb, of_zinb = (-found.mean, -high, -low), (found.mean, low, high)
     rival = ("nb", 0.0, 0.0, 0.0, *over_zinb, *of_zinb, where, excess.found(0.05), 2)
     runs = 0.3, 0.2, 2, 2, 0.9
@@ -253,7 +276,7 @@ def _selection(adata: AnnData, keys: Keys, gain: np.ndarray) -> dict[str, Any]:
             parts.ZEROS: table(parts.ZEROS, zeros),
             parts.POOLED_ZEROS: dict(zip(parts.POOLED_ZEROS.holds, pooled, strict=True)),
             parts.RIVALS: table(parts.RIVALS, [rival]),
-            parts.CALLS: table(parts.CALLS, called),
+            parts.CALLS: calls,
         }
     ) | {
         "params": {

@@ -18,7 +18,7 @@ from zinbtools._record.parts import Part
 from zinbtools._record.record import Record
 
 PARTS = {name: part for name, part in vars(parts).items() if isinstance(part, Part)}
-OF_OPTIONS = {"BOOTSTRAP", "GROUPS", "ZI_BOOTSTRAP"}  # which the fake has not been given
+OF_OPTIONS = {"BOOTSTRAP", "CAUSES_FAMILIES", "GROUPS", "ZI_BOOTSTRAP"}  # which the fake has not been given
 LEFT_OUT = {"FAILURES", "READS", *OF_OPTIONS}  # READS are of counts without a fit: test_reads_per_molecule
 
 
@@ -29,6 +29,7 @@ def real(_fitted: AnnData) -> AnnData:
     tl.tune(adata, max_evals=1, max_epochs=2, n_samples=5, progress=False)
     tl.zi_replication(adata)
     tl.power(adata, n_cells=[500, 2000], dropout=[0.1])
+    tl.explain_zeros(adata)
     return adata
 
 
@@ -83,6 +84,7 @@ def test_options_write_what_the_list_says(counts: AnnData) -> None:
     some = counts[counts.obs["donor"] != "z"].copy()
     settings: dict[str, Any] = {"max_epochs": 2, "progress": False, "n_samples": 5, "n_null": 2}
     tl.model_selection(some, n_restarts=1, folds=1, n_bootstrap=1, groupby="donor", **settings)
+    tl.explain_zeros(some, held_out=True)
     tl.zi_scores(some, n_bootstrap=1)
     record = Record.read(some)
     for name in OF_OPTIONS:

@@ -15,6 +15,7 @@ from zinbtools import pl, tl
 from zinbtools.pl._style import root_figure
 
 PLOTS = sorted(pl.__all__)
+TWO_PANELS = {"power", "zero_causes"}
 
 
 def draw(name: str, adata: AnnData, **arguments: object) -> object:
@@ -78,7 +79,7 @@ def test_axes_that_are_given_are_used_and_not_shown(
 ) -> None:
     monkeypatch.setattr(plt, "get_backend", lambda: INLINE)
     figure, axes = plt.subplots(1, 3)
-    given = list(axes) if name == "ppc" else list(axes[:2]) if name == "power" else axes[1]
+    given = list(axes) if name == "ppc" else list(axes[:2]) if name in TWO_PANELS else axes[1]
     assert draw(name, adata, ax=given) == given
     assert plt.get_fignums() == [figure.number]
     assert not shown
@@ -109,6 +110,8 @@ def test_what_the_verbs_wrote_is_drawn(name: str, fitted: AnnData) -> None:
         tl.tune(fitted, max_evals=2, max_epochs=2, n_samples=2, progress=False)
     if name == "power":
         tl.power(fitted)
+    if name == "zero_causes":
+        tl.explain_zeros(fitted)
     figure = draw(name, fitted, return_fig=True)
     figure.canvas.draw()
     assert all(ax.has_data() for ax in figure.axes)

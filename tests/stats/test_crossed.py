@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from zinbtools.stats.crossed import crossed_mean
+from zinbtools.stats.crossed import crossed_mean, crossed_mean_of_sums
 
 
 def test_parts_by_hand() -> None:
@@ -124,3 +124,10 @@ def test_intervals_of_folds_hold_the_truth(restarts: int, cells: int, sd: tuple[
         low, high = crossed_mean(*(y + 0.2 * rng.normal(size=(10, restarts, cells)))).interval()
         hits += low <= 0 <= high
     assert 0.93 <= hits / 1000 < 0.99
+
+
+def test_sums_say_as_much_as_the_table() -> None:
+    random = np.random.default_rng(7)
+    table = random.normal(size=(9, 1)) + random.normal(size=(1, 14)) + random.normal(size=(9, 14)) + 3
+    found = crossed_mean_of_sums(table.sum(1), table.sum(0), float((table**2).sum()))
+    np.testing.assert_allclose(found, crossed_mean(table), rtol=1e-9)

@@ -59,8 +59,10 @@ RANGES = {
     "slope": _POSITIVE,
     "copies": Number(1, excluded=(1, math.inf)),
     "shape": _POSITIVE,
+    "capture": Number(0, 1, (0,)),
     **dict.fromkeys(("p", "share", "kept", "bimodal_share", "factor_share"), _SHARE),
     **dict.fromkeys(("type_sd", "library_sd", "batch_sd", "cell_sd", "gene_sd"), _NOT_NEGATIVE),
+    **dict.fromkeys(("frequency_sd", "dispersion_sd"), _NOT_NEGATIVE),
 }
 # Lists are not empty, but:
 MAY_BE_EMPTY = {"layers", "categorical_covariate_keys", "continuous_covariate_keys"}

@@ -123,8 +123,10 @@ class Number(Rule):
     def __str__(self) -> str:
         low, high = f"{self.low:g}", f"{self.high:g}"
         if math.isfinite(self.high):
-            if self.low in self.excluded:
+            if self.low in self.excluded and self.high in self.excluded:
                 return f"a number between {low} and {high}, both excluded"
+            if self.low in self.excluded:
+                return f"a number above {low}, at most {high}"
             return f"a number from {low} to {'below ' if self.high in self.excluded else ''}{high}"
         finite = "a finite number" if self.high in self.excluded else "a number"
         if math.isinf(self.low):

@@ -119,6 +119,20 @@ class Keys:
         return self._prefixed(f"zi_{what}")
 
     @property
+    def zero_cause(self) -> str:
+        """``var``: why a gene has its zeros, see `zinbtools.tl.explain_zeros`."""
+        return self._prefixed("zero_cause")
+
+    @property
+    def zero_cause_margin(self) -> str:
+        """``var``: gain of bursts over a dropout, nats per cell."""
+        return self._prefixed("zero_cause_margin")
+
+    @property
+    def zero_cause_margin_se(self) -> str:
+        return self._prefixed("zero_cause_margin_se")
+
+    @property
     def zero_test(self) -> str:
         """``uns``: gene-wise regressions without a network."""
         return self._prefixed("zero_test")
@@ -151,5 +165,8 @@ class Keys:
                 self.score,
                 self.score_se,
                 *(self.zi(what) for what in ZI_COLUMNS),
+                self.zero_cause,
+                self.zero_cause_margin,
+                self.zero_cause_margin_se,
             ],
         }

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 FIT = "fit_nb_zinb"
 # Verbs that leave one part of ``uns[key]``; what no other leaves is the fit's.
-_VERBS = {"nll_by_draws": "marginal_ll", "tuning": "tune", "zi_bootstrap": "zi_scores"} | {
+_VERBS = {
+    "nll_by_draws": "marginal_ll",
+    "tuning": "tune",
+    "zero_causes": "explain_zeros",
+    "zi_bootstrap": "zi_scores",
+} | {
     verb: verb
     for verb in ("model_selection", "power", "ppc", "reads_per_molecule", "zero_test", "zi_replication")
 }
@@ -104,6 +109,13 @@ POWER_NEEDED = _part("power/needed", "gene mean inverse_dispersion call dropout 
 POWER_GENES = _part("power/genes", "gene dropout depth n_cells power")
 _WHERE = "above inside below expected_above expected_inside expected_below"
 POWER_VERDICT = _part("power/verdict", f"n_cells n_test_cells n_restarts difference {_WHERE}")
+
+_OF_BURSTS = "burst_frequency burst_frequency_se burst_size burst_size_se"
+_OF_CAUSE = f"margin margin_se pval pval_adj cells_needed dropout {_OF_BURSTS}"
+ZERO_CAUSES = _part("zero_causes", "genes params")
+CAUSES_GENES = _part("zero_causes/genes", f"gene mean excess_zeros cause {_OF_CAUSE}")
+_OF_FAMILY = "family n_parameters log_likelihood difference se low high df n_genes n_cells"
+CAUSES_FAMILIES = _part("zero_causes/families", _OF_FAMILY, "held_out=True")
 
 # Not in ``uns[key]``, but in a place of its own.
 ZERO_TEST = _part("zero_test/genes", "gene mean_count observed_zero_fraction family")

@@ -54,3 +54,15 @@ class GeneClass(StrEnum):
     EXPLAINED = "zero-inflated, explained by cell state"
     UNDECIDED = "zero-inflated, undecided given cell state"
     ZERO_INFLATED = "zero-inflated given cell state"
+
+
+class Cause(StrEnum):
+    """The simplest account of a gene's zeros that suffices, in the order in which they are tried."""
+
+    NONE = "none"
+    DISPERSION = "dispersion"
+    COVARIATE = "covariate"
+    AMPLIFICATION = "amplification"
+    BURSTING = "bursting"
+    DROPOUT = "dropout"
+    CANNOT_TELL = "cannot tell"

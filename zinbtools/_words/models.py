@@ -10,6 +10,7 @@ _NAMES = {
     "zinb": "ZINB",
     "zip": "ZIP",
     "poisson": "Poisson",
+    "beta-poisson": "Beta-Poisson",
     "nb-gene-cell": "NB, dispersion per cell",
     "nb-amplified": "NB of molecules that were copied",
 }

@@ -14,6 +14,7 @@ from ._reads import reads_per_molecule_df
 from ._replication import zi_replication_df
 from ._selection import Verdict, model_selection_df, rivals_df, verdict
 from ._tuning import tuning_df, tuning_summary_df
+from ._zero_causes import zero_causes_df
 
 if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
@@ -39,6 +40,7 @@ __all__ = [
     "tuning_df",
     "tuning_summary_df",
     "verdict",
+    "zero_causes_df",
     "zero_study_df",
     "zero_test_df",
     "zi_genes_df",

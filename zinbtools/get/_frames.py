@@ -181,7 +181,8 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
     ``mean_dropout``, the ZINB network's dropout probability averaged over cells, where one was fitted; and
     where :func:`~zinbtools.tl.zero_test` was run, its ``family``, ``marginal_score`` and
     ``marginal_pval_adj``, and ``class``, which `zinbtools.stats.zero_inflation.GeneClass` the two tests
-    together make of the gene.
+    together make of the gene; where :func:`~zinbtools.tl.explain_zeros` was run, ``class`` is the cause of
+    its zeros instead.
 
     Examples
     --------
@@ -216,6 +217,8 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
             highest = frame.get("dropout_high", pd.Series(np.nan, index=frame.index))
             explained = (highest < marginal["zinb_dropout"]).to_numpy()
             frame["class"] = classes(marginal["family"].astype(object).to_numpy(), calls, explained)
+    if keys.zero_cause in adata.var:
+        frame["class"] = adata.var[keys.zero_cause].reindex(frame.index)
     return frame.sort_values("score", ascending=False, kind="stable")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._words.answers import Answer, Call, Explanation
+from .._words.answers import Answer, Call, Cause, Explanation
 from .._words.count_kinds import CountKind, advice
 from .._words.numbers import counted, in_words, percent
 from ..stats.crossed import CrossedMean
@@ -195,6 +195,7 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
     names = f": {_listed(inflated)}" if inflated else ""
     are = "are zero-inflated by themselves" if len(inflated) > 1 else "is zero-inflated by itself"
     yield f"{len(inflated) or 'None'} of {counted(n, 'gene')} {are}{names}."
+    yield from _causes(calls)
     for column in dict.fromkeys(by[called & (by != "")]):
         told = calls[called & (by == column)]
         on = told["on_in"].astype(str)
@@ -210,6 +211,25 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
         more = " more" if called.any() else ""
         genes = f"{n_dispersed:,}{more} gene{'s' if n_dispersed > 1 else ''}"
         yield f"The zeros of {genes} are explained by a dispersion that depends on the state of the cell."
+
+
+def _causes(calls: pd.DataFrame) -> Iterator[str]:
+    """Say how many of the genes that are zero-inflated are in bursts, lose counts, or may do either."""
+    inflated = _inflated(calls)
+    if "cause" not in calls or not inflated:
+        return
+    cause = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[inflated]
+    n_bursts, n_dropout, n_open = (
+        int((cause == of).sum()) for of in (Cause.BURSTING, Cause.DROPOUT, Cause.CANNOT_TELL)
+    )
+    told = [
+        f"{what} fits better than {other} in {counted(n, 'gene')}"
+        for n, what, other in ((n_bursts, "bursting", "dropout"), (n_dropout, "dropout", "bursting"))
+        if n
+    ]
+    if n_open:
+        told.append(f"in {counted(n_open, 'gene')} the counts cannot tell the two apart")
+    yield f"Of these, {', '.join(told)}."
 
 
 def _inflated(calls: pd.DataFrame) -> list[str]:

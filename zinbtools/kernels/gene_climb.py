@@ -90,7 +90,7 @@ def maximise(
     value = _evaluate(gene, table, family, at, gradient, hessian, held)
     damping = 0.0
     for n_steps in range(_MOST_STEPS):
-        damping = _factorise_damped(hessian, damping, factor)
+        damping = factorise_damped(hessian, damping, factor)
         if damping > _MOST_DAMPING:
             return value, False
         step = solve(factor, gradient)
@@ -136,7 +136,7 @@ def _bounds(gene: Gene, family: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _factorise_damped(hessian: np.ndarray, damping: float, factor: np.ndarray) -> float:
+def factorise_damped(hessian: np.ndarray, damping: float, factor: np.ndarray) -> float:
     """Write Cholesky's factor of the damped ``-hessian``; return the damping, or one beyond its limit."""
     while True:
         for i in range(len(hessian)):

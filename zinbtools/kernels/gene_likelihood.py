@@ -49,7 +49,7 @@ def rising(value: np.ndarray, dispersion: np.ndarray, scale: float) -> np.ndarra
             at += 1
         sums[0, k], sums[1, k], sums[2, k] = s0, s1, s2
         if value[k] > FROM_SERIES and alpha > 0.0:  # for the Poisson all logarithms are 0
-            e0, e1, e2 = _beyond(value[k], alpha)
+            e0, e1, e2 = rising_beyond(value[k], alpha)
             sums[0, k] += e0
             sums[1, k] += e1
             sums[2, k] += e2
@@ -57,7 +57,7 @@ def rising(value: np.ndarray, dispersion: np.ndarray, scale: float) -> np.ndarra
 
 
 @compiled
-def _beyond(x: float, alpha: float) -> tuple[float, float, float]:
+def rising_beyond(x: float, alpha: float) -> tuple[float, float, float]:
     """Compute the same sums over ``FROM_SERIES <= j < x`` for one count, by Euler and Maclaurin's formula.
 
     The integral of ``log(1 + alpha t)`` from k to x, less half of what the ends differ by, plus a twelfth of

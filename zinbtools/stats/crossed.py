@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+Floats = NDArray[np.float64]
 
 
 class CrossedMean(NamedTuple):
@@ -127,14 +129,56 @@ def crossed_mean(*folds: ArrayLike) -> CrossedMean:
     >>> found.mean, found.se, found.df
     (2.5, 1.0, 1.0)
     """
-    tables = [np.asarray(fold, dtype=np.float64) for fold in folds]
-    n_rows, n_columns = np.array([table.shape for table in tables]).T
-    K, R, N = len(tables), int(n_rows[0]), int(n_columns.sum())
-    means = np.array([table.mean() for table in tables])
+    return _crossed([_fold(np.asarray(fold, dtype=np.float64)) for fold in folds])
+
+
+def crossed_mean_of_sums(rows: Floats, columns: Floats, squares: float) -> CrossedMean:
+    """Compute `crossed_mean` of one table that is not at hand as a whole.
+
+    Parameters
+    ----------
+    rows, columns
+        Sums of its rows, (n_rows,), and of its columns, (n_columns,).
+    squares
+        Sum of the squares of its entries.
+
+    Examples
+    --------
+    >>> found = crossed_mean_of_sums(np.array([6.0, 9.0]), np.array([3.0, 5.0, 7.0]), 43.0)
+    >>> found.mean, round(found.se, 3), found.n_rows
+    (2.5, 0.764, 2)
+    """
+    R, N = len(rows), len(columns)
+    mean = float(rows.sum()) / (R * N)
+    of_columns, of_rows = columns / R - mean, rows / N - mean
+    sums = R * float(of_columns @ of_columns), N * float(of_rows @ of_rows)
+    rest = max(squares - R * N * mean**2 - sum(sums), 0.0)
+    parts = _Squares(sums[0], N - 1), _Squares(sums[1], R - 1), _Squares(rest, (R - 1) * (N - 1))
+    return _crossed([_Fold(mean, R, N, parts)])
+
+
+class _Fold(NamedTuple):
+    """Mean of a table, its size, and its squares: of columns, of rows and of the rest."""
+
+    mean: float
+    n_rows: int
+    n_columns: int
+    squares: tuple[_Squares, _Squares, _Squares]
+
+
+def _fold(table: Floats) -> _Fold:
+    n_rows, n_columns = table.shape
+    return _Fold(float(table.mean()), n_rows, n_columns, _within(table))
+
+
+def _crossed(folds: Sequence[_Fold]) -> CrossedMean:
+    n_rows, n_columns = (np.array(sizes) for sizes in zip(*(fold[1:3] for fold in folds), strict=True))
+    K, R, N = len(folds), int(n_rows[0]), int(n_columns.sum())
+    means = np.array([fold.mean for fold in folds])
     mean = float(n_columns @ means) / N
     if N == K:
         return CrossedMean(mean, np.nan, np.nan, np.nan, np.nan, R, N, K)
-    columns, rows, rest = (_pooled(parts) for parts in zip(*map(_within, tables), strict=True))
+    columns, rows, rest = (_pooled(parts) for parts in zip(*(fold.squares for fold in folds), strict=True))
     between = _Squares(float(n_rows * n_columns @ (means - mean) ** 2), K - 1)
     if K > 1:
         squares, parts, alone = between.mean, [between], [columns]

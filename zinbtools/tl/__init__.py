@@ -1,6 +1,7 @@
 """Verbs on an AnnData: tune and fit both models, evaluate them, score genes."""
 
 from ._embed import embed
+from ._explain_zeros import explain_zeros
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
@@ -15,6 +16,7 @@ from ._zi_scores import zi_scores
 
 __all__ = [
     "embed",
+    "explain_zeros",
     "fit_nb_zinb",
     "import_scvi",
     "marginal_ll",

@@ -22,6 +22,7 @@ from ..jobs.threads import in_order
 from ..model.data import CountData
 from ..model.predictive import hidden_states
 from ..stats import zero_inflation as zi
+from ..stats.bursts import fit_bursts
 from ..stats.count_models import Copies, CountFits
 from ..stats.dispersion_by_state import main_directions
 from ..stats.told_by import ToldBy, best_column, told_by
@@ -35,6 +36,8 @@ Groups = Callable[[], Iterable[tuple[slice, np.ndarray]]]
 WORDS = ("call", "explained_by", "on_in")  # of the columns
 SMALL_PANEL = 500  # genes
 KEPT_BYTES = 2**28  # of states without one of the genes
+# What is found of a gene that is called, if it is asked for: as bursts, with the gain on a dropout.
+BURSTS = ("gain", "gain_se", "statistic", "frequency", "frequency_se", "size", "size_se")
 WEIGHT_OF_ODDS = 0.8  # of the level: a gene is tested twice where cells differ in the odds of a dropout
 # Of the decoder's hidden layer, on which a gene's dispersion may depend; fewer where cells are few.
 N_DIRECTIONS, CELLS_PER_DIRECTION = 40, 25
@@ -90,6 +93,8 @@ class GeneTests:
         That share the genes.
     copies
         Where counts are reads, how their molecules were copied.
+    apart
+        Whether genes that are called are asked for bursts too: `BURSTS`.
     """
 
     def __init__(
@@ -102,8 +107,9 @@ class GeneTests:
         columns: Sequence[Column] = (),
         n_threads: int = 1,
         copies: Copies | None = None,
+        apart: bool = False,
     ) -> None:
-        self._copies = copies
+        self._copies, self._apart = copies, apart
         self._fit, self._data, self._rule, self._columns = fit, data, rule, columns
         self._n_threads = n_threads
         self._cells, self._given = torch.as_tensor(cells, device=data.device), means
@@ -150,7 +156,27 @@ class GeneTests:
                 by_state["pval"] = np.maximum(by_state["pval"], found["pval"][again])
                 for name, values in by_state.items():
                     found[name][again] = values
-        return {"mean_count": self.genes.mean, **self._called(found, again, told)}
+            called = self._called(found, again, told)
+            if self._apart:
+                called |= self._bursts(called, groups)
+        return {"mean_count": self.genes.mean, **called}
+
+    def _bursts(self, called: dict[str, np.ndarray], groups: Groups) -> dict[str, np.ndarray]:
+        """Fit bursts to the genes that are called and that nothing explains: `BURSTS`.
+
+        They and the dropout that they are compared with have one dispersion for all cells: one that depends
+        on the state has seen the zeros, and what is left of them is neither's.
+        """
+        open_ = (called["call"] == Call.ZERO_INFLATED) & (called["explained_by"] == Explanation.NONE)
+        found = {f"bursts_{name}": np.full(len(open_), np.nan) for name in BURSTS}
+        some = chosen_genes(self._counts, self._n_counts, groups(), open_)
+        fits = in_order(
+            lambda genes: (genes.which, fit_bursts(genes.counts, genes.means)), some, self._n_threads
+        )
+        for genes, bursts in fits:
+            for name in BURSTS:
+                found[f"bursts_{name}"][genes] = getattr(bursts, name)
+        return found
 
     def _told_of_reads(self, some: Iterable[Genes], fits: CountFits, again: np.ndarray) -> dict[str, ToldBy]:
         """Ask what each column says of the genes that are called."""
@@ -322,17 +348,19 @@ def conditional_test(
     obs: pd.DataFrame | None = None,
     n_threads: int = 1,
     copies: Copies | None = None,
+    apart: bool = False,
 ) -> dict[str, np.ndarray]:
     """Test each gene; return what `zi_scores` writes, likelihood ratio and mean count, (n_fitted,) each.
 
     With ``obs`` of all cells it is asked which of its columns tell the zeros of the genes that are called.
-    With ``copies`` counts are reads, and it is asked for a dropout of their molecules.
+    With ``copies`` counts are reads, and it is asked for a dropout of their molecules. With ``apart`` the
+    molecules of genes that are called are asked for bursts: `BURSTS`, each with ``bursts_`` before its name.
     """
     columns: list[Column] = []
     if obs is not None:
         totals = data.log_library.numpy(force=True).ravel()[cells]
         columns = [*unknown_columns(obs.iloc[cells], known_columns(fit), totals)]
-    return GeneTests(fit, data, cells, rule, means, columns, n_threads, copies).results()
+    return GeneTests(fit, data, cells, rule, means, columns, n_threads, copies, apart).results()
 
 
 def known_columns(fit: Fitted | Trained) -> set[str]:

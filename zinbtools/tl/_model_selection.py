@@ -38,6 +38,7 @@ from ._comparison import FOLDS, Comparison, Gains, Method, n_folds_of
 from ._conditional import CallRule, conditional_test, write_columns
 from ._copies import copies_if_known
 from ._enough import compare_on_enough
+from ._explain_zeros import causes_table
 from ._fit import fit_nb_zinb
 from ._marginal import likelihood_metrics, write_estimates
 from ._metrics import update_metrics
@@ -196,7 +197,7 @@ def model_selection(
         What `zinbtools.get.rivals_df` returns.
     ``calls``
         Genes that are zero-inflated, or whose zeros are explained: ``gene``, ``dropout``, its interval,
-        ``call``, ``explained_by``, ``on_in``.
+        ``call``, ``explained_by``, ``on_in``, and the ``cause`` as by `zinbtools.tl.explain_zeros`.
     ``differences``
         A row per model that is compared with the NB: ``difference`` (nats per cell, POSITIVE = better than
         the NB), ``se``, ``df``, ``low``, ``high``, ``sd_cells``, ``sd_restarts``, ``n_cells``,
@@ -269,11 +270,12 @@ def model_selection(
     if means is not None:
         means = means[:, places_of(part, asked_for.genes)]
     genes = conditional_test(
-        main.fit, main.data, everyone, CallRule(alpha), means, part.obs, n_threads, copies
+        main.fit, main.data, everyone, CallRule(alpha), means, part.obs, n_threads, copies, copies is None
     )
     labels = None if groupby is None else part.obs[groupby]
     result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
-    result["calls"] = calls_table(genes, sample.genes)
+    causes = causes_table(genes, sample.genes, len(everyone), alpha)
+    result["calls"] = calls_table(genes, sample.genes, causes)
     _ask_columns(result, main, genes)
     result["params"] = storable(
         {

@@ -71,9 +71,13 @@ def zeros_table(main: Comparison) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(ZEROS.holds, columns, strict=True)))
 
 
-def calls_table(columns: Mapping[str, np.ndarray], genes: pd.Index) -> pd.DataFrame:
-    """One row per gene that is called zero-inflated, or whose zeros are explained; the strongest first."""
+def calls_table(columns: Mapping[str, np.ndarray], genes: pd.Index, causes: pd.DataFrame) -> pd.DataFrame:
+    """One row per gene that is called zero-inflated, or whose zeros are explained; the strongest first.
+
+    ``causes`` is the `causes_table` of all genes.
+    """
     table = pd.DataFrame({"gene": genes.to_numpy(), **{name: columns[name] for name in CALLS.holds[1:]}})
+    table["cause"] = causes["cause"]
     kept = (table["call"] == Call.ZERO_INFLATED) | (table["explained_by"] != Explanation.NONE)
     order = np.argsort(-np.where(kept, columns["score"], -np.inf), kind="stable")[: int(kept.sum())]
     return table.iloc[order].reset_index(drop=True)

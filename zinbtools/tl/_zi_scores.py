@@ -69,8 +69,8 @@ def zi_scores(
 
     Of a gene that is called it is asked whether a column of ``obs`` that the fit does not know tells its
     zeros: with a mean for each level, is the gene better explained, and is no dropout left? Genes that are
-    silent in some cells for reasons that neither other genes nor a column shows (bursts) cannot be told from
-    dropout and are called.
+    silent in some cells for reasons that neither other genes nor a column shows (bursts) are called as well;
+    `zinbtools.tl.explain_zeros` asks whether bursts or a dropout are closer to their counts.
 
     Counts may be reads. Their molecules were copied, which makes more zeros beside higher counts than an NB
     does, and is no dropout. With ``counts="reads"`` the molecules are NB around ``mu_ng`` over the copies of
