@@ -105,7 +105,7 @@ def test_more_are_taken_until_it_is_clear(many: AnnData) -> None:
     assert used(middle).sum() in (200, 300)
 
 
-def test_restarts_are_added_to_the_last_size_only(many: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_most_restarts_are_those_of_the_last_size(many: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, train = [], _comparison.train_folds
 
     def note(setups: Any, seeds: Any, *rest: Any, **options: Any) -> Any:
@@ -113,10 +113,11 @@ def test_restarts_are_added_to_the_last_size_only(many: AnnData, monkeypatch: py
         return train(setups, seeds, *rest, **options)
 
     monkeypatch.setattr(_comparison, "train_folds", note)
-    monkeypatch.setattr(_comparison, "AUTO_ROUNDS", (1, 2))
+    monkeypatch.setattr(_comparison, "AUTO_ROUNDS", (1, 2, 3))
     monkeypatch.setattr(_comparison.Comparison, "position", "open")
+    monkeypatch.setattr(_comparison.Comparison, "may_close", lambda self, n_restarts: self.fit.n_restarts < 3)
     zt.tl.model_selection(many, metrics=["nll"], **QUICK | {"n_restarts": "auto", "max_epochs": 1})
-    assert asked == [(200, 1), (400, 1), (800, 1), (800, 2)]
+    assert asked == [(200, 1), (200, 2), (400, 1), (400, 2), (800, 1), (800, 2), (800, 3)]
 
 
 def test_the_result_is_that_of_these_cells_alone(many: AnnData) -> None:

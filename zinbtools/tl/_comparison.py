@@ -29,7 +29,7 @@ from ._setup import Run, Sample, Seeds, Setup, prepare_folds
 from ._trained import Trained, train_folds
 
 # Restarts after which it is asked whether they suffice: on one split, and by folds.
-AUTO_ROUNDS, FOLD_ROUNDS = (3, 5, 10, 20), (1, 2, 3, 5)
+AUTO_ROUNDS, FOLD_ROUNDS = (3, 5, 10), (1, 2, 3, 5)
 # Likewise of the two models with a dispersion per gene and cell.
 RIVAL_ROUNDS, RIVAL_FOLD_ROUNDS = (3, 5), (1, 2)
 FOLDS = "folds"  # what stands for a split in the metrics of all cells
@@ -94,8 +94,8 @@ class Method:
         fits: list[Trained] = []
         estimates: list[dict[Restart, MarginalLikelihood]] = [{} for _ in setups]
         auto = AUTO_ROUNDS if len(setups) == 1 else FOLD_ROUNDS
-        rounds = rounds or (auto if self.n_restarts == "auto" else (self.n_restarts,))
-        for n_restarts in rounds[:n_rounds]:
+        rounds = (rounds or (auto if self.n_restarts == "auto" else (self.n_restarts,)))[:n_rounds]
+        for n_restarts in rounds:
             seeds = Seeds.spawn(self.seed, n_restarts * len(setups))
             fits = train_folds(setups, seeds, self.run, known=fits)
             estimates = self.evaluate(fits, known=estimates)

@@ -48,7 +48,7 @@ def compare_on_enough(
 ) -> Compared:
     """Compare on all cells, on so many, or on more and more until the interval has left the region's edges.
 
-    Of those that can grow, only the last has more restarts than it takes to ask.
+    Of those that can grow, only the last has more restarts than it takes to ask twice.
     """
     wanted = SIZES if cells == "auto" else (adata.n_obs if cells == "all" else cells,)
     *smaller, largest = sorted({min(size, adata.n_obs) for size in wanted})
@@ -81,5 +81,5 @@ def _compare(
     if method.counts != "auto":
         told = Finding(CountKind(method.counts), f"counts={method.counts!r} was given")
         sample = replace(sample, finding=told)
-    main = replace(method, run=run).compare(sample, settings, None if is_last else 1)
+    main = replace(method, run=run).compare(sample, settings, None if is_last else 2)
     return Compared(main, part, cells, settings, digests)

@@ -129,7 +129,7 @@ def model_selection(
         Cells x genes with raw counts. Where it holds a fit and no ``settings`` are given, the settings are
         that fit's, and with one fold so is the split.
     n_restarts
-        Pairs of fits in each fold. ``"auto"``: 1, 2, 3 or 5, and on one split 3, 5, 10 or 20, until the
+        Pairs of fits in each fold. ``"auto"``: 1, 2, 3 or 5, and on one split 3, 5 or 10, until the
         interval no longer reaches over the upper edge of the region of practical equivalence, or more pairs
         would hardly change that.
     folds
@@ -160,8 +160,8 @@ def model_selection(
         split each): how large a difference and how many zeros by dropout the ZINB finds where there are none.
     cells
         How many to use. ``"auto"``: all, up to 20,000. Of more, 20,000 are drawn at random, by batch and
-        library size, and while the interval reaches over the upper edge, 40,000 and 80,000 (with 3 pairs of
-        fits before the last). The other cells have no split; neither embeddings nor layers are written, which
+        library size, and while the interval reaches over the upper edge and at most 5 pairs of fits leave it
+        so, 40,000 and 80,000. The other cells have no split; neither embeddings nor layers are written, which
         `zinbtools.tl.embed` does for all cells. Everything else is of the cells that were used.
     n_samples
         Importance samples per cell, and draws of the predictive checks.
