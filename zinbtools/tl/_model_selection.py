@@ -21,7 +21,6 @@ from .._record.parts import METRICS as ALL_METRICS
 from .._record.parts import PPC, SELECTION, WEIGHTS, Metric
 from .._record.record import Record
 from .._words.answers import Answer, Call, Explanation
-from .._words.count_kinds import CountKind
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
@@ -258,8 +257,7 @@ def model_selection(
     sample, dropped = main.fit.setup.sample, main.dropped()
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
     held = main.fit.cells("validation")
-    are_reads = bool(main.by_gene) or sample.finding.kind == CountKind.READS
-    copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if are_reads else None
+    copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if main.are_copied else None
     genes = conditional_test(
         main.fit, main.data, everyone, CallRule(alpha), None, part.obs, n_threads, copies
     )
@@ -359,7 +357,7 @@ def _result(
         result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
         has_excess &= pval <= max(alpha, 1 / (1 + n_twins))
     if main.by_gene:
-        result["reads_per_molecule"] = float(np.median([x.reads_per_molecule for x in main.by_gene]))
+        result["reads_per_molecule"] = main.reads_per_molecule
     if labels is not None:
         groups = result["groups"] = pd.DataFrame(_within_groups(main, labels))
         inflated = main.position == "above" and has_excess and not explained
