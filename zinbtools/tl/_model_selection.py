@@ -113,8 +113,9 @@ def model_selection(
     Reads are copies of molecules, and their sizes make a ZINB better than an NB without any loss. So of reads
     each gene is also fitted to the training cells around the NB network's means, as NB, ZINB, and NB and ZINB
     of molecules that were copied, and all four are held against the test cells. Copies are those of the
-    training cells (`zinbtools.tl.reads_per_molecule`), those of a test cell from its own reads and what the
-    training cells say of the genes. Amplification explains the ZINB's gain if the NB of copied molecules is
+    training cells around the NB's means (`zinbtools.tl.reads_per_molecule`), those of a test cell from its
+    own reads and what the training cells say of the genes; of fewer than two copies the counts are taken for
+    molecules. Amplification explains the ZINB's gain if the NB of copied molecules is
     not below the ZINB of reads, and a dropout of molecules adds no more than the region to it; unless it adds
     something, and a twentieth of the genes are zero-inflated beyond their copies.
 
@@ -149,7 +150,8 @@ def model_selection(
         below their regions, differences between the groups explain what all cells show.
     counts
         What they are: ``"molecules"``, ``"reads"``, or ``"auto"``, what they look like. For reads it is asked
-        whether the copies of molecules explain what the ZINB gains.
+        whether the copies of molecules explain what the ZINB gains; with ``"auto"`` of all counts that would
+        be zero-inflated, if molecules turn out to have been read twice or more.
     n_bootstrap
         Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart on one
         split each): how large a difference and how many zeros by dropout the ZINB finds where there are none.
