@@ -8,8 +8,8 @@ import pytest
 from scipy import sparse
 
 from zinbtools.simulate import amplify, gamma_poisson
-from zinbtools.stats.cell_copies import Cells
-from zinbtools.stats.reads import reads_per_molecule
+from zinbtools.stats.cell_copies import Cells, TellingGenes
+from zinbtools.stats.reads import are_foretold, reads_per_molecule
 
 SHAPES = ("geometric", "negative binomial", "poisson", "lognormal", "pcr")
 
@@ -43,6 +43,51 @@ def test_the_order_of_cells_does_not_matter() -> None:
     order = np.random.default_rng(0).permutation(150)
     found, again = (reads_per_molecule(Cells.around(x)) for x in (reads, reads[order]))
     np.testing.assert_allclose(again.copies, found.copies[order], rtol=1e-6)
+
+
+def of_kinds(copies: float, rng: int = 0) -> tuple[sparse.csr_array, np.ndarray, float]:
+    """Counts of five kinds of cells, what is to be expected of them, and reads per molecule."""
+    random = np.random.default_rng(rng)
+    kinds = np.exp(random.normal(-2, 2, (5, 300)))[random.integers(0, 5, 300)]
+    means = kinds * random.lognormal(0, 0.3, (300, 1))
+    molecules = random.poisson(random.gamma(2.5, means / 2.5))
+    counts = molecules + random.negative_binomial(np.maximum(molecules, 1e-9), 1 / copies) * (molecules > 0)
+    return sparse.csr_array(counts.astype(float)), means, counts.sum() / molecules.sum()
+
+
+def test_differences_between_cells_are_no_copies() -> None:
+    """Many molecules of a gene that few cells have are taken for copies, unless it is known which have it."""
+    for copies in (1.0, 15.0):
+        counts, means, true = of_kinds(copies)
+        alike, apart = (reads_per_molecule(Cells.around(counts, of)) for of in (None, means))
+        assert alike.level > 1.5 * true
+        assert apart.level == pytest.approx(true, rel=0.2)
+        assert apart.low <= true <= apart.high
+    assert np.log(apart.relative).std() < np.log(alike.relative).std()
+
+
+def test_what_is_expected_of_cells_has_to_foretell_other_cells() -> None:
+    counts, means, _ = of_kinds(15.0)
+    noise = np.random.default_rng(1).lognormal(0, 1, means.shape)
+    for of, answer in ((means, True), (noise, False), (np.ones_like(means), False)):
+        learned, others = (Cells.around(counts[part], of[part]) for part in (slice(250), slice(250, None)))
+        assert are_foretold([learned], [others]) is answer
+    assert not are_foretold([learned], [others.rows(np.arange(2))])
+
+
+def test_the_likelihood_of_detection_is_that_of_its_cells() -> None:
+    counts, means, _ = of_kinds(1.0)
+    cells = Cells.around(counts, means)
+    which = np.flatnonzero(np.abs((counts > 0).mean(axis=0) - 0.4) < 0.3)
+    share = np.asarray((counts[:, which] > 0).mean(axis=0)).ravel()
+    genes = TellingGenes.of(cells, which, share)
+    part = cells.part(which)
+    seen = counts[:, which].toarray() > 0
+    expected = genes._means(part, genes._depth(part))
+    absent = (1 + 0.4 * expected) ** -2.5
+    np.testing.assert_allclose((1 - absent).sum(axis=1), seen.sum(axis=1), rtol=1e-4)
+    by_hand = np.where(seen, np.log1p(-absent), np.log(absent)).sum(axis=1)
+    np.testing.assert_allclose(genes.detection(cells), by_hand, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("n_cells", "n_genes"), [(9, 300), (50, 20)])

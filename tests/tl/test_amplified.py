@@ -54,6 +54,35 @@ def test_lost_molecules_survive_their_copies() -> None:
     assert "explain the zeros" not in found.sentence
 
 
+def test_what_was_read_once_is_no_copy() -> None:
+    """Told to be reads, counts of molecules are compared as what they are."""
+    adata = reads(0.0, 300, 120)
+    adata.X = adata.layers["molecules"].copy()
+    zt.tl.model_selection(adata, counts="reads", **QUICK)
+    found = zt.get.verdict(adata)
+    assert found.explained_by == ""
+    assert adata.uns["zinbtools"]["model_selection"]["reads_per_molecule"] < 2
+    rival = found.rivals.set_index("model").loc["nb-amplified"]
+    assert rival["gain"] == rival["gain_low"] == 0
+    assert rival["over_zinb"] == -rival["zinb_gain"]
+
+
+@pytest.mark.slow
+def test_copies_are_asked_for_before_zero_inflation_is_said() -> None:
+    """Nobody says what these are, and so few genes do not show it; a dropout in molecules stays one."""
+    copied = reads(0.0)
+    zt.tl.model_selection(copied, **QUICK)
+    assert copied.uns["zinbtools"]["params"]["counts"] != "reads"
+    found = zt.get.verdict(copied)
+    assert (found.verdict, found.explained_by) == ("better fit, not zero inflation", "amplification")
+    lost = reads(0.3)
+    lost.X = lost.layers["molecules"].copy()
+    zt.tl.model_selection(lost, **QUICK)
+    found = zt.get.verdict(lost)
+    assert (found.verdict, found.explained_by) == ("zinb", "")
+    assert "nb-amplified" not in set(found.rivals["model"])
+
+
 def test_molecules_are_not_asked_for_their_copies() -> None:
     adata = reads(0.0, 120, 60)
     adata.X = adata.layers["molecules"].copy()

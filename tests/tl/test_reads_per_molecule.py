@@ -53,6 +53,26 @@ def test_a_batch_of_few_cells_is_named() -> None:
     assert "reads_per_molecule" not in adata.obs
 
 
+def test_copies_around_what_a_fit_expects() -> None:
+    """Of cells that differ in what they express; the same for the cells of one kind."""
+    molecules = zt.simulate.gamma_poisson(
+        500, 200, means=np.geomspace(0.1, 8, 200), n_types=5, type_sd=1.8, rng=1
+    )
+    reads = zt.simulate.amplify(molecules, copies=10, rng=1)
+    true = reads.X.sum() / reads.layers["molecules"].sum()
+    zt.tl.fit_nb_zinb(reads, models="nb", max_epochs=60, progress=False)
+    zt.tl.reads_per_molecule(reads)
+    alone = zt.get.reads_per_molecule_df(reads).iloc[0]
+    zt.tl.reads_per_molecule(reads, of_fit=True)
+    found = zt.get.reads_per_molecule_df(reads).iloc[0]
+    assert alone["reads_per_molecule"] > 1.5 * true
+    assert found["reads_per_molecule"] == pytest.approx(true, rel=0.3)
+    assert found["batch"] == "all"
+    assert reads.obs["reads_per_molecule"].notna().all()
+    with pytest.raises(ValueError, match="are the fit's with of_fit"):
+        zt.tl.reads_per_molecule(reads, of_fit=True, layer="molecules")
+
+
 @pytest.mark.slow
 def test_genes_of_reads_are_not_called_for_their_copies() -> None:
     """Of those that lose all molecules of three cells in ten, some are."""

@@ -290,9 +290,19 @@ class Comparison:
                 found.append(by_gene(fit, copies, self.method.run.n_threads))
         except ValueError as error:
             if are_reads:
-                warn(f"{error} The verdict is about an NB and a ZINB of reads.")
+                warn(f"{error} Verdict and genes are about an NB and a ZINB of reads.")
             return []
         return found
+
+    @property
+    def reads_per_molecule(self) -> float:
+        """Of reads, as the training cells of the folds have it; 1 of molecules."""
+        return float(np.median([x.reads_per_molecule for x in self.by_gene])) if self.by_gene else 1.0
+
+    @property
+    def are_copied(self) -> bool:
+        """Whether molecules were read so often that copies may explain zeros."""
+        return self.reads_per_molecule >= FEWEST_COPIES
 
     @cached_property
     def rivals(self) -> Sequence[Rival]:
@@ -326,8 +336,7 @@ class Comparison:
         over_zinb, of_zinb = gain("amplified_nb", "zinb"), gain("amplified_zinb", "amplified_nb")
         where, adds = position(*of_zinb.interval(level), self.rope), of_zinb.interval(level)[0] > 0
         fits = position(*over_zinb.interval(level), self.rope) != "below"
-        copied = np.median([x.reads_per_molecule for x in of_folds]) >= FEWEST_COPIES
-        by = Explanation.AMPLIFICATION if copied and fits and where != "above" else Explanation.NONE
+        by = Explanation.AMPLIFICATION if self.are_copied and fits and where != "above" else Explanation.NONE
         return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, adds, by)
 
     def _dispersed(self, rival: Comparison) -> Rival:

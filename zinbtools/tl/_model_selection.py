@@ -21,7 +21,6 @@ from .._record.parts import METRICS as ALL_METRICS
 from .._record.parts import PPC, SELECTION, WEIGHTS, Metric
 from .._record.record import Record
 from .._words.answers import Answer, Call, Explanation
-from .._words.count_kinds import CountKind
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
@@ -116,8 +115,9 @@ def model_selection(
     Reads are copies of molecules, and their sizes make a ZINB better than an NB without any loss. So of reads
     each gene is also fitted to the training cells around the NB network's means, as NB, ZINB, and NB and ZINB
     of molecules that were copied, and all four are held against the test cells. Copies are those of the
-    training cells (`zinbtools.tl.reads_per_molecule`), those of a test cell from its own reads and what the
-    training cells say of the genes. Amplification explains the ZINB's gain if the NB of copied molecules is
+    training cells around the NB's means (`zinbtools.tl.reads_per_molecule`), those of a test cell from its
+    own reads and what the training cells say of the genes; of fewer than two copies the counts are taken for
+    molecules. Amplification explains the ZINB's gain if the NB of copied molecules is
     not below the ZINB of reads, and a dropout of molecules adds no more than the region to it; unless it adds
     something, and a twentieth of the genes are zero-inflated beyond their copies.
 
@@ -154,7 +154,8 @@ def model_selection(
         below their regions, differences between the groups explain what all cells show.
     counts
         What they are: ``"molecules"``, ``"reads"``, or ``"auto"``, what they look like. For reads it is asked
-        whether the copies of molecules explain what the ZINB gains.
+        whether the copies of molecules explain what the ZINB gains; with ``"auto"`` of all counts that would
+        be zero-inflated, if molecules turn out to have been read twice or more.
     n_bootstrap
         Twins of the data, drawn from the fitted NB, on which the comparison is repeated (one restart on one
         split each): how large a difference and how many zeros by dropout the ZINB finds where there are none.
@@ -262,8 +263,7 @@ def model_selection(
     sample, dropped = main.fit.setup.sample, main.dropped()
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
     held = main.fit.cells("validation")
-    are_reads = bool(main.by_gene) or sample.finding.kind == CountKind.READS
-    copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if are_reads else None
+    copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if main.are_copied else None
     layers = affordable(adata, asked_for) if used is None else ()
     results = main.fit.results(part, keys, digests, layers, n_threads)
     means = results.layers.get(keys.mean("nb"))
@@ -367,7 +367,7 @@ def _result(
         result |= {"bootstrap": twins, "bootstrap_pval": float(pval)}
         has_excess &= pval <= max(alpha, 1 / (1 + n_twins))
     if main.by_gene:
-        result["reads_per_molecule"] = float(np.median([x.reads_per_molecule for x in main.by_gene]))
+        result["reads_per_molecule"] = main.reads_per_molecule
     if labels is not None:
         groups = result["groups"] = pd.DataFrame(_within_groups(main, labels))
         inflated = main.position == "above" and has_excess and not explained

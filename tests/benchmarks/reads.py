@@ -1,0 +1,199 @@
+"""Reads per molecule, verdicts and genes of counts of which it is known whether they were copied.
+
+``python tests/benchmarks/reads.py --data FOLDER --out records.jsonl [--only WORD ...]`` adds a line for each
+measurement that is not there yet and prints it:
+
+``level``
+    Reads per molecule over the true ones, with the interval, by counts alone and around the NB's means.
+``told``
+    Counts of molecules that are said to be reads: what the NB of copied molecules gains.
+``asked``
+    Counts of which nothing is said, with and without a dropout of molecules, and macosko's spike-ins.
+``time``
+    CPU seconds of the genes of reads, 1,000 genes in 2,000 cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anndata
+import jsonl
+import numpy as np
+import rivals
+from anndata import AnnData
+from scipy import sparse
+
+import zinbtools as zt
+
+SHAPES = ("geometric", "negative binomial", "poisson", "lognormal", "pcr")
+UMIS = {
+    "cortex": "cortex_zeisel2015",
+    "kang": "kang2018_pbmc_ifnb2800",
+    "pbmc3k": "pbmc3k",
+    "pbmc4k": "pbmc4k_hvg2000",
+    "pbmc68k": "pbmc68k_reduced",
+}
+DROPOUTS = ("3% dropout", "8% dropout", "20% dropout", "8% dropout in a third", "20% dropout in one type",
+            "dropout by quality", "theta by type, sd 0.9", "theta by cell, sd 0.9")  # fmt: skip
+N_CELLS, N_GENES = 1500, 400
+QUICK: dict[str, Any] = {"folds": 1, "n_restarts": 1, "n_samples": 10, "n_null": 5, "metrics": ("nll",)}
+
+Measurement = Callable[[], dict[str, object]]
+
+
+def counts_of(path: Path, layer: str | None = None, spike_ins: bool = False) -> AnnData:
+    adata = anndata.read_h5ad(path)
+    if "spike_in" in adata.var and not spike_ins:
+        adata = adata[:, ~adata.var["spike_in"].to_numpy(dtype=bool)]
+    counts = sparse.csr_matrix(adata.X if layer is None else adata.layers[layer]).astype(np.float32)
+    return AnnData(counts)
+
+
+def some_cells(adata: AnnData, n_cells: int) -> AnnData:
+    random = np.random.default_rng(0)
+    return adata[np.sort(random.choice(adata.n_obs, min(n_cells, adata.n_obs), replace=False))]
+
+
+def most_variable(adata: AnnData, n_genes: int = N_GENES) -> AnnData:
+    counts = adata.X.tocsr()
+    of_genes = np.asarray(counts.multiply(counts).mean(0) - np.square(counts.mean(0))).ravel()
+    chosen = np.sort(np.argsort(-of_genes)[:n_genes])
+    found = adata[:, chosen]
+    return found[np.asarray(found.X.sum(1)).ravel() > 0].copy()
+
+
+def cortex_like(folder: Path, n_genes: int, variable: bool, **how: Any) -> AnnData:
+    cortex = some_cells(counts_of(folder / "cortex_zeisel2015.h5ad"), 700 if not variable else N_CELLS)
+    detected = np.asarray((cortex.X > 0).sum(0)).ravel()
+    best = cortex[:, np.sort(np.argsort(-detected)[:n_genes])].copy()
+    return zt.simulate.amplify(most_variable(cortex, n_genes) if variable else best, copies=15, rng=1, **how)
+
+
+def shape(name: str) -> AnnData:
+    molecules = zt.simulate.gamma_poisson(600, 500, means=np.geomspace(0.05, 20, 500), n_types=3, rng=4)
+    return zt.simulate.amplify(molecules, copies=15, distribution=name, shape=0.3, cell_sd=0.4, rng=1)
+
+
+def ziegenhain(folder: Path, protocol: str) -> AnnData:
+    path = folder / f"ziegenhain2017_{protocol}_reads_and_umis.h5ad"
+    adata = counts_of(path, "reads")
+    adata.layers["molecules"] = counts_of(path, "umi").X
+    return adata
+
+
+def level(make: Callable[[], AnnData], fitted: bool = True) -> dict[str, object]:
+    """Over the truth, if that is known."""
+    adata = make()
+    true, found = 1.0, {}
+    if "molecules" in adata.layers:
+        reads, molecules = (np.asarray(of.sum(1)).ravel() for of in (adata.X, adata.layers["molecules"]))
+        true = float(reads.sum() / molecules.sum())
+    if fitted:
+        zt.tl.fit_nb_zinb(adata, models="nb", rng=0, n_restarts=1, n_jobs=1, progress=False)
+    for name, options in {"alone": {}, "of_fit": {"of_fit": True}}.items():
+        if name == "of_fit" and not fitted:
+            continue
+        start = time.process_time()
+        zt.tl.reads_per_molecule(adata, **options)
+        row = zt.get.reads_per_molecule_df(adata).iloc[0]
+        ends = [round(float(row[column]) / true, 3) for column in ("reads_per_molecule", "low", "high")]
+        found[name] = {"level": ends, "seconds": round(time.process_time() - start, 1)}
+        if "molecules" in adata.layers:
+            logs = np.log(adata.obs["reads_per_molecule"].to_numpy()), np.log(reads / molecules)
+            found[name]["correlation"] = round(float(np.corrcoef(*logs)[0, 1]), 3)
+    return {"true": true, **found}
+
+
+def verdict(make: Callable[[], AnnData], counts: str = "auto", **options: Any) -> dict[str, object]:
+    adata, start = make(), time.process_time()
+    zt.tl.model_selection(adata, counts=counts, n_jobs=1, progress=False, **options)
+    found = zt.get.verdict(adata)
+    rows = found.rivals.set_index("model")
+    columns = ["gain", "gain_low", "gain_high", "over_zinb", "zinb_gain", "zinb_low", "zinb_high"]
+    copied = (
+        rows.loc["nb-amplified", columns].astype(float).round(2).tolist()
+        if "nb-amplified" in rows.index
+        else []
+    )
+    return {
+        "verdict": found.verdict,
+        "explained_by": found.explained_by,
+        "difference": round(float(rows["zinb_gain"].iloc[0]), 2),
+        "rope": round(float(found.differences["rope"].iloc[0]), 2),
+        "amplified": copied,
+        "reads_per_molecule": adata.uns["zinbtools"]["model_selection"].get("reads_per_molecule"),
+        "called": int((adata.var["zi_call"] == "zero-inflated").sum()),
+        "seconds": round(time.process_time() - start),
+    }
+
+
+def seconds_of_genes() -> dict[str, object]:
+    molecules = zt.simulate.gamma_poisson(2000, 1000, means=np.geomspace(0.05, 10, 1000), n_types=3, rng=4)
+    reads = zt.simulate.amplify(molecules, copies=15, rng=1)
+    zt.tl.fit_nb_zinb(reads, models="nb", max_epochs=10, n_jobs=1, progress=False)
+    zt.tl.zi_scores(reads[:, :].copy(), counts="reads")  # compiled
+    start = time.process_time()
+    zt.tl.zi_scores(reads, counts="reads")
+    return {"seconds": round(time.process_time() - start, 1)}
+
+
+def measurements(folder: Path) -> Iterator[tuple[str, Measurement]]:
+    for name in SHAPES:
+        yield f"level {name}", partial(level, partial(shape, name))
+        make = partial(cortex_like, folder, 2000, False, distribution=name, shape=0.3)
+        yield f"level cortex-like {name}", partial(level, make)
+    yield "level cortex-like variable", partial(level, partial(cortex_like, folder, N_GENES, True))
+    for name in ("celseq2", "scrbseq"):
+        yield f"level {name}", partial(level, partial(ziegenhain, folder, name), fitted=False)
+    for name, file in UMIS.items():
+        path = folder / f"{file}.h5ad"
+
+        def variable(path: Path = path) -> AnnData:
+            return most_variable(some_cells(counts_of(path), N_CELLS))
+
+        yield f"level molecules {name}", partial(level, variable)
+        yield f"told {name}", partial(verdict, variable, "reads", **QUICK)
+    for name in ("celseq2", "scrbseq"):
+
+        def molecules(name: str = name) -> AnnData:
+            adata = ziegenhain(folder, name)
+            best = np.argsort(-np.asarray((adata.X > 0).sum(0)).ravel())[:1500]
+            return AnnData(adata.layers["molecules"][:, np.sort(best)].copy())
+
+        yield f"told {name}", partial(verdict, molecules, "reads", **QUICK)
+    for seed in range(3):
+        spike_ins = partial(counts_of, folder / "ercc_macosko2015_dropseq.h5ad", spike_ins=True)
+        yield f"asked macosko {seed}", partial(verdict, spike_ins, rng=seed)
+    for name, make in rivals.families(None).items():
+        if name.startswith(DROPOUTS):
+            for seed in range(3):
+                random = np.random.default_rng([2000 + seed, len(name)])
+                yield f"asked {name} {seed}", partial(verdict, partial(make, random), folds=1, n_restarts=3)
+    yield "time", seconds_of_genes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=[])
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    known = {record["name"] for record in jsonl.read(options.out)}
+    for name, measure in measurements(options.data):
+        if name in known or (options.only and not any(name.startswith(word) for word in options.only)):
+            continue
+        record = {"name": name, **measure()}
+        jsonl.add(options.out, record)
+        print(record, flush=True)
+
+
+if __name__ == "__main__":
+    main()
