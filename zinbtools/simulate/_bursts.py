@@ -173,7 +173,8 @@ def _rates(
     rates = base.expected * random.gamma(of_cells, 1 / of_cells)
     sex = random.integers(0, 2, n_obs)
     base.obs["sex"] = pd.Categorical.from_codes(sex, categories=["female", "male"])
-    rates *= np.where(cause == "covariate", 2.0 * (sex[:, None] == random.integers(0, 2, n_vars)), 1.0)
+    on_in = random.integers(0, 2, n_vars)
+    rates *= np.where(cause == "covariate", 2.0 * np.equal.outer(sex, on_in), 1.0)
     slow = cause == "bursting"
     on, off = (_between(_RATES, n_vars, random) for _ in range(2))
     of_bursts, size = _bursts(base, on[:, None] * np.ones(code.max() + 1), off, n_alleles, random)
@@ -207,4 +208,5 @@ def _bursts(base: _Base, on: Floats, off: Floats, n_alleles: int, random: np.ran
 
 
 def _between(ends: tuple[float, float], n: int, random: np.random.Generator) -> Floats:
-    return np.exp(random.uniform(*np.log(ends), n))
+    low, high = ends
+    return np.exp(random.uniform(np.log(low), np.log(high), n))

@@ -151,7 +151,8 @@ class _Fold(NamedTuple):
 
 
 def _fold(table: Floats) -> _Fold:
-    return _Fold(float(table.mean()), *table.shape, _within(table))
+    n_rows, n_columns = table.shape
+    return _Fold(float(table.mean()), n_rows, n_columns, _within(table))
 
 
 def _crossed(folds: Sequence[_Fold]) -> CrossedMean:
