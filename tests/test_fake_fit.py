@@ -28,8 +28,8 @@ def real(_fitted: AnnData) -> AnnData:
     adata = _fitted.copy()
     tl.tune(adata, max_evals=1, max_epochs=2, n_samples=5, progress=False)
     tl.zi_replication(adata)
-    tl.power(adata, n_cells=[500, 2000], dropout=[0.1])
     tl.explain_zeros(adata)
+    tl.power(adata, n_cells=[500, 2000], dropout=[0.1])
     return adata
 
 

@@ -81,6 +81,7 @@ AFTER_A_FIT: dict[str, Verb] = {
     "marginal_ll": lambda adata, **kw: zt.tl.marginal_ll(adata, n_samples=2, **kw),
     "ppc": lambda adata, **kw: zt.tl.ppc(adata, n_samples=1, n_null=0, **kw),
     "zi_scores": zt.tl.zi_scores,
+    "explain_zeros": zt.tl.explain_zeros,
     "zi_scores twins": lambda adata, **kw: zt.tl.zi_scores(adata, n_bootstrap=1, **kw),
     "zi_replication": zt.tl.zi_replication,
     "zi_scores predictive": lambda adata, **kw: zt.tl.zi_scores(

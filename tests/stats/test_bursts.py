@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from zinbtools.kernels.beta_poisson import log_probability
-from zinbtools.stats.bursts import fit_bursts, log_probabilities
+from zinbtools.stats.bursts import cells_needed, fit_bursts, log_probabilities
 
 N = 2000
 
@@ -54,7 +54,7 @@ def test_nobody_can_tell_at_low_means():
     for kind in ("slow", "dropout"):
         found = fit_bursts(*draw(kind, 0.3, 20, 2)[:2])
         assert (np.abs(found.statistic) < 2.5).all()
-        assert np.median(found.cells_needed(0.05)) > N
+        assert np.median(cells_needed(found.statistic, N, 0.05)) > N
 
 
 def test_an_nb_is_at_the_bound_or_no_better():

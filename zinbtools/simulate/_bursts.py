@@ -173,7 +173,8 @@ def _rates(
     rates = base.expected * random.gamma(of_cells, 1 / of_cells)
     sex = random.integers(0, 2, (n_obs,))
     base.obs["sex"] = pd.Categorical.from_codes(sex, categories=["female", "male"])
-    rates *= np.where(cause == "covariate", 2.0 * (sex[:, None] == random.integers(0, 2, n_vars)), 1.0)
+    on_in = random.integers(0, 2, n_vars)
+    rates *= np.where(cause == "covariate", 2.0 * np.equal.outer(sex, on_in), 1.0)
     slow = cause == "bursting"
     on, off = (_between(_RATES, n_vars, random) for _ in range(2))
     of_bursts, size = _bursts(base, on[:, None] * np.ones(code.max() + 1), off, n_alleles, random)

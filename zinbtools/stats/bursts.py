@@ -108,21 +108,6 @@ class BurstFits:
         return np.divide(self.gain, self.gain_se, out=np.zeros_like(self.gain), where=self.gain_se > 0)
 
     @property
-    def pval(self) -> Floats:
-        """Of neither being closer, (G,)."""
-        return 2.0 * stats.norm.sf(np.abs(self.statistic))
-
-    def cells_needed(self, level: float, power: float = 0.8) -> Floats:
-        """How many cells like these would tell the two apart at this level with this power, (G,).
-
-        ``((z_level / 2 + z_power) sd / gain)^2``, with the gain and the standard deviation of a cell's as
-        they were found: a gene whose gain is by chance next to nothing seems to need more.
-        """
-        z = stats.norm.isf(level / 2) + stats.norm.isf(1 - power)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.n_cells * (z / self.statistic) ** 2
-
-    @property
     def parameters(self) -> Floats:
         """Log scale and log alpha of the families and the Beta-Poisson, (G, 4, 3), and their third one.
 
@@ -145,6 +130,38 @@ class BurstFits:
     def _se(self, *slopes: Floats) -> Floats:
         of = np.stack(slopes, axis=1)
         return np.sqrt(np.einsum("gi,gij,gj->g", of, self.covariance, of))
+
+
+def pval_of_neither(statistic: Floats) -> Floats:
+    """Return the p value of `BurstFits.statistic` if neither is closer to the truth, (G,).
+
+    Examples
+    --------
+    >>> pval_of_neither(np.array([-1.96, 0.0, np.nan])).round(2)
+    array([0.05, 1.  ,  nan])
+    """
+    return 2.0 * stats.norm.sf(np.abs(statistic))
+
+
+def cells_needed(statistic: Floats, n_cells: int, level: float, power: float = 0.8) -> Floats:
+    """Compute how many cells like these tell bursts from a dropout at this level, with this power, (G,).
+
+    ``((z_level / 2 + z_power) sd / gain)^2``, with the mean gain and the standard deviation of a cell's as
+    they were found: a gene whose gain is by chance next to nothing seems to need more.
+
+    Parameters
+    ----------
+    statistic, n_cells
+        `BurstFits.statistic`, and the cells that it is of.
+
+    Examples
+    --------
+    >>> cells_needed(np.array([2.8, -0.28]), 1000, 0.05).round(-2)
+    array([  1000., 100100.])
+    """
+    z = stats.norm.isf(level / 2) + stats.norm.isf(1 - power)
+    with np.errstate(divide="ignore"):
+        return n_cells * (z / statistic) ** 2
 
 
 def fit_bursts(

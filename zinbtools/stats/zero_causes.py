@@ -6,15 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from .._words.answers import Call, Cause, Explanation
+from .bursts import cells_needed, pval_of_neither
 from .zero_inflation import adjusted_pval, threshold
 
 Floats = NDArray[np.float64]
 Strings = NDArray[np.object_]
-
-POWER = 0.8  # with which so many cells would tell
 
 
 class Causes(NamedTuple):
@@ -72,14 +70,11 @@ def zero_causes(
     told = called & (explained_by != Explanation.NONE)
     cause[told & (explained_by != Explanation.DISPERSION)] = Cause.COVARIATE.value
     open_ = called & ~told
-    pval = np.where(open_, 2.0 * stats.norm.sf(np.abs(statistic)), np.nan)
+    pval = np.where(open_, pval_of_neither(statistic), np.nan)
     adjusted = adjusted_pval(pval)
     decided = adjusted <= alpha
     cause[open_] = Cause.CANNOT_TELL.value
     cause[decided & (statistic > 0)] = Cause.BURSTING.value
     cause[decided & (statistic < 0)] = Cause.DROPOUT.value
-    level = threshold(adjusted, alpha)
-    z = stats.norm.isf(level / 2) + stats.norm.isf(1 - POWER)
-    with np.errstate(divide="ignore"):
-        needed = np.where(open_, np.ceil(n_cells * (z / statistic) ** 2), np.nan)
-    return Causes(cause, pval, adjusted, needed)
+    needed = cells_needed(statistic, n_cells, threshold(adjusted, alpha))
+    return Causes(cause, pval, adjusted, np.where(open_, np.ceil(needed), np.nan))
