@@ -126,7 +126,6 @@ COUNTS = [
         ValueError,
         "not whole, as ambient-corrected",
         "check_counts=False",
-        "--round",
     ),
     case(
         "recovered from logs",
@@ -138,7 +137,7 @@ COUNTS = [
         "check_counts=False",
     ),
     case("log-transformed", dense(np.log1p), ValueError, "adata.X", "log-transformed", "raw counts", RAW),
-    case("with raw", with_raw, ValueError, "log-transformed", "adata.raw.to_adata()", "--raw"),
+    case("with raw", with_raw, ValueError, "log-transformed", "adata.raw.to_adata()"),
     case(
         "after a fit",
         with_results,

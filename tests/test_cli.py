@@ -18,6 +18,7 @@ from anndata import AnnData
 
 from zinbtools import get, simulate, tl
 from zinbtools.cli import run as cli
+from zinbtools.cli._hints import in_shell
 from zinbtools.cli.verbs import VERBS, Outcome
 
 QUICK_FIT = ["--max-epochs", "1"]
@@ -55,12 +56,22 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_is_quick_to_load() -> None:
-    script = "import sys; from zinbtools.cli import run as c; c.parser(); print(*sys.modules)"
+    script = "import sys; from zinbtools.cli import options, run; options.parser(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "scanpy", "anndata", "matplotlib", "numpy", "pandas"} & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["study", "--help"], ["tune", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["study", "--help"],
+        ["genes", "--help"],
+        ["reads", "--help"],
+        ["tune", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="^0$"):
         cli.main(words)
@@ -96,6 +107,15 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
         ),
         (["study", "a.h5ad", "--n-top-genes", "ten", "--out", "o"], "--n-top-genes: must be a whole number"),
         (["study", "a.h5ad", "--min-detection", "1", "--out", "o"], "must be a number from 0 to below 1"),
+        (["study", "a.h5ad", "--lam", "0", "--out", "o"], "--lam is of simulated counts, and does not go"),
+        (["genes", "a.h5ad", "--n-obs", "9", "--out", "o"], "--n-obs is of simulated counts"),
+        (["study", "a.h5ad", "--raw", "--layer", "x", "--out", "o"], "give one of --raw and --layer"),
+        (["study", "--simulate", "zisynth", "--modality", "rna", "--out", "o"], "--modality is of files"),
+        (["study", "a.h5ad", "--test-share", "0", "--out", "o"], "must be a number between 0 and 1"),
+        (["study", "a.h5ad", "--test-share", "0.2", "--folds", "5", "--out", "o"], "goes with --folds 1"),
+        (["study", "a.h5ad", "--test-share", "0.2", "--config", "tuned", "--out", "o"], "of the search"),
+        (["study", "a.h5ad", "--categorical-covariates", "a,", "--out", "o"], "must be a non-empty string"),
+        (["reads", "a.h5ad", "--simulate", "zisynth", "--out", "o"], "unrecognized arguments: --simulate"),
         (["study", "a.h5ad", "--protocol", "blog2018", "--out", "o"], "--protocol: must be one of 'default'"),
         (["study", "a.h5ad", "--device", "tpu", "--out", "o"], "--device: must be 'auto', 'cpu' or 'cuda'"),
         (["study", "a.h5ad", "--layer", "", "--out", "o"], "--layer: must be a non-empty string, found ''"),
@@ -132,9 +152,9 @@ def test_counts_may_be_in_raw_and_corrected(
 ) -> None:
     path = str(with_raw(counts, tmp_path / "raw.h5ad"))
     assert run(tmp_path, path, *QUICK) == 2
-    assert "adata.raw.to_adata() (--raw on the command line)" in error_of(capsys)
+    assert "perhaps --layer true_counts or --raw; or round them" in error_of(capsys)
     assert run(tmp_path, path, "--raw", *QUICK) == 2
-    assert "(--round on the command line)" in error_of(capsys)
+    assert error_of(capsys).endswith("if they are corrected counts: --round.")
     assert run(tmp_path, path, "--raw", "--round", "--restarts", "1", *QUICK) == 0
     found = anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad")
     np.testing.assert_allclose(found.X, counts.raw.X[:, :50])
@@ -152,14 +172,11 @@ def test_counts_may_be_in_raw_and_corrected(
     assert cli.main(tuning) == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "message"), [(["--raw"], "the input has no raw"), (["--raw", "--layer", "x"], "has no raw")]
-)
 def test_raw_that_is_not_there_is_named(
-    words: list[str], message: str, counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path, str(tmp_path / "counts.h5ad"), *words, *QUICK) == 2
-    assert message in error_of(capsys)
+    assert run(tmp_path, str(tmp_path / "counts.h5ad"), "--raw", *QUICK) == 2
+    assert "the input has no raw" in error_of(capsys)
 
 
 def test_a_file_becomes_a_folder_of_results(
@@ -241,9 +258,14 @@ def test_empty_cells_and_unseen_genes_are_dropped_and_told(
     [
         (["absent.h5ad"], "there is no file .*absent.h5ad"),
         (["broken.h5ad"], "cannot read .*broken.h5ad as h5ad"),
-        (["counts.txt"], "counts.txt must end in .h5ad or .zarr"),
-        (["counts.h5ad", "--layer", "raw"], "layer 'raw' is not in adata.layers"),
-        (["counts.h5ad", "--batch-key", "plate"], "'plate' is not in adata.obs"),
+        (["counts.bam"], r"counts.bam is of no kind that is read: .h5ad, .zarr"),
+        (["counts.h5ad", "--modality", "rna"], "error: --modality rna is a part of an .h5mu file"),
+        (["counts.h5ad", "--layer", "raw"], "layer 'raw' is not among the layers"),
+        (["counts.h5ad", "--batch-key", "plate"], "error: --batch-key: 'plate' is no column of obs"),
+        (["counts.h5ad", "--groupby", "type"], "error: --groupby: 'type' is no column of obs"),
+        (["counts.h5ad", "--categorical-covariates", "x"], "error: --categorical-covariates: 'x' is no col"),
+        (["twice.csv"], "found 'a' twice; add --var-names-make-unique"),
+        (["turned.csv"], "its cells seem to be genes .*; give --transpose"),
         (["logged.h5ad"], "not whole, as .*log-transformed or normalised numbers are"),
     ],
 )
@@ -252,7 +274,9 @@ def test_what_cannot_be_used_is_said_in_one_line_and_nothing_is_written(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.h5ad").write_text("this is not HDF5")
-    (tmp_path / "counts.txt").write_text("1 2 3")
+    (tmp_path / "counts.bam").write_text("1 2 3")
+    (tmp_path / "turned.csv").write_text(",AAACCTGA-1,AAACCTGC-1\nRPL3,1,2\nMT-CO1,1,0\n")
+    (tmp_path / "twice.csv").write_text(",a,a,b\nc1,1,2,3\nc2,0,1,1\nc3,2,0,1\n")
     AnnData(np.log1p(np.arange(12.0, dtype="float32").reshape(4, 3))).write_h5ad(tmp_path / "logged.h5ad")
     before = set(tmp_path.iterdir())
     assert run(tmp_path, str(tmp_path / words[0]), *words[1:]) == 2
@@ -326,6 +350,105 @@ def test_how_many_cells_reaches_the_comparison(
     monkeypatch.setattr(tl, "model_selection", stop)
     assert run(tmp_path, "--simulate", "zisynth", "--n-obs", "50", *words) == 1
     assert found == [expected]
+
+
+def test_what_the_models_are_told_and_how_they_are_compared_reaches_the_verb(
+    counts: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts.obs["sex"], counts.obs["age"] = counts.obs["sample"], np.arange(200.0)
+    counts.write_h5ad(tmp_path / "counts.h5ad")
+    found: dict[str, object] = {}
+
+    def stop(*_: object, **settings: object) -> None:
+        found.update(settings)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(tl, "model_selection", stop)
+    words = (
+        "--categorical-covariates sample,sex --continuous-covariates age --groupby sex --rope 2 --alpha 0.1"
+    )
+    path = str(tmp_path / "counts.h5ad")
+    assert run(tmp_path, path, *words.split(), "--test-share", "0.28") == 1
+    assert found["categorical_covariate_keys"] == ["sample", "sex"]
+    assert found["continuous_covariate_keys"] == ["age"]
+    assert (found["groupby"], found["rope"], found["alpha"]) == ("sex", 2.0, 0.1)
+    assert found["split"] == pytest.approx((0.64, 0.08, 0.28))
+    assert run(tmp_path, path, "--test-share", "0.28", "--protocol", "blog2019") == 1
+    assert found["split"] == pytest.approx((0.72, 0, 0.28))
+
+
+@pytest.mark.usefixtures("_no_pictures")
+def test_genes_of_the_same_name_are_told_apart_on_request(counts: AnnData, tmp_path: Path) -> None:
+    counts.to_df().rename(columns={counts.var_names[1]: counts.var_names[0]}).to_csv(tmp_path / "x.csv.gz")
+    assert (
+        run(tmp_path, str(tmp_path / "x.csv.gz"), "--var-names-make-unique", "--restarts", "1", *QUICK) == 0
+    )
+    genes = pd.read_csv(tmp_path / "out" / "genes.csv", index_col=0)
+    assert {counts.var_names[0], f"{counts.var_names[0]}-1"} <= set(genes.index)
+
+
+def test_genes_are_tested_without_a_study(
+    counts: AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = [str(tmp_path / "counts.h5ad"), "--batch-key", "sample", *QUICK_FIT, "--out", str(out)]
+    assert cli.main(["genes", *words]) == 0
+    assert "of 50 genes are zero-inflated" in capsys.readouterr().out
+    table = pd.read_csv(out / "genes.csv", index_col="gene")
+    tl.fit_nb_zinb(counts, models="nb", batch_key="sample", max_epochs=1, progress=False)
+    tl.zi_scores(counts)
+    expected = get.zi_genes_df(counts)
+    assert table.index.tolist() == expected.index.tolist()
+    assert table["call"].tolist() == expected["call"].astype(str).tolist()
+    np.testing.assert_allclose(table["score"], expected["score"])
+    assert {path.name for path in out.iterdir()} == {"genes.csv", "zinbtools_genes.json"}
+    assert cli.main(["genes", *words]) == 0
+    assert "replacing the gene test of counts.h5ad" in capsys.readouterr().out
+
+
+def test_reads_per_molecule_are_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reads = simulate.amplify(simulate.gamma_poisson(n_obs=300, n_vars=400), copies=10)
+    reads.obs["plate"] = pd.Categorical(np.where(np.arange(300) % 2, "p1", "p2"))
+    reads.write_h5ad(tmp_path / "reads.h5ad")
+    out = tmp_path / "out"
+    words = ["reads", str(tmp_path / "reads.h5ad"), "--batch-key", "plate", "--out", str(out), "--quiet"]
+    assert cli.main(words) == 0
+    assert "reads_per_molecule" in capsys.readouterr().out
+    batches, cells = pd.read_csv(out / "reads.csv"), pd.read_csv(out / "cells.csv", index_col="cell")
+    assert batches["batch"].tolist() == ["p1", "p2"]
+    assert batches["reads_per_molecule"].between(9, 14).all()
+    assert cells.columns.tolist()[:2] == ["plate", "reads_per_molecule"]
+    assert len(cells) == 300
+
+
+@pytest.mark.parametrize("verb", ["study", "genes", "tune"])
+def test_a_device_that_is_not_there_is_told_before_a_file_is_read(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "broken.h5ad").write_text("this is not HDF5")
+    words = [verb, str(tmp_path / "broken.h5ad"), "--device", "cuda", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 2
+    assert "device is 'cuda', but torch sees no CUDA device" in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("layer 'x' is no layer", "layer 'x' is no layer"),  # a word of English stays one
+        ("cannot read /a/layer=x/batch_key.h5ad", "cannot read /a/layer=x/batch_key.h5ad"),
+        (
+            "perhaps layer=None (X) or layer='raw counts'",
+            "perhaps X (leave out --layer) or --layer 'raw counts'",
+        ),
+        ("config='tuned', but there is none", "--config tuned, but there is none"),
+        ("min_detection=0.5 leaves no gene", "--min-detection 0.5 leaves no gene"),
+        ("the batch_key; leave it out", "the --batch-key; leave it out"),
+        ("rng must be a number", "--seed must be a number"),
+    ],
+)
+def test_arguments_are_options_in_the_shell(text: str, expected: str) -> None:
+    assert in_shell(text) == expected
 
 
 @pytest.mark.parametrize("step", ["zinbtools.tl.model_selection", "zinbtools.study._pipeline.summary"])

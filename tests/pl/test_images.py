@@ -40,6 +40,7 @@ PLOTS: dict[str, Callable[[AnnData], Figure]] = {
     "ppc_distribution": lambda adata: pl.ppc(adata, checks="cv", kind="distribution", return_fig=True),
     "tuning": lambda adata: pl.tuning(adata, return_fig=True),
     "zero_causes": lambda adata: pl.zero_causes(adata, return_fig=True),
+    "verdict": lambda adata: pl.verdict(adata, return_fig=True),
     "zero_study": lambda adata: pl.zero_study(adata, return_fig=True),
     "zero_study_panels": lambda adata: pl.zero_study({"a": adata, "b": fake_fit(300)}, return_fig=True),
     "zero_test": lambda adata: pl.zero_test(adata, return_fig=True),

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
@@ -244,8 +245,15 @@ def test_the_posterior_shares_each_zero_out(fitted: AnnData) -> None:
     lost = round(float(get.posterior_dropout(fitted).to_numpy().sum(dtype=float)))
     kept = (fitted.X.toarray() == 0).sum() - lost
     ax = pl.zero_study(fitted, truth="posterior")
-    assert legend_of(ax) == [f"Limited sensitivity ({kept:,})", f"Dropout ({lost:,})"]
-    assert len(ax.collections) == 2
+    assert legend_of(ax) == [f"Limited sensitivity ({kept:,} expected)", f"Dropout ({lost:,} expected)"]
+    below, above = ax.collections
+    assert (below.filled, above.filled) == (True, False)  # lines hide nothing
+    larger, smaller = (
+        ("dropout", "limited sensitivity") if lost > kept else ("limited sensitivity", "dropout")
+    )
+    for drawn, kind in ((below.get_facecolor(), larger), (above.get_edgecolor(), smaller)):
+        red, _, blue, _ = np.asarray(drawn)[-1]
+        assert (red > blue) == (kind == "dropout")
 
 
 def test_total_probabilities_are_no_lower(fitted: AnnData) -> None:
@@ -391,7 +399,8 @@ def test_every_gene_is_one_point_in_the_color_of_its_call(calls: AnnData, kind: 
     np.testing.assert_allclose(drawn[:, 0], inflated["dropout" if kind == "volcano" else "mean_count"])
     y = -np.log10(inflated["pval"]) if kind == "volcano" else inflated["score"]
     np.testing.assert_allclose(drawn[:, 1], y)
-    assert [text.get_text() for text in ax.texts] == list(table.index[:3])
+    names = [text.get_text() for text in ax.texts if text.get_text() != "no gain"]
+    assert names == list(table.index[:3])
 
 
 def test_kinds_that_are_not_there_are_refused(adata: AnnData) -> None:
@@ -430,8 +439,95 @@ def test_counts_of_a_gene_are_drawn_with_what_is_expected(adata: AnnData) -> Non
     assert abs(table["zinb"].sum() - adata.n_obs) < 1e-6
 
 
+def test_panels_of_a_gene_are_a_grid_that_says_which_groups_are_left_out(adata: AnnData) -> None:
+    adata.obs["kind"] = pd.Categorical([f"type {i % 8}" for i in range(adata.n_obs)])
+    axes = pl.gene(adata, "gene4", groupby="kind")
+    assert len(axes) == 6
+    assert len({round(ax.get_position().y0, 2) for ax in axes}) == 2
+    assert axes[0].figure.get_suptitle() == "the 6 largest of 8 groups of kind"
+    assert pl.gene(adata, "gene4")[0].get_title() == "gene4"
+
+
+def test_the_axis_of_counts_is_as_long_as_the_data(adata: AnnData) -> None:
+    means = np.asarray(adata.X.mean(axis=0)).ravel()
+    for gene in (means.argmin(), means.argmax()):
+        x = adata.X[:, gene].toarray().ravel()
+        last = int(np.clip(np.quantile(x, 0.99), 5, 1000))
+        table = get.gene_df(adata, f"gene{gene}")
+        assert table["count"].max() == last
+        ax = pl.gene(adata, f"gene{gene}")[0]
+        width = 1 if last <= 40 else -(-last // 40)
+        heights = [bar.get_height() for bar in ax.patches]
+        assert heights[:2] == [(x == 0).sum(), ((x >= 1) & (x <= width)).sum()]
+        assert sum(heights) == adata.n_obs
+        assert ax.get_xlabel().startswith(f"count ({last} and more")
+        for line, model in zip(ax.lines, ("nb", "zinb"), strict=True):
+            assert line.get_ydata().sum() == pytest.approx(table[model].sum())
+    assert means.max() > 10
+
+
+def test_genes_are_named_by_their_symbols(adata: AnnData) -> None:
+    adata.var["symbol"] = [f"Sym{i}" for i in range(adata.n_vars)]
+    adata.var.loc["gene5", "symbol"] = None
+    assert pl.gene(adata, "Sym4", gene_symbols="symbol")[0].get_title() == "Sym4"
+    assert pl.gene(adata, "gene4", gene_symbols="symbol")[0].get_title() == "Sym4"
+    assert pl.gene(adata, "gene5", gene_symbols="symbol")[0].get_title() == "gene5"
+    best = get.zi_genes_df(adata).index[0].replace("gene", "Sym")
+    assert best in [text.get_text() for text in pl.zi_scores(adata, gene_symbols="symbol").texts]
+    with pytest.raises(KeyError, match=r"gene_symbols: 'name' is not in adata\.var"):
+        pl.zi_scores(adata, gene_symbols="name")
+
+
+def test_a_volcano_names_what_is_high(adata: AnnData) -> None:
+    adata.var["zi_dropout"], adata.var["zi_pval"] = 0.1, 1.0
+    adata.var.loc["gene7", "zi_pval"] = 1e-5
+    adata.var["zi_score"] = 1.0
+    assert [text.get_text() for text in pl.zi_scores(adata, kind="volcano").texts] == ["gene7"]
+
+
+def test_genes_without_a_gain_stand_where_it_is_said(adata: AnnData) -> None:
+    adata.var["zi_score"] = -1.0
+    (text,) = pl.zi_scores(adata, kind="mean").texts
+    assert (text.get_text(), text.get_position()[1]) == ("no gain", 1e-6)
+
+
 def test_a_gene_that_is_not_there(adata: AnnData) -> None:
     with pytest.raises(KeyError, match="gene 'Xist' is not in"):
         pl.gene(adata, "Xist")
     with pytest.raises(ValueError, match="ax is for one panel"):
         pl.gene(adata, "gene3", groupby="zinbtools_split", ax=plt.figure().add_subplot())
+
+
+# verdict
+
+
+def test_the_verdict_is_drawn_against_what_makes_no_difference(adata: AnnData) -> None:
+    found = get.verdict(adata)
+    ax = pl.verdict(adata)
+    assert ax.get_title(loc="left") == found.headline
+    zero, interval, mean = ax.lines
+    row = found.rivals.iloc[0]
+    assert tuple(interval.get_xdata()) == (row["zinb_low"], row["zinb_high"])
+    assert mean.get_xdata()[0] == row["zinb_gain"]
+    assert zero.get_xdata() == [0, 0]
+    assert to_hex(interval.get_color()) == COLORS["zinb"].lower()
+    rope = found.differences["rope"].iloc[0]
+    assert ax.patches[0].get_extents().transformed(ax.transData.inverted()).x1 == pytest.approx(rope)
+    low, high = ax.get_xlim()
+    assert low < -rope < row["zinb_high"] < high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "color"),
+    [(-9.0, -8.0, COLORS["nb"]), (-9.0, 0.01, "white"), (-0.01, 0.01, "white"), (0.0, 9.0, "white")],
+)
+def test_a_rival_has_the_color_of_where_its_interval_lies(
+    low: float, high: float, color: str, adata: AnnData
+) -> None:
+    results = adata.uns["zinbtools"]["model_selection"]
+    rival = results["rivals"].assign(model="nb-gene-cell", zinb_low=low, zinb_high=high, zinb_gain=low)
+    results["rivals"] = pd.concat([results["rivals"], rival], ignore_index=True)
+    with plt.style.context("dark_background"):
+        ax = pl.verdict(adata)
+    assert to_hex(ax.lines[3].get_color()) == to_hex(color)
+    assert [text.get_text() for text in ax.texts][1] == "with a dispersion per gene and cell"

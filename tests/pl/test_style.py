@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from zinbtools import pl, tl
@@ -92,7 +94,7 @@ def test_labels_are_there_and_the_users_settings_stay(name: str, adata: AnnData)
     assert dict(mpl.rcParams) == before
     for ax in figure.axes:
         assert ax.get_xlabel()
-        assert ax.get_ylabel()
+        assert ax.get_ylabel() or name == "verdict"  # whose rows say what they are
         ticks = [text.get_text() for text in ax.get_xticklabels()]
         assert ax.get_legend() is not None or ticks == ["NB", "ZINB"]
 
@@ -132,3 +134,58 @@ def test_the_figure_is_the_whole_one() -> None:
     assert root_figure(whole.subplots()) is whole
     assert root_figure(whole.subfigures().subplots()) is whole
     plt.close(whole)
+
+
+# dark styles, scanpy's settings, long names
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_nothing_is_dark_on_a_dark_page(name: str, adata: AnnData) -> None:
+    with plt.style.context("dark_background"):
+        figure = draw(name, adata, return_fig=True)
+        figure.canvas.draw()
+        for ax in figure.axes:
+            handles = [] if ax.get_legend() is None else ax.get_legend().legend_handles
+            drawn = [*ax.lines, *ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label, *handles]
+            colors = [artist.get_color() for artist in drawn if hasattr(artist, "get_color")]
+            assert [color for color in colors if sum(to_rgb(color)) < 0.6] == []
+            points = [
+                c for group in ax.collections for c in group.get_facecolors()[:1] if name != "zero_study"
+            ]
+            assert [c for c in points if sum(c[:3]) < 0.6] == []
+
+
+def test_what_scanpy_was_told_of_figures_is_kept(adata: AnnData) -> None:
+    sizes = {"font.size": 16.0, "axes.labelsize": 15.0, "figure.figsize": (5.0, 4.0), "figure.dpi": 50.0}
+    with mpl.rc_context(sizes):
+        figure = pl.dropout(adata, return_fig=True)
+        assert figure.get_size_inches().tolist() == [5.0, 4.0]
+        assert figure.dpi == 50
+        assert figure.axes[0].xaxis.label.get_size() == 15
+    assert pl.dropout(adata, return_fig=True).axes[0].xaxis.label.get_size() == 8
+
+
+@pytest.mark.parametrize("autosave", [True, False])
+def test_figures_are_saved_where_scanpy_saves_them(
+    autosave: bool, adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"autosave": autosave, "figdir": tmp_path / "new", "plot_suffix": "_a", "file_format_figs": "png"}
+    settings = SimpleNamespace(settings=SimpleNamespace(autoshow=False, **told))
+    monkeypatch.setitem(sys.modules, "scanpy", settings)
+    for name in ("dropout", "ppc"):
+        draw(name, adata)
+    pl.history(adata, return_fig=True)
+    pl.history(adata, ax=plt.figure().add_subplot())
+    found = sorted(path.name for path in tmp_path.rglob("*.png"))
+    assert found == (["zinbtools_dropout_a.png", "zinbtools_ppc_a.png"] if autosave else [])
+
+
+def test_long_names_leave_room_for_the_data(adata: AnnData) -> None:
+    long = [f"ENSG00000{i:06d}_A_RATHER_LONG_SYMBOL_{i}" for i in range(adata.n_vars)]
+    adata.var_names = long
+    adata.uns["zinbtools"]["params"]["var_names"] = long
+    adata.uns["zinbtools"]["params"]["fitted_genes"] = long
+    figure = pl.zi_scores(adata, return_fig=True)
+    figure.canvas.draw()
+    assert figure.axes[0].get_position().height > 0.4
+    assert all(len(text.get_text()) <= 18 for text in figure.axes[0].texts)

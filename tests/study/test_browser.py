@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -162,6 +162,33 @@ def test_a_phone_scrolls_tables_and_not_the_page(report: Opened) -> None:
     )
     assert width <= 360
     assert scrolled > 360
+    hint = report.page.locator("#genes .hint")
+    assert hint.inner_text() == "The table goes on to the right: scroll it sideways."
+    assert hint.is_visible()
+    report.page.set_viewport_size({"width": 3000, "height": 700})
+    report.page.evaluate("document.body.style.maxWidth = 'none'; dispatchEvent(new Event('resize'))")
+    assert not hint.is_visible()
+
+
+def test_a_dark_page_has_a_dark_picture(report: Opened) -> None:
+    image = report.page.locator("#verdict img")
+    sources, papers = [], []
+    for scheme in ("light", "dark"):
+        report.page.emulate_media(color_scheme=scheme)
+        sources.append(image.evaluate("image => image.decode().then(() => image.currentSrc)"))
+        papers.append(report.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert sources[0] != sources[1]
+    assert papers == ["rgb(255, 255, 255)", "rgb(20, 23, 28)"]
+
+
+def test_the_key_figure_takes_the_whole_width(report: Opened) -> None:
+    report.page.set_viewport_size({"width": 1280, "height": 900})
+    widths = report.page.evaluate(
+        "['main', '#figures img', '#figures figure:nth-child(2) img']"
+        ".map((where) => document.querySelector(where).getBoundingClientRect().width)"
+    )
+    assert widths[1] == pytest.approx(widths[0], abs=1)
+    assert widths[2] < 0.6 * widths[0]
 
 
 def test_all_that_counts_is_printed(report: Opened) -> None:
@@ -170,13 +197,18 @@ def test_all_that_counts_is_printed(report: Opened) -> None:
     assert report.page.locator("#verdict").is_visible()
     report.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert report.page.get_by_text("Every number, by restart").first.is_visible()
-    folded = report.page.locator("details table").all()
-    assert len(folded) == 2
-    assert all(table.is_visible() for table in folded)
+    best, every = report.page.locator("details").all()
+    assert best.locator("table").is_visible()
+    assert every.locator("tbody tr").count() < 60
+    assert every.locator("table").is_visible()
+    every.evaluate("fold => { fold.dataset.long = ''; dispatchEvent(new Event('beforeprint')); }")
+    assert not every.is_visible()  # hundreds of rows are not
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-def test_axe_finds_no_barrier(report: Opened, width: int) -> None:
+def test_axe_finds_no_barrier(report: Opened, width: int, scheme: Literal["light", "dark"]) -> None:
+    report.page.emulate_media(color_scheme=scheme)
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     report.page.set_viewport_size({"width": width, "height": 800})
     for fold in report.page.locator("details summary").all():

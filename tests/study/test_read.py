@@ -17,7 +17,7 @@ from compare import assert_same_anndata
 
 from zinbtools import simulate
 from zinbtools._files.memory import within_memory
-from zinbtools.study import _read, read
+from zinbtools.study import _formats, read
 
 Change = Callable[[h5py.File], None]
 
@@ -211,7 +211,7 @@ def test_a_store_that_asks_for_pickle_in_any_spelling_is_refused(
 def test_nothing_depends_on_the_guard_alone(store: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, pickles = (pytest.importorskip(f"numcodecs.{name}") for name in ("registry", "pickles"))
     monkeypatch.setattr(pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
-    monkeypatch.setattr(_read, "check_zarr", lambda _: None)
+    monkeypatch.setattr(_formats, "check_zarr", lambda _: None)
     registry.codec_registry["another name"] = pickles.Pickle
     for name in ("pickle", "another name"):
         rewritten(store, lambda text, name=name: text.replace('{"id": "pickle"}', f'{{"id": "{name}"}}'))

@@ -6,20 +6,34 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import anndata
+import h5py
 import matplotlib.image as mpl_image
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from fake_fit import fake_fit
 
 from zinbtools import get, pl
 from zinbtools._record.parts import FAILURES
-from zinbtools.study import Incomplete, Study, _write, parts, report_html, summary, write_study
+from zinbtools.study import (
+    Incomplete,
+    Study,
+    _write,
+    conclusion,
+    parts,
+    report_html,
+    summary,
+    summary_json,
+    write_study,
+)
+from zinbtools.study._diagnostics import diagnostics
 from zinbtools.study._manifest import FILES as KNOWN
 
 FILES = {
     "annotated.h5ad",
     "report.html",
+    "summary.json",
     "metrics.csv",
     "genes.csv",
     "ppc.csv",
@@ -30,6 +44,7 @@ FILES = {
     "figures/dropout.png",
     "figures/history.png",
     "figures/model_selection.png",
+    "figures/verdict.png",
     "figures/ppc_cv.png",
     "figures/ppc_dropout_ratio.png",
     "figures/ppc_zeros_to_expression.png",
@@ -63,11 +78,19 @@ def test_everything_is_written_and_reads_back(study: Study, tmp_path: Path) -> N
     assert plt.get_fignums() == []
 
 
+def test_the_annotated_file_is_compressed(study: Study, tmp_path: Path) -> None:
+    study.adata.layers["more"] = np.zeros((400, 60), dtype="float32")
+    write(study, tmp_path)
+    with h5py.File(tmp_path / "annotated.h5ad") as file:
+        assert file["layers/more"].compression == "gzip"
+        assert file["layers/more"].id.get_storage_size() < 0.05 * 400 * 60 * 4
+
+
 def test_without_layers_the_zero_study_is_left_out(study: Study, tmp_path: Path) -> None:
     del study.adata.layers["zinb_dropout"]
     report = write(study, tmp_path)
     assert files_in(tmp_path) == FILES - {"figures/zero_study.png"}
-    assert report.count("<img") == 7
+    assert report.count("<img") == 8
 
 
 # the report
@@ -99,7 +122,7 @@ def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> No
     report = write(study, tmp_path)
     page = Page(report)
     pictures = [source for source in page.loads if not source.startswith("#")]
-    assert len(pictures) == 8
+    assert len(pictures) == 10  # the verdict twice, for a dark page too
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
     assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
     assert "default-src 'none'" in report
@@ -111,8 +134,18 @@ def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> No
 def test_the_verdict_comes_first_and_the_rest_is_there(study: Study, tmp_path: Path) -> None:
     page = Page(write(study, tmp_path, command="zinbtools study x.h5ad"))
     text = " ".join(" ".join(page.words).split())
-    assert text.index(study.conclusion) < text.index("The two models") < text.index("How to read it")
-    assert page.tags.index("p") < page.tags.index("table") < page.tags.index("img")
+    found = get.verdict(study.adata)
+    parts = [
+        found.headline,
+        found.plain,
+        *found.cautions,
+        found.numbers,
+        "The difference, and every restart",
+        "Did every training",
+        "The two models",
+    ]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+    assert page.tags.index("p") < page.tags.index("img") < page.tags.index("table")
     best = summary(study.adata, best=True)
     for model, which in (("nb", 1), ("zinb", 0)):
         assert f"{model.upper()}, mean of 2 restarts {study.table.loc[model, 'nll']:.3f} ± 0.020" in text
@@ -185,6 +218,13 @@ def test_calls_are_counted_and_can_be_chosen(study: Study) -> None:
     assert Page(report).tags.count("option") == 4
 
 
+def test_hundreds_of_rows_are_not_printed(study: Study) -> None:
+    assert "<details data-long>" not in report_html(study, [], title="counts")
+    results = study.adata.uns["zinbtools"]
+    results["metrics"] = pd.concat([results["metrics"]] * 5, ignore_index=True)
+    assert report_html(study, [], title="counts").count("<details data-long>") == 1
+
+
 def test_a_restart_that_failed_is_not_hidden(study: Study) -> None:
     message = "the loss of the ZINB model, restart 1, was not finite."
     assert message[1:] not in report_html(study, [], title="counts")
@@ -239,3 +279,36 @@ def test_half_a_file_does_not_stay(tmp_path: Path) -> None:
 def test_every_file_of_a_study_is_known_before(study: Study, tmp_path: Path) -> None:
     write(study, tmp_path)
     assert files_in(tmp_path) == set(KNOWN["study"])
+
+
+# for programs
+
+
+def test_the_summary_is_json_with_the_numbers_of_the_verdict(tmp_path: Path) -> None:
+    adata = fake_fit(calls=True)
+    study = Study(adata, None, summary(adata), conclusion(adata))
+    adata.uns["zinbtools"]["model_selection"]["differences"]["se"] = np.nan
+    write(study, tmp_path, title="some <counts>")
+    found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    verdict, row = get.verdict(adata), get.verdict(adata).differences.iloc[0]
+    assert (found["zinbtools_summary"], found["title"]) == (1, "some <counts>")
+    assert found["verdict"]["answer"] == verdict.verdict == "zinb"
+    assert found["verdict"]["sentence"] == verdict.sentence
+    assert found["verdict"]["cautions"] == list(verdict.cautions)
+    assert found["difference"]["low"] == row["low"]
+    assert found["difference"]["se"] is None
+    assert found["difference"]["nb_nll"] - found["difference"]["zinb_nll"] == pytest.approx(row["difference"])
+    genes = get.zi_genes_df(adata)
+    assert found["genes"]["n_zero_inflated"] == (genes["call"] == "zero-inflated").sum()
+    assert set(found["genes"]["zero_inflated"]) <= set(genes.index[genes["call"] == "zero-inflated"])
+    calls = ("n_zero_inflated", "n_negligible", "n_undecided")
+    assert sum(found["genes"][name] for name in calls) == found["genes"]["n"] == adata.n_vars
+    assert [light["level"] for light in found["diagnostics"]] == [light.level for light in diagnostics(adata)]
+
+
+def test_the_fields_of_the_summary_are_those_of_the_docs(study: Study) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    told = page[page.index("## For other programs") : page.index("## Data sets")]
+    content = json.loads(summary_json(study, title="x"))
+    names = {*content, *(name for part in content.values() if isinstance(part, dict) for name in part)}
+    assert [name for name in sorted(names) if f"`{name}`" not in told] == []

@@ -103,6 +103,7 @@ class Bar:
     """Takes the place of a bar, and remembers what it is told."""
 
     made: ClassVar[list[Bar]] = []
+    disable = False
 
     def __init__(self, *, desc: str, total: int, **_: Any) -> None:
         self.desc, self.total, self.n = desc, total, 0
@@ -121,7 +122,7 @@ class Bar:
 def test_the_bar_says_how_many_threads_and_counts_all_epochs(
     counts: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zinbtools.model.restarts.tqdm", Bar)
+    monkeypatch.setattr("zinbtools.jobs.progress.tqdm", Bar)
     monkeypatch.setattr(Bar, "made", [])
     asked = (
         {"n_jobs": 1},

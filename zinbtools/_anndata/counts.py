@@ -74,7 +74,7 @@ class Place:
         places = ["layer=None (X)"] if self.layer is not None and self.adata.X is not None else []
         places += [f"layer={name!r}" for name in others]
         if self.adata.raw is not None:
-            places.append("adata.raw.to_adata() (--raw on the command line)")
+            places.append("adata.raw.to_adata()")
         return f"give raw counts: perhaps {' or '.join(places)}" if places else "give raw counts"
 
     def without_empty(self, what: str) -> str:
@@ -210,10 +210,7 @@ def refuse_unless_whole(found: Findings, place: Place) -> None:
     """Refuse numbers that are not whole, and say what they may be."""
     if found.are_whole:
         return
-    rounding = (
-        f"{place.code} = np.rint({place.code}), or check_counts=False where it can be given "
-        "(--round on the command line)"
-    )
+    rounding = f"{place.code} = np.rint({place.code}), or check_counts=False where it can be given"
     if found.are_recovered:
         raise ValueError(
             f"{place} holds numbers that are whole only to within {found.furthest:.0e}, as counts recovered "

@@ -48,6 +48,7 @@ RANGES = {
     "smallest_dropout": _BETWEEN,
     "dropout_rate": _BELOW_1,
     "min_detection": _BELOW_1,
+    "test_share": _BETWEEN,
     "learning_rate": _POSITIVE,
     "rope": _NOT_NEGATIVE,
     "power": _BETWEEN,

@@ -92,6 +92,7 @@ PARAMETERS = {
     ),
     "copy": "Return a changed copy rather than change ``adata``.",
     # Plots.
+    "gene_symbols": "Column of ``var`` with symbols to write in the place of ``var_names``.",
     "ax": "Axes to draw on; by default a new figure of one column's width.",
     "show": (
         "Show the figure. By default as ``scanpy.settings.autoshow`` says, where there is a window or a "

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-STUDY_EPILOG = """examples:
+INPUT = """INPUT is a file with raw counts: .h5ad, .zarr, .h5 of Cell Ranger, .loom, .h5mu (with --modality,
+if it has several), or a table of cells by genes (.csv, .tsv, .txt), each but .zarr with .gz too; or a folder
+with matrix.mtx, features.tsv or genes.tsv, and barcodes.tsv, packed or not."""
+
+STUDY_EPILOG = f"""examples:
   zinbtools study counts.h5ad --layer counts --batch-key sample --n-top-genes 1200 --out study
+  zinbtools study filtered_feature_bc_matrix.h5 --var-names-make-unique --n-top-genes 2000 --out study
   zinbtools study --simulate zisynth --lam 0 --out study
+
+{INPUT}
 
 DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
 differences.csv, rivals.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and
@@ -18,12 +25,29 @@ figures/*.png, all of them once everything is done, and zinbtools_study.json, wh
 study there is replaced as a whole; all other files stay, and one with such a name is refused before the
 work begins."""
 
-TUNE_EPILOG = """examples:
+TUNE_EPILOG = f"""examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --resume kept --out tuned
   zinbtools study tuned/tuned.h5ad --layer counts --config tuned --out study
 
+{INPUT}
+
 DIR gets tuned.h5ad (the selected counts with the search in uns), trials.csv, summary.csv and tuning.png."""
 
+GENES_EPILOG = f"""examples:
+  zinbtools genes counts.h5ad --layer counts --batch-key sample --n-top-genes 2000 --out genes
+
+{INPUT}
+
+DIR gets genes.csv: of each gene the call (zero-inflated, negligible or undecided), its dropout probability
+with an interval, p values, zeros and power. The call is the one that a study makes."""
+
+READS_EPILOG = f"""examples:
+  zinbtools reads reads.h5ad --batch-key plate --out reads
+
+{INPUT}
+
+DIR gets reads.csv, a row per batch, and cells.csv, a row per cell. Genes are chosen best by not choosing any:
+the more there are, the better."""
 
 REPRODUCE_EPILOG = """examples:
   zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
@@ -40,47 +64,113 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"zinbtools {version('zinbtools')}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="verb")
-    study_command = commands.add_parser(
-        "study",
-        help="fit NB and ZINB, compare them on held-out cells, write tables and a report",
-        description="Fit NB and ZINB to raw counts, compare them on held-out cells, write a report.",
-        epilog=STUDY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_data_options(study_command)
-    _add_study_options(_add_fit_options(study_command))
-    tune_command = commands.add_parser(
-        "tune",
-        help="search for the settings that suit the data best",
-        description="Search for settings of the fit with hyperopt, on validation cells.",
-        epilog=TUNE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_data_options(tune_command)
-    _add_fit_options(tune_command)
-    _add_tune_options(tune_command.add_argument_group("search"))
-    reproduce_command = commands.add_parser(
-        "reproduce",
-        help="make the tables of the 2019 study again",
-        description="Make Table 1, 2 or 3 of the 2019 study again, beside what it printed.",
-        epilog=REPRODUCE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_reproduce_options(reproduce_command.add_argument_group("table"))
-    for command in (study_command, tune_command, reproduce_command):
-        _add_run_options(command.add_argument_group("how to run"))
-        command.add_argument(
-            "--out", required=True, type=_folder, metavar="DIR", help="folder for the results"
+
+    def command(verb: str, does: str, description: str, epilog: str) -> argparse.ArgumentParser:
+        raw = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(
+            verb, help=does, description=description, epilog=epilog, formatter_class=raw
         )
-        command.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
+
+    study = command(
+        "study",
+        "fit NB and ZINB, compare them on held-out cells, write tables and a report",
+        "Fit NB and ZINB to raw counts, compare them on held-out cells, write a report.",
+        STUDY_EPILOG,
+    )
+    _add_data_options(study)
+    _add_covariates(study)
+    _add_study_options(_add_fit_options(study))
+    genes = command(
+        "genes",
+        "say which genes are zero-inflated, without the comparison of the models",
+        "Fit the NB and test each gene for a dropout beside it, given the state of the cells.",
+        GENES_EPILOG,
+    )
+    _add_data_options(genes)
+    _add_covariates(genes)
+    _add_gene_options(_add_fit_options(genes))
+    reads = command(
+        "reads",
+        "say how often each molecule was read, from counts of reads",
+        "Estimate how often each molecule was read, and how many molecules each cell has.",
+        READS_EPILOG,
+    )
+    _add_data_options(reads, simulated=False)
+    reads.set_defaults(resume=None)  # it takes seconds
+    tune = command(
+        "tune",
+        "search for the settings that suit the data best",
+        "Search for settings of the fit with hyperopt, on validation cells.",
+        TUNE_EPILOG,
+    )
+    _add_data_options(tune)
+    _add_covariates(tune)
+    _add_fit_options(tune)
+    _add_tune_options(tune.add_argument_group("search"))
+    reproduce = command(
+        "reproduce",
+        "make the tables of the 2019 study again",
+        "Make Table 1, 2 or 3 of the 2019 study again, beside what it printed.",
+        REPRODUCE_EPILOG,
+    )
+    _add_reproduce_options(reproduce.add_argument_group("table"))
+    for each in (study, genes, tune, reproduce):
+        _add_run_options(each.add_argument_group("how to run"))
+    for each in (study, genes, reads, tune, reproduce):
+        each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
+        each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
 
 
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    source = command.add_argument_group("counts").add_mutually_exclusive_group(required=True)
-    source.add_argument("input", nargs="?", metavar="INPUT", type=_path, help="AnnData file: .h5ad or .zarr")
-    source.add_argument("--simulate", choices=["zisynth"], help="simulated counts with known truth instead")
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; where options do not go together, end as argparse does."""
+    top = parser()
+    arguments = top.parse_args(words)
+    if clash := _clash(arguments):
+        top.error(clash)
+    if "lam" in arguments:
+        arguments.lam = 0.0 if arguments.lam is None else arguments.lam
+        arguments.n_obs = 12_000 if arguments.n_obs is None else arguments.n_obs
+    return arguments
+
+
+def _clash(arguments: argparse.Namespace) -> str:
+    """Say which options do not go together."""
+    given = vars(arguments)
+    if given.get("input") is not None:
+        for name in ("lam", "n_obs"):
+            if given.get(name) is not None:
+                return f"{_option(name)} is of simulated counts, and does not go with a file"
+    elif given.get("modality") or given.get("transpose"):
+        return f"{'--modality' if given['modality'] else '--transpose'} is of files, and goes with INPUT"
+    if given.get("raw") and given.get("layer") is not None:
+        return "give one of --raw and --layer"
+    if given.get("test_share") is not None:
+        if given["folds"] not in ("auto", 1):
+            return "--test-share is of one split, and goes with --folds 1 or auto"
+        if given["config"] is not None:
+            return "--test-share does not go with --config tuned, which keeps the cells of the search apart"
+    return ""
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _add_data_options(command: argparse.ArgumentParser, *, simulated: bool = True) -> None:
+    counts = command.add_argument_group("counts")
+    source = counts.add_mutually_exclusive_group(required=True) if simulated else counts
+    optional: dict[str, Any] = {"nargs": "?"} if simulated else {}
+    source.add_argument("input", metavar="INPUT", type=_path, help="file or folder, see below", **optional)
+    if simulated:
+        source.add_argument("--simulate", choices=["zisynth"], help="counts with known truth instead")
+        _add(counts, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)")
+        _add(counts, "--n-obs", "N", int, "simulated cells (default: 12000)")
     data = command.add_argument_group("data")
+    _add(data, "--modality", "NAME", str, "which modality of an .h5mu file")
+    data.add_argument(
+        "--transpose", action="store_true", help="the rows of a table are genes, and its columns cells"
+    )
     _add(data, "--layer", "KEY", str, "layer with the raw counts (default: X)")
     data.add_argument(
         "--raw", "--use-raw", action="store_true", help="take the raw counts from the file's raw.X"
@@ -88,19 +178,35 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
     )
-    _add(data, "--batch-key", "KEY", str, "column of obs with the batch")
+    data.add_argument(
+        "--var-names-make-unique",
+        action="store_true",
+        help="tell genes of the same name apart by -1, -2, ... at the end",
+    )
     detected = "keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)"
     _add(data, "--min-detection", "F", float, detected, default=0.0)
     _add(data, "--n-top-genes", "N", int, "of these keep the N of largest raw-count variance")
-    _add(data, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)", default=0.0)
-    _add(data, "--n-obs", "N", int, "simulated cells (default: 12000)", default=12_000)
+    _add(data, "--batch-key", "KEY", str, "column of obs with the batch")
+
+
+def _add_covariates(command: argparse.ArgumentParser) -> None:
+    known = command.add_argument_group("what else the models are told of cells")
+    for kind in ("categorical", "continuous"):
+        what = "categories" if kind == "categorical" else "numbers"
+        known.add_argument(
+            f"--{kind}-covariates",
+            default=[],
+            type=_keys(f"{kind}_covariate_keys"),
+            metavar="KEY,...",
+            help=f"columns of obs with {what}, parted by commas",
+        )
 
 
 def _add_fit_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     fit = command.add_argument_group("fit")
     _add(fit, "--max-epochs", "N", int, "epochs at most (default: by data size)")
-    preset = "preset of the fit: default, or blog2019, that of the 2019 study (default: default)"
-    _add(fit, "--protocol", "NAME", Literal["default", "blog2019"], preset, default="default")
+    preset = "preset of the fit; blog2019 is that of the 2019 study (default: default)"
+    _add(fit, "--protocol", "", Literal["default", "blog2019"], preset, default="default")
     return fit
 
 
@@ -111,15 +217,33 @@ def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
     used = "cells to use, all, or auto: all up to 20,000, of more 20,000 to 80,000 (default: auto)"
     _add(fit, "--cells", "N", int | Literal["auto", "all"], used, default="auto")
-    kinds = "what the counts are: molecules, reads, or auto: what they look like (default: auto)"
-    _add(fit, "--counts", "KIND", Literal["auto", "molecules", "reads"], kinds, default="auto")
+    kinds = "what the counts are, or auto: what they look like (default: auto)"
+    _add(fit, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
+    share = "share of the cells that are tested, on one split (default: all in turn, or 0.1, see --folds)"
+    _add(fit, "--test-share", "F", float, share)
+    groups = "column of obs with cell types, say: compare within each group too, by models of its own"
+    _add(fit, "--groupby", "KEY", str, groups)
+    region = "half-width of what makes no practical difference, nats per cell (default: NLL / 1000)"
+    _add(fit, "--rope", "F", float, region)
+    level = "level of the tests; the interval is of level 1 - F (default: 0.05)"
+    _add(fit, "--alpha", "F", float, level, default=0.05)
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
+
+
+def _add_gene_options(fit: argparse._ArgumentGroup) -> None:
+    kinds = "what the counts are, or auto: what they look like (default: auto)"
+    _add(fit, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
+    _add(fit, "--alpha", "F", float, "false discovery rate of the calls (default: 0.05)", default=0.05)
+    none = "dropout probability up to which there is none to speak of (default: 0.01)"
+    _add(fit, "--negligible-dropout", "F", float, none, default=0.01)
+    least = "smallest dropout probability of interest, for which a test has power or not (default: 0.1)"
+    _add(fit, "--smallest-dropout", "F", float, least, default=0.1)
 
 
 def _add_tune_options(search: argparse._ArgumentGroup) -> None:
     _add(search, "--max-evals", "N", int, "settings to try (default: 100)", default=100)
-    spaces = "default, or blog2019: that of the 2019 study"
-    _add(search, "--space", "NAME", Literal["default", "blog2019"], spaces, default="default")
+    spaces = "settings to search; blog2019 is the space of the 2019 study (default: default)"
+    _add(search, "--space", "", Literal["default", "blog2019"], spaces, default="default")
     search.add_argument("--per-model", action="store_true", help="a setting for each model, not one for both")
     at_a_time = "settings suggested at a time, 2 N trainings side by side (default: 1)"
     _add(search, "--max-queue-len", "N", int, at_a_time, default=1)
@@ -134,8 +258,8 @@ def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
         "--protocol",
         action="append",
         type=_of(Literal["blog2019", "default"], "protocol"),
-        metavar="NAME",
-        help="blog2019 or default; both, if not given",
+        metavar="{blog2019,default}",
+        help="which protocol; both, if not given",
     )
     table.add_argument(
         "--dataset", action="append", metavar="NAME", help="a data set, or a lambda; all, if not given"
@@ -157,7 +281,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 def _add_run_options(run: argparse._ArgumentGroup) -> None:
     _add(run, "--seed", "N", int, "seed of everything (default: 0)", of="rng", default=0)
-    _add(run, "--device", "DEVICE", str, "auto, cpu or cuda (default: auto)", default="auto")
+    _add(run, "--device", "auto|cpu|cuda|cuda:N", str, "where torch computes (default: auto)", default="auto")
     side_by_side = "fits that train side by side, in threads (default: auto, as many as there are cores)"
     _add(run, "--n-jobs", "N", int | Literal["auto"], side_by_side, default="auto")
     run.add_argument("--processes", action="store_true", help="worker processes in the place of threads")
@@ -182,7 +306,22 @@ def _add(
 ) -> None:
     """Add an option that is read by the rule of the argument of its name, or of the one that it is ``of``."""
     argument = of or option.strip("-").replace("-", "_")
-    group.add_argument(option, metavar=metavar, type=_of(annotation, argument), default=default, help=text)
+    read = _of(annotation, argument)
+    group.add_argument(option, metavar=_shown(metavar, annotation), type=read, default=default, help=text)
+
+
+def _shown(metavar: str, annotation: Any) -> str:
+    """Write what an option takes, with the words that it may be.
+
+    Examples
+    --------
+    >>> _shown("N", int | Literal["auto"]), _shown("", Literal["auto", "reads"])
+    ('N|auto', '{auto,reads}')
+    """
+    if get_origin(annotation) is Literal:
+        return f"{{{','.join(get_args(annotation))}}}"
+    words = [word for part in get_args(annotation) for word in get_args(part)]
+    return "|".join([metavar, *words])
 
 
 def _of(annotation: Any, argument: str) -> Callable[[str], Any]:
@@ -202,6 +341,11 @@ def _of(annotation: Any, argument: str) -> Callable[[str], Any]:
         return value
 
     return read
+
+
+def _keys(argument: str) -> Callable[[str], list[str]]:
+    read = _of(str, argument)
+    return lambda text: [read(key) for key in text.split(",")]
 
 
 def in_utf8(text: str) -> str:

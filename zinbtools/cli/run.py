@@ -1,7 +1,8 @@
-"""The command line: ``zinbtools study counts.h5ad --out study``; ``tune`` and ``reproduce`` beside it."""
+"""The command line: ``zinbtools study counts.h5ad --out study``, and the other verbs."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING
 from .._files.leftovers import sweep
 from .._files.signals import Stopped, stop_on_signals
 from .._words.sentence import sentence
+from ._hints import in_shell
 from ._streams import steady_streams
-from .options import in_utf8, parser
+from .options import in_utf8, parsed
 from .verbs import VERBS, say, title
 
 if TYPE_CHECKING:
@@ -50,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     with steady_streams():
-        return _status(parser().parse_args(words), command=in_utf8(shlex.join(["zinbtools", *words])))
+        return _status(parsed(words), command=in_utf8(shlex.join(["zinbtools", *words])))
 
 
 def _status(arguments: Namespace, *, command: str) -> int:
     """Run a verb, and say in a sentence what went wrong."""
     are_in_place = False
     try:
-        with stop_on_signals(), warnings.catch_warnings(), _no_windows():
+        with stop_on_signals(), warnings.catch_warnings(), _no_windows(), _log(arguments):
             warnings.showwarning = _show_warning
             with ExitStack() as at_last:
                 with _staged(arguments) as folder:
@@ -73,7 +75,7 @@ def _status(arguments: Namespace, *, command: str) -> int:
         if not _is_told(error):
             error.add_note("This is a mistake in zinbtools, not in what it was given; please report it.")
             raise
-        print(f"zinbtools: error: {sentence(error)}{_which_disk(error)}", file=sys.stderr)
+        print(f"zinbtools: error: {in_shell(sentence(error))}{_which_disk(error)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         print(f"zinbtools: the fit failed: {sentence(error)}", file=sys.stderr)
@@ -102,7 +104,26 @@ def _which_disk(error: Exception) -> str:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    print(f"zinbtools: {category.__name__}: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"zinbtools: {category.__name__}: {in_shell(' '.join(str(message).split()))}", file=sys.stderr)
+
+
+@contextmanager
+def _log(arguments: Namespace) -> Iterator[None]:
+    """Print what is logged of long work, where there is no terminal for a bar."""
+    logger = logging.getLogger("zinbtools")
+    if arguments.quiet:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextmanager

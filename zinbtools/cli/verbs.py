@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,14 +44,14 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
         adata = _selected(arguments)
         found = run_study(
             adata,
-            layer=arguments.layer,
-            batch_key=arguments.batch_key,
-            check_counts=not arguments.round,
-            protocol=arguments.protocol,
+            **_fitting(arguments),
+            split=_split(arguments),
+            groupby=arguments.groupby,
+            rope=arguments.rope,
+            alpha=arguments.alpha,
             config=arguments.config,
             n_restarts=arguments.restarts,
             folds=arguments.folds,
-            max_epochs=arguments.max_epochs,
             cells=arguments.cells,
             counts=arguments.counts,
             **run,
@@ -61,6 +62,43 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
         write_study(found, folder, title=title(arguments), command=command)
 
     return Outcome(str(found), write, f"\nreport: {arguments.out / 'report.html'}")
+
+
+def genes(arguments: Namespace, *, command: str) -> Outcome:
+    """Read, select, fit the NB and test the genes."""
+    from ..study import called, run_genes, write_csv
+
+    with _how_to_run(arguments) as run:
+        adata = _selected(arguments)
+        table = run_genes(
+            adata,
+            **_fitting(arguments),
+            counts=arguments.counts,
+            alpha=arguments.alpha,
+            negligible_dropout=arguments.negligible_dropout,
+            smallest_dropout=arguments.smallest_dropout,
+            **run,
+        )
+
+    def write(folder: Path) -> None:
+        write_csv(table, folder / "genes.csv", index=True)
+
+    return Outcome(called(table), write, f"\n{arguments.out / 'genes.csv'}")
+
+
+def reads(arguments: Namespace, *, command: str) -> Outcome:
+    """Read, select and estimate."""
+    from ..study import run_reads, write_csv
+
+    adata = _selected(arguments)
+    batches, cells = run_reads(adata, layer=arguments.layer, batch_key=arguments.batch_key)
+
+    def write(folder: Path) -> None:
+        write_csv(batches, folder / "reads.csv")
+        write_csv(cells, folder / "cells.csv", index=True)
+
+    text = batches.set_index("batch").T.to_string(float_format=lambda value: f"{value:.3g}")
+    return Outcome(text, write, f"\n{arguments.out / 'cells.csv'} has a row per cell")
 
 
 def tune(arguments: Namespace, *, command: str) -> Outcome:
@@ -75,11 +113,7 @@ def tune(arguments: Namespace, *, command: str) -> Outcome:
             space=arguments.space,
             shared=not arguments.per_model,
             max_queue_len=arguments.max_queue_len,
-            layer=arguments.layer,
-            batch_key=arguments.batch_key,
-            check_counts=not arguments.round,
-            protocol=arguments.protocol,
-            max_epochs=arguments.max_epochs,
+            **_fitting(arguments),
             **run,
         )
     return Outcome(
@@ -117,14 +151,14 @@ def reproduce(arguments: Namespace, *, command: str) -> Outcome:
     return Outcome(str(found), write)
 
 
-VERBS = {"study": study, "tune": tune, "reproduce": reproduce}
+VERBS = {"study": study, "genes": genes, "reads": reads, "tune": tune, "reproduce": reproduce}
 
 
 def title(arguments: Namespace) -> str:
     """Say what a verb works on; FileNotFoundError if it is not there."""
     if arguments.verb == "reproduce":
         return f"Table {arguments.table}"
-    if arguments.simulate:
+    if arguments.input is None:
         return f"ZISynth, lambda = {arguments.lam:g}"
     if not arguments.input.exists():
         raise FileNotFoundError(f"there is no file {arguments.input}.")
@@ -141,41 +175,68 @@ def _selected(arguments: Namespace) -> AnnData:
     """Read or simulate the counts, and select what is to be fitted."""
     from ..study import select, writable
 
-    counts = _counts(arguments)
-    say(arguments, f"{title(arguments)}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
-    adata = writable(
-        select(
+    with warnings.catch_warnings():  # names that are left twice are refused by the verbs
+        warnings.filterwarnings("ignore", message="(Variable|Observation) names are not unique")
+        counts = _counts(arguments)
+        say(arguments, f"{title(arguments)}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
+        chosen = select(
             counts,
             layer=arguments.layer,
             min_detection=arguments.min_detection,
             n_top_genes=arguments.n_top_genes,
         )
-    )
+    adata = writable(chosen)
     n_empty = counts.n_obs - adata.n_obs
     say(arguments, f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
     return adata
 
 
+def _fitting(arguments: Namespace) -> dict[str, Any]:
+    """What a fit is asked, but for how it is run."""
+    return {
+        "layer": arguments.layer,
+        "batch_key": arguments.batch_key,
+        "categorical_covariate_keys": arguments.categorical_covariates,
+        "continuous_covariate_keys": arguments.continuous_covariates,
+        "check_counts": not arguments.round,
+        "protocol": arguments.protocol,
+        "max_epochs": arguments.max_epochs,
+    }
+
+
+def _split(arguments: Namespace) -> tuple[float, float, float] | None:
+    """Shares of training, validation and test cells; of those not tested, a ninth validate, as by default."""
+    test = arguments.test_share
+    if test is None:
+        return None
+    validation = 0.0 if arguments.protocol == "blog2019" else (1 - test) / 9  # which stops on test cells
+    return 1 - test - validation, validation, test
+
+
 def _counts(arguments: Namespace) -> AnnData:
-    if arguments.simulate:
+    if arguments.input is None:
         from .. import simulate
 
         counts = simulate.zisynth(lam=arguments.lam, n_obs=arguments.n_obs, rng=arguments.seed)
     else:
         from ..study import read
 
-        counts = read(arguments.input)
-    if not arguments.raw:
-        return counts
-    if counts.raw is None or arguments.layer is not None:
-        found = "the input has no raw" if counts.raw is None else f"--layer {arguments.layer} is given too"
-        raise ValueError(f"--raw takes the counts from raw.X, but {found}; give one of --raw and --layer.")
-    return counts.raw.to_adata()
+        counts = read(arguments.input, modality=arguments.modality, transpose=arguments.transpose)
+    if arguments.raw and counts.raw is None:
+        raise ValueError("--raw takes the counts from raw.X, but the input has no raw; leave it out.")
+    if arguments.raw:
+        counts = counts.raw.to_adata()
+    if arguments.var_names_make_unique:
+        counts.var_names_make_unique()
+    return counts
 
 
 @contextmanager
 def _how_to_run(arguments: Namespace) -> Iterator[dict[str, Any]]:
     """Give seed, device, workers and where to keep finished jobs, as the verbs take them."""
+    from ..study import resolve_device
+
+    resolve_device(arguments.device)  # one that is not there is told before anything is read
     here = "processes" if arguments.processes else "threads"
     with _cluster(arguments.dask) as client:
         yield {

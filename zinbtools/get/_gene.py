@@ -17,10 +17,17 @@ from ._settings import FitSettings
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_LAST_COUNT = (5, 1_000)
+
 
 @checked
 def gene_df(
-    adata: AnnData, gene: str, *, groupby: str | None = None, max_count: int = 12, key: str | None = None
+    adata: AnnData,
+    gene: str,
+    *,
+    groupby: str | None = None,
+    max_count: int | None = None,
+    key: str | None = None,
 ) -> pd.DataFrame:
     """Tabulate how many cells have each count of a gene, and how many an NB and a ZINB expect.
 
@@ -33,6 +40,8 @@ def gene_df(
         Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
     groupby
         Column of ``obs``, such as the cell type; all cells together by default.
+    max_count
+        The last count by itself; what 99 % of all cells do not exceed by default, 5 to 1,000.
 
     Returns
     -------
@@ -68,6 +77,8 @@ def gene_df(
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]
+    if max_count is None:
+        max_count = int(np.clip(np.quantile(counts, 0.99), *_LAST_COUNT))
     expected = _expected(counts, np.maximum(means, 1e-12), max_count)
     capped = np.minimum(counts[:, 0], max_count).astype(int)
     frames = []

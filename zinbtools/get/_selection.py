@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from .._check.arguments import checked
 from .._record.parts import RIVALS, SELECTION, TESTS
 from .._record.record import Record
+from .._words.answers import Answer
+from ._headline import SYMBOLS, headline, plain
 from ._sentence import sentence
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Verdict:
     """Answer to whether the counts should be zero-inflated, with what it rests on.
 
@@ -27,8 +31,14 @@ class Verdict:
     explained_by
         What explains a better fit that is not zero inflation: "dispersion", "amplification", "groups",
         "covariate" or "".
+    headline
+        The verdict in a word or a few, such as "Zero-inflate".
+    plain
+        What it means, in one sentence.
     sentence
-        The same for people, with the numbers that led to it.
+        The same for people, with the numbers that led to it, and the cautions.
+    cautions
+        What to know before it is believed, a sentence each.
     differences, rivals, by_restart, tests, calls
         Tables of `zinbtools.tl.model_selection`.
     groups
@@ -37,7 +47,10 @@ class Verdict:
 
     verdict: str
     explained_by: str
+    headline: str
+    plain: str
     sentence: str
+    cautions: tuple[str, ...]
     differences: pd.DataFrame
     rivals: pd.DataFrame
     calls: pd.DataFrame
@@ -47,6 +60,33 @@ class Verdict:
 
     def __str__(self) -> str:
         """Write the sentence and the tables."""
+        written = (table.to_string(index=False, float_format="%.4g") for table in self._tables())
+        return "\n\n".join([self.sentence, *written])
+
+    __repr__ = __str__
+
+    @property
+    def symbol(self) -> str:
+        """A sign of the verdict, for those who do not see its colour."""
+        return SYMBOLS[Answer(self.verdict)]
+
+    @property
+    def numbers(self) -> str:
+        """The sentence without the cautions."""
+        return self.sentence.removesuffix(" ".join(self.cautions)).rstrip()
+
+    def _repr_html_(self) -> str:
+        """Write headline, sentence and tables for a notebook."""
+        lines = [f"<strong>{escape(self.plain)}</strong>", *map(escape, (self.numbers, *self.cautions))]
+        written = (table.to_html(index=False, float_format="%.4g", border=0) for table in self._tables())
+        text = "".join(f'<p style="max-width: 50rem">{line}</p>' for line in lines)
+        return (
+            '<div style="border-left: 4px solid; padding-left: 1rem">'
+            f'<p style="font-size: 1.5rem; font-weight: bold">{self.symbol} {escape(self.headline)}</p>{text}'
+            f"<details><summary>The numbers</summary>{''.join(written)}</details></div>"
+        )
+
+    def _tables(self) -> list[pd.DataFrame]:
         tables = [
             self.differences[["model", "difference", "se", "low", "high", "rope", "n_cells", "n_restarts"]],
             self.tests[
@@ -58,8 +98,7 @@ class Verdict:
         if self.groups is not None:
             columns = ["group", "n_cells", "difference", "low", "high", "rope", "position", "verdict"]
             tables.append(self.groups[columns])
-        written = (table.to_string(index=False, float_format="%.4g") for table in tables)
-        return "\n\n".join([self.sentence, *written])
+        return tables
 
 
 @checked
@@ -88,7 +127,10 @@ def verdict(adata: AnnData, *, key: str | None = None) -> Verdict:
     return Verdict(
         str(found["verdict"]),
         str(found["explained_by"]),
+        headline(found),
+        plain(found),
         sentence(found),
+        tuple(str(caution) for caution in np.atleast_1d(found.get("cautions", []))),
         found["differences"],
         found["rivals"],
         found["calls"],

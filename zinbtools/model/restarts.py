@@ -14,9 +14,9 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
-from tqdm.auto import tqdm
 
 from ..jobs import Checkpoints, Where, fingerprint, run
+from ..jobs.progress import progress_bar
 from .config import FitConfig, Likelihood
 from .data import CountData
 from .training import Cells, EpochRecord, Failure, Training, train
@@ -103,12 +103,8 @@ def train_restarts(
     settings: dict[str, Any] = {"data": data, "shape": shape, "splits": splits, "order_seed": order_seed}
     trained: dict[int, Training] = {}
     side_by_side = f", {n_workers} {executor}" if n_workers > 1 and isinstance(executor, str) else ""
-    with tqdm(
-        total=sum(group.n_epochs for group in jobs),
-        desc=" and ".join(name.upper() for name in likelihoods) + side_by_side,
-        unit="epoch",
-        disable=None if progress else True,
-    ) as bar:
+    what = " and ".join(name.upper() for name in likelihoods) + side_by_side
+    with progress_bar(sum(group.n_epochs for group in jobs), what, "epoch", shown=progress) as bar:
         epochs = _Epochs(bar)
         done = run(
             partial(_train_group, epochs=epochs if executor == "threads" else None, **settings),

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..jobs import Checkpoints, Died, Workers
+from ..jobs.progress import progress_bar
 from .config import FitConfig, Likelihood
 from .data import CountData
 from .marginal import Proposal, marginal_log_likelihood
@@ -320,7 +320,7 @@ def run_searches(
     defaults = [Trial(-1, name, search.base, ()) for search in searches for name in search.likelihoods]
     of_defaults: list[Outcome] = []
     total = sum(len(search.likelihoods) * (search.max_evals + 1) for search in searches)
-    with tqdm(total=total, desc="tuning", unit="fit", disable=None if progress else True) as bar:
+    with progress_bar(total, "tuning", "fit", shown=progress) as bar:
         while True:
             asked = [search.ask() for search in searches]
             jobs = [search.jobs(settings) for search, settings in zip(searches, asked, strict=True)]

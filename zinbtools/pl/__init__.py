@@ -10,6 +10,7 @@ from ._model_selection import model_selection
 from ._power import power
 from ._ppc import ppc
 from ._tuning import tuning
+from ._verdict import verdict
 from ._zero_causes import zero_causes
 from ._zero_study import zero_study
 from ._zero_test import zero_test
@@ -25,6 +26,7 @@ __all__ = [
     "ppc",
     "tuning",
     "zero_causes",
+    "verdict",
     "zero_study",
     "zero_test",
     "zi_scores",

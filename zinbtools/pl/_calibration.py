@@ -79,4 +79,4 @@ def calibration(
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="randomised quantile residual", ylabel="density")
         axes.set_title("residuals of all genes" if gene is None else gene)
         axes.legend(loc="lower center")
-        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(axes, "calibration", given=ax is not None, show=show, return_fig=return_fig)

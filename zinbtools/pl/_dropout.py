@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from .._check.arguments import checked
 from .._words.models import MODELS, model_name
 from ..get import dropout_df
-from ._style import COLORS, finish, new_axes, plain_numbers, style
+from ._style import COLORS, finish, new_axes, observed_color, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def dropout(
         target.set(xlabel="mean count per cell", ylabel="cells without a count")
         plain_numbers(target.xaxis)
         target.legend(loc="upper right")
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(target, "dropout", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _draw_genes(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
@@ -84,9 +84,7 @@ def _draw_medians(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
     rank = genes["mean_count"].rank(method="first").to_numpy() - 1
     medians = genes.groupby(rank * n_bins // len(genes)).median()
     x = medians["mean_count"]
-    ax.plot(
-        x, medians["observed_zero_fraction"], color=COLORS["observed"], lw=3.2, alpha=0.5, label="observed"
-    )
+    ax.plot(x, medians["observed_zero_fraction"], color=observed_color(), lw=3.2, alpha=0.5, label="observed")
     for model, width in zip(models, (1.6, 0.9), strict=False):
         expected = medians[f"{model}_zero_fraction"]
         ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{model_name(model)} expects")
@@ -97,7 +95,7 @@ def _draw_observed(ax: Axes, genes: pd.DataFrame, *, size: float, alpha: float, 
         genes["mean_count"],
         genes["observed_zero_fraction"],
         s=size,
-        c=COLORS["observed"],
+        c=observed_color(),
         alpha=alpha,
         linewidths=0,
         rasterized=True,

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from .._check.arguments import checked
 from .._words.models import MODELS, model_name
 from ..get import history_df
-from ._style import COLORS, finish, legend_above, new_axes, style
+from ._style import COLORS, finish, legend_above, new_axes, style, text_color
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def history(
         target.set(xlabel="epoch", ylabel="ELBO (nats per cell)", ylim=_limits(table))
         models = [m for m in MODELS if m in set(table["model"])]
         legend_above(target, 4, handles=_legend(models))
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(target, "history", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _draw_run(ax: Axes, run: pd.DataFrame, color: str, opacity: float) -> None:
@@ -75,7 +75,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 
 def _legend(models: Iterable[str]) -> list[Line2D]:
     kinds = [
-        Line2D([], [], color="k", marker="o", ms=3.5, label="validation, best"),
-        Line2D([], [], color="k", ls="--", lw=0.8, alpha=0.5, label="training"),
+        Line2D([], [], color=text_color(), marker="o", ms=3.5, label="validation, best"),
+        Line2D([], [], color=text_color(), ls="--", lw=0.8, alpha=0.5, label="training"),
     ]
     return [Line2D([], [], color=COLORS[m], label=model_name(m)) for m in models] + kinds

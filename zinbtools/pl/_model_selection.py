@@ -15,7 +15,7 @@ from .._words.models import MODELS, model_name
 from ..get import metrics_df, verdict
 from ..get._checks import metric_name
 from ..get._frames import compared_rows
-from ._style import COLORS, HEIGHT, WIDTH, finish, style
+from ._style import COLORS, HEIGHT, WIDTH, finish, observed_color, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def model_selection(
     with style():
         if ax is not None:
             _draw_differences(ax, found)
-            return finish(ax, given=True, show=show, return_fig=return_fig)
+            return finish(ax, "model_selection", given=True, show=show, return_fig=return_fig)
         n = len(found.tests)
         rows = len(found.differences) + (0 if found.groups is None else len(found.groups))
         _, axes = plt.subplots(
@@ -81,7 +81,7 @@ def model_selection(
         _draw_differences(axes[0], found)
         for panel, (_, test) in zip(axes[1:], found.tests.iterrows(), strict=True):
             _draw_metric(panel, compared_rows(table, test["metric"]), test)
-        return finish(list(axes), given=False, show=show, return_fig=return_fig)
+        return finish(list(axes), "model_selection", given=False, show=show, return_fig=return_fig)
 
 
 def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
@@ -104,7 +104,7 @@ def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
 def _draw_differences(ax: Axes, found: Verdict) -> None:
     """Draw intervals against the region of practical equivalence, from above: models, then groups."""
     rows = [
-        (fill(model_name(row["model"]), 15), row, COLORS.get(row["model"], COLORS["observed"]))
+        (fill(model_name(row["model"]), 15), row, COLORS.get(row["model"], observed_color()))
         for _, row in found.differences.iterrows()
     ]
     if found.groups is not None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .._check.arguments import checked
 from .._words.numbers import counted
 from ..get import power_df
-from ._style import COLORS, finish, given_axes, legend_above, new_axes, plain_numbers, style
+from ._style import COLORS, finish, given_axes, legend_above, new_axes, observed_color, plain_numbers, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _POSITIONS = {
     "above": ("above the region", COLORS["zinb"]),
     "below": ("below the region, or over its lower edge", COLORS["nb"]),
-    "inside": ("inside the region", COLORS["observed"]),
+    "inside": ("inside the region", ""),  # as what was observed
 }
 _MEANS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)  # classes of genes
 
@@ -93,7 +93,7 @@ def power(
             panel.set(xscale="log", xlabel="number of cells", ylim=(-0.02, 1.02))
             panel.axhline(0.8, color=COLORS["neutral"], lw=0.6, zorder=0)
             plain_numbers(panel.xaxis)
-        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(axes, "power", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _chosen(table: pd.DataFrame, column: str, wanted: float | None, default: int = 0) -> pd.DataFrame:
@@ -108,7 +108,8 @@ def _chosen(table: pd.DataFrame, column: str, wanted: float | None, default: int
 
 
 def _draw_verdict(ax: Axes, table: pd.DataFrame) -> None:
-    for where, (label, color) in _POSITIONS.items():
+    for where, (label, of_answer) in _POSITIONS.items():
+        color = of_answer or observed_color()
         if max(table[where].max(), table[f"expected_{where}"].max()) > 0.05:
             ax.plot(table["n_cells"], table[where], color=color, label=label)
             ax.plot(table["n_cells"], table[f"expected_{where}"], color=color, ls="--", lw=0.8)

@@ -13,7 +13,7 @@ from .._check.arguments import checked
 from .._words.models import MODELS, model_name
 from ..get import metrics_df, ppc_df, ppc_ks_df
 from ..get._checks import check_words
-from ._style import COLORS, finish, given_axes, new_axes, plain_numbers, style
+from ._style import COLORS, finish, given_axes, new_axes, observed_color, plain_numbers, style, text_color
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def ppc(
             }
             draw_panel(target, name, table[table["check"] == name], labels, null)
             target.set_title(words[name].label)
-        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(axes, "ppc", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _checks_to_draw(table: pd.DataFrame, checks: str | Sequence[str] | None) -> list[str]:
@@ -120,7 +120,7 @@ def _draw_genes(
         rasterized=True,
     )
     low, high = _scale(ax, name, genes)
-    ax.plot([low, high], [low, high], color="k", lw=0.6, ls=":", zorder=3)
+    ax.plot([low, high], [low, high], color=text_color(), lw=0.6, ls=":", zorder=3)
     ax.set(xlim=(low, high), ylim=(low, high), xlabel="observed", ylabel="predicted")
     if ax.get_xscale() != "linear":
         plain_numbers(ax.xaxis, ax.yaxis)
@@ -141,7 +141,7 @@ def _draw_distribution(
             band = np.clip(below - width, 0, 1), np.clip(below + width, 0, 1)
             ax.fill_between(values, *band, step="post", color=COLORS[model], alpha=0.15, linewidth=0)
     observed = table.drop_duplicates("gene")["observed"].dropna()
-    ax.step(*_steps(observed), where="post", color=COLORS["observed"], label="observed")
+    ax.step(*_steps(observed), where="post", color=observed_color(), label="observed")
     low, high = _scale(ax, name, genes, both=False)
     ax.set(xlim=(low, high), ylim=(0, 1), xlabel="value of a gene", ylabel="share of genes")
     if ax.get_xscale() != "linear":

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf, log10
+from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -24,13 +26,16 @@ WIDTH, HEIGHT = 3.4, 2.7  # inches: one column of a journal is 85 to 90 mm
 COLORS = {"nb": "#0072B2", "zinb": "#D55E00", "observed": "#4D4D4D", "neutral": "#B3B3B3"}
 ZERO_CMAPS = {"limited sensitivity": "Blues", "dropout": "Reds", "zero": "Purples"}
 
-_RC: Any = {
+_SIZES: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
     "legend.fontsize": 7.0,
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
+}
+_DPI: Any = {"figure.dpi": 120.0, "savefig.dpi": 240.0}
+_RC: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,37 +43,62 @@ _RC: Any = {
     "lines.linewidth": 1.2,
     "legend.frameon": False,
     "legend.handlelength": 1.4,
-    "figure.dpi": 120.0,
-    "savefig.dpi": 240.0,
 }
 _WITHOUT_WINDOW = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
 
+def text_color() -> Any:
+    """Return what text and lines are drawn in: black, or what a dark style has instead."""
+    return plt.rcParams["text.color"]
+
+
+def observed_color() -> str:
+    """Return the grey of what was observed, which stands out on a white page and on a dark one."""
+    return COLORS["observed"] if sum(to_rgb(text_color())) < 1.5 else "#CCCCCC"
+
+
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the package's look and leave the user's rcParams alone."""
-    with plt.rc_context(_RC):
+    """Draw in the package's look and leave the user's rcParams alone.
+
+    Sizes of text and resolutions that were chosen, as by `scanpy.set_figure_params`, stay.
+    """
+    chosen = _DPI | _RC if any(map(_is_chosen, _SIZES)) else _SIZES | _DPI | _RC
+    with plt.rc_context({k: v for k, v in chosen.items() if k not in _DPI or not _is_chosen(k)}):
         yield
+
+
+def _is_chosen(name: Any) -> bool:
+    return bool(plt.rcParams[name] != plt.rcParamsDefault[name])
+
+
+def panel_size() -> tuple[float, float]:
+    """Return width and height of a panel in inches: one column of a paper, or what was chosen."""
+    if _is_chosen("figure.figsize"):
+        width, height = plt.rcParams["figure.figsize"]
+        return float(width), float(height)
+    return WIDTH, HEIGHT
 
 
 def new_axes(n_panels: int = 1) -> list[Axes]:
     """Make panels in a row, each of them readable at one column's width."""
+    width, height = panel_size()
     _, axes = plt.subplots(
-        1, n_panels, figsize=(WIDTH * n_panels, HEIGHT), layout="constrained", squeeze=False
+        1, n_panels, figsize=(width * n_panels, height), layout="constrained", squeeze=False
     )
     return list(axes[0])
 
 
-def new_grid(n_panels: int, n_columns: int = 3) -> list[Axes]:
+def new_grid(n_panels: int, n_columns: int = 3, *, share_y: bool = True) -> list[Axes]:
     """Make panels over two columns of a journal that share their axes, as many rows as are needed."""
     n_columns = min(n_panels, n_columns)
-    n_rows = -(-n_panels // n_columns)
+    n_rows, width = -(-n_panels // n_columns), 2 * panel_size()[0]
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(2 * WIDTH, 0.25 + 0.85 * 2 * WIDTH / n_columns * n_rows),
+        figsize=(width, 0.25 + 0.85 * width / n_columns * n_rows),
         sharex=True,
-        sharey=True,
+        sharey=share_y,
         layout="constrained",
         squeeze=False,
     )
@@ -112,12 +142,18 @@ def legend_above(ax: Axes, n_columns: int = 3, **legend: Any) -> None:
     )
 
 
-def finish(drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool) -> Figure | Drawn | None:
+def finish(
+    drawn: Drawn, name: str, *, given: bool, show: bool | None, return_fig: bool
+) -> Figure | Drawn | None:
     """Show the figure or hand it back.
 
     ``show=None`` shows it as scanpy does (``scanpy.settings.autoshow``), unless the axes were given, the
-    figure was asked for, or there is nowhere to show it.
+    figure was asked for, or there is nowhere to show it. Unless the axes were given or the figure was asked
+    for, it is saved as scanpy does too (``scanpy.settings.autosave``, ``figdir`` and the like), as
+    ``zinbtools_NAME``.
     """
+    if not (given or return_fig):
+        _autosave(drawn if isinstance(drawn, Axes) else drawn[0], name)
     if show is None:
         show = not (given or return_fig) and _autoshow()
     if show:
@@ -131,6 +167,18 @@ def finish(drawn: Drawn, *, given: bool, show: bool | None, return_fig: bool) ->
 def root_figure(ax: Axes) -> Figure:
     """Return the whole figure of axes, which may be in a part of it."""
     return ax.figure.figure  # `get_figure(root=True)` came with matplotlib 3.10
+
+
+def _autosave(ax: Axes, name: str) -> None:
+    """Save a figure where scanpy was told to save those that are drawn."""
+    scanpy = sys.modules.get("scanpy")
+    settings = None if scanpy is None else scanpy.settings
+    if settings is None or not getattr(settings, "autosave", False):
+        return
+    folder = Path(settings.figdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = f"zinbtools_{name}{settings.plot_suffix}.{settings.file_format_figs}"
+    root_figure(ax).savefig(folder / file, bbox_inches="tight")
 
 
 def _autoshow() -> bool:

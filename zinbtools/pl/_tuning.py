@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .._check.arguments import checked
 from .._words.models import MODELS, model_name
 from ..get import tuning_df, tuning_summary_df
-from ._style import COLORS, finish, legend_above, new_axes, style
+from ._style import COLORS, finish, legend_above, new_axes, style, text_color
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def tuning(
             target.axhline(nll, color=COLORS[model], ls="--", lw=0.8)
         target.set(xlabel="trial", ylabel="validation NLL (nats per cell)", ylim=(low, high))
         legend_above(target, 4, handles=_legend([m for m in MODELS if m in set(table["model"])]))
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(target, "tuning", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _draw_model(ax: Axes, trials: pd.DataFrame, color: str, high: float) -> None:
@@ -91,7 +91,7 @@ def _limits(table: pd.DataFrame, summary: pd.DataFrame) -> tuple[float, float]:
 
 def _legend(models: list[str]) -> list[Line2D]:
     kinds = [
-        Line2D([], [], color="k", marker="o", ms=3, label="trial, best"),
-        Line2D([], [], color="k", ls="--", lw=0.8, label="default"),
+        Line2D([], [], color=text_color(), marker="o", ms=3, label="trial, best"),
+        Line2D([], [], color=text_color(), ls="--", lw=0.8, label="default"),
     ]
     return [Line2D([], [], color=COLORS[m], label=model_name(m)) for m in models] + kinds

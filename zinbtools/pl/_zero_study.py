@@ -59,8 +59,9 @@ def zero_study(
     truth
         ``True``: apart by ``layers["true_counts"]``, one cloud where it is absent. ``False``: one cloud.
         ``"posterior"``: each zero counts as a dropout by the probability that the model gives it
-        (:func:`zinbtools.get.posterior_dropout`) and as limited sensitivity by the rest; a kind with fewer
-        than 50 expected zeros is not drawn.
+        (:func:`zinbtools.get.posterior_dropout`) and as limited sensitivity by the rest. The kind with more
+        zeros is filled and the other one is drawn over it in lines, so that it hides nothing. A kind with
+        fewer than 50 expected zeros is not drawn.
     levels
         With several objects: ``"panel"``, shades hold shares of the zeros of their own panel; ``"shared"``, a
         shade is the same density in all panels, with levels that hold these shares of all panels together.
@@ -97,16 +98,18 @@ def zero_study(
     with style():
         axes = _axes_for(len(panels), ax)
         for target, clouds, title in zip(axes, panels, titles or [""], strict=True):
-            for kind, cloud in clouds.items():
-                _draw_cloud(target, kind, cloud, shared.get(kind))
+            for place, (kind, cloud) in enumerate(clouds.items()):
+                _draw_cloud(
+                    target, kind, cloud, shared.get(kind), in_lines=truth == "posterior" and place > 0
+                )
             target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL)
         for target in axes:  # the smoothing goes beyond a probability of one, the axis does not
             target.set_xlim(right=min(target.get_xlim()[1], 0.0))
         if titles is None:
-            legend_above(axes[0], handles=_handles(panels[0], counted=True))
-            return finish(axes[0], given=ax is not None, show=show, return_fig=return_fig)
+            legend_above(axes[0], handles=_handles(panels[0], counted=True, expected=truth == "posterior"))
+            return finish(axes[0], "zero_study", given=ax is not None, show=show, return_fig=return_fig)
         _legend_of_several(axes, panels)
-        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(axes, "zero_study", given=ax is not None, show=show, return_fig=return_fig)
 
 
 class Cloud(NamedTuple):
@@ -147,7 +150,8 @@ def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str
     points = zeros[[f"log10_{x}", "log10_mean"]].to_numpy()
     if posterior:
         probability = zeros["posterior_dropout"].to_numpy()
-        return {"dropout": Cloud(points, probability), "limited sensitivity": Cloud(points, 1 - probability)}
+        kinds = {"dropout": Cloud(points, probability), "limited sensitivity": Cloud(points, 1 - probability)}
+        return dict(sorted(kinds.items(), key=lambda kind: -kind[1].size))
     if not truth:
         return {"zero": Cloud(points)}
     kinds = zeros["kind"].cat.categories
@@ -155,8 +159,10 @@ def _clouds(adata: AnnData, x: str, truth: bool | Literal["posterior"], key: str
     return {kind: cloud for kind, cloud in found.items() if cloud.size}
 
 
-def _draw_cloud(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -> None:
-    """Fill the contours of a cloud, at levels of probability density where some are given."""
+def _draw_cloud(
+    ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None, *, in_lines: bool = False
+) -> None:
+    """Fill the contours of a cloud, or draw them, at levels of probability density where some are given."""
     if not cloud.has_density:
         if cloud.weights is None:
             ax.scatter(cloud.points[:, 0], cloud.points[:, 1], s=6, color=_shade(kind), linewidths=0)
@@ -167,6 +173,9 @@ def _draw_cloud(ax: Axes, kind: str, cloud: Cloud, levels: list[float] | None) -
     else:
         density = density.per_area
     colors = plt.get_cmap(ZERO_CMAPS[kind])(np.linspace(0.3, 0.9, len(levels)))
+    if in_lines:
+        ax.contour(*density.cropped(levels[0]), levels=levels, colors=colors, linewidths=1.0)
+        return
     upper = max(float(density.height.max()), levels[-1] * (1 + 1e-6))
     ax.contourf(*density.cropped(levels[0]), levels=[*levels, upper], colors=colors, alpha=0.75)
 
@@ -196,12 +205,15 @@ def _shade(kind: str, depth: float = 0.65) -> tuple[float, float, float, float]:
     return plt.get_cmap(ZERO_CMAPS[kind])(depth)
 
 
-def _handles(clouds: Mapping[str, Cloud], *, counted: bool) -> list[Patch]:
+def _handles(clouds: Mapping[str, Cloud], *, counted: bool, expected: bool = False) -> list[Patch]:
     """Make the legend's patches, limited sensitivity first."""
-    kinds = list(clouds.items())
+    of = " expected" if expected else ""
     return [
-        Patch(color=_shade(kind), label=f"{NAMES[kind]} ({cloud.size:,})" if counted else NAMES[kind])
-        for kind, cloud in kinds[::-1]
+        Patch(
+            color=_shade(kind), label=f"{NAMES[kind]} ({clouds[kind].size:,}{of})" if counted else NAMES[kind]
+        )
+        for kind in ("limited sensitivity", "dropout", "zero")
+        if kind in clouds
     ]
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from .._check.arguments import checked
 from .._words.models import model_name
 from ..get import zero_test_df
-from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style
+from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, style, text_color
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,17 +68,23 @@ def zero_test(
             if len(some := genes[genes["family"] == family])
         ]
         curves = target.plot(
-            genes["mean_count"], genes["poisson_zero_fraction"], "k-", lw=0.8, label="Poisson expects"
+            genes["mean_count"],
+            genes["poisson_zero_fraction"],
+            color=text_color(),
+            lw=0.8,
+            label="Poisson expects",
         )
         if "nb_inverse_dispersion" in genes:
             theta = float(np.median(genes["nb_inverse_dispersion"].clip(upper=1e8)))
             grid = np.geomspace(genes["mean_count"].min(), genes["mean_count"].max(), 100)
             label = "NB of median dispersion"
-            curves += target.plot(grid, (1 + grid / theta) ** -theta, "k:", lw=0.8, label=label)
+            curves += target.plot(
+                grid, (1 + grid / theta) ** -theta, color=text_color(), ls=":", lw=0.8, label=label
+            )
         target.yaxis.set_major_formatter(PercentFormatter(1.0))
         target.set(xlabel="mean count per cell", ylabel="cells without a count")
         plain_numbers(target.xaxis)
         # Hardly a gene of low mean has few zeros, so that this corner is free.
         target.add_artist(target.legend(handles=curves, loc="lower left"))
         legend_above(target, n_columns=4, handles=families)
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(target, "zero_test", given=ax is not None, show=show, return_fig=return_fig)

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from .._check.arguments import checked
 from .._words.answers import Call
 from ..get import zi_genes_df
-from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, root_figure, style
+from ._names import gene_labels, shortened
+from ._style import COLORS, finish, legend_above, new_axes, plain_numbers, root_figure, style, text_color
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 TALL = 50  # genes in the tallest bar beyond which the axis is logarithmic
 CALLED = {Call.NEGLIGIBLE.value: COLORS["nb"], Call.ZERO_INFLATED.value: COLORS["zinb"]}
 SMALLEST_PVAL, SMALLEST_GAIN = 1e-300, 1e-6  # drawn there where they are smaller
+NAMED_BELOW = 0.05  # p value
 NAME_SIZE = 6.0  # points
+LONGEST_UPRIGHT = 11  # characters of a name over the bars
 BARS_TO = 0.63  # share of the height that the bars take
 
 
@@ -32,6 +35,7 @@ def zi_scores(
     *,
     kind: Literal["histogram", "volcano", "mean"] = "histogram",
     n_labels: int = 5,
+    gene_symbols: str | None = None,
     key: str | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -52,7 +56,8 @@ def zi_scores(
         ``"histogram"``; ``"volcano"``, p values of the default method against dropout probabilities; or
         ``"mean"``, scores against mean counts, both on logarithmic axes.
     n_labels
-        Number of genes named, from the largest score on (positive scores only).
+        Number of genes named, from the largest score on (positive scores only); in the volcano from the
+        smallest p value on, and none above 0.05.
 
     Examples
     --------
@@ -66,19 +71,20 @@ def zi_scores(
     """
     genes = zi_genes_df(adata, key=key)
     genes = genes[genes["score"].notna()]
+    genes.index = genes.index.astype(str).map(gene_labels(adata, gene_symbols)).map(shortened)
     if kind == "volcano" and "pval" not in genes:
         raise KeyError("there are no p values; run zt.tl.zi_scores(adata) first.")
     with style():
         target = ax if ax is not None else new_axes()[0]
         if kind == "histogram":
             _draw_bars(target, genes)
-            target.axvline(0.0, color="k", lw=0.6, ls=":")
+            target.axvline(0.0, color=text_color(), lw=0.6, ls=":")
             _name_genes(target, genes[genes["score"] > 0].head(n_labels))
             target.set(xlabel="ZINB gain (nats per cell)", ylabel="genes")
         else:
             _draw_points(target, genes, kind, n_labels)
         legend_above(target)
-        return finish(target, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(target, "zi_scores", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _draw_bars(ax: Axes, genes: pd.DataFrame) -> None:
@@ -117,8 +123,14 @@ def _draw_points(ax: Axes, genes: pd.DataFrame, kind: str, n_labels: int) -> Non
             ax.scatter(x[members], y[members], s=6, c=color, alpha=0.7, linewidths=0, label=call)
     if kind == "mean":
         plain_numbers(ax.xaxis)
-    named = min(n_labels, int((genes["score"] > 0).sum()))
-    _name_points(ax, genes.index[:named].astype(str).tolist(), np.c_[x, y][:named])
+    if kind == "mean" and (y <= SMALLEST_GAIN).any():
+        at = (1.0, SMALLEST_GAIN)
+        ax.text(*at, "no gain", transform=ax.get_yaxis_transform(), ha="right", va="bottom", size=NAME_SIZE)
+    order, is_named = np.arange(len(genes)), (genes["score"] > 0).to_numpy()
+    if kind == "volcano":
+        order, is_named = np.argsort(-y, kind="stable"), is_named & (y > -np.log10(NAMED_BELOW))
+    named = order[is_named[order]][:n_labels]
+    _name_points(ax, genes.index[named].tolist(), np.c_[x, y][named])
 
 
 def _name_points(ax: Axes, names: list[str], points: NDArray[np.float64]) -> None:
@@ -134,11 +146,17 @@ def _name_points(ax: Axes, names: list[str], points: NDArray[np.float64]) -> Non
         while any(abs(y - other) < line and left < b and a < left + width for a, b, other in taken):
             y -= line
         taken.append((left, left + width, y))
-        place_x, place_y = ax.transData.inverted().transform((x, y))
         align = "right" if to_left else "left"
-        offset = (-2 if to_left else 2, 2)
+        offset = (-2 if to_left else 2, 2 + (y - ax.transData.transform(at)[1]) / pixel)
+        leader = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 1}
         ax.annotate(
-            name, (place_x, place_y), xytext=offset, textcoords="offset points", fontsize=NAME_SIZE, ha=align
+            name,
+            (at[0], at[1]),
+            xytext=offset,
+            textcoords="offset points",
+            fontsize=NAME_SIZE,
+            ha=align,
+            arrowprops=leader if offset[1] < -NAME_SIZE / 2 else None,
         )
 
 
@@ -168,7 +186,7 @@ def _name_genes(ax: Axes, top: pd.DataFrame) -> None:
     for gene, score in top["score"].items():
         place = min(score, place - gap)
         ax.annotate(
-            str(gene),
+            shortened(str(gene), LONGEST_UPRIGHT),
             xy=(score, 1.0),
             xytext=(place, BARS_TO + 0.03),
             textcoords=ax.get_xaxis_transform(),

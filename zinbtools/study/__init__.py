@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .._anndata.genes_and_cells import select
+from ..get._fitted import resolve_device
 from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
 from ._figures import Picture
 from ._h5ad import write_h5ad
-from ._pipeline import Study, run_study, run_tuning
+from ._machine import summary_json
+from ._pipeline import Study, called, run_genes, run_reads, run_study, run_tuning
 from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
@@ -21,16 +23,21 @@ __all__ = [
     "Picture",
     "Reproduction",
     "Study",
+    "called",
     "conclusion",
     "parts",
     "read",
     "report_html",
     "reproduce",
+    "resolve_device",
+    "run_genes",
+    "run_reads",
     "run_study",
     "run_tuning",
     "select",
     "staged",
     "summary",
+    "summary_json",
     "unescaped",
     "writable",
     "write_csv",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,23 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 DPI = 240
+MOST_OF_A_COLUMN = 4  # inches
+DARK = "#1d222a"  # --tint of report.css
 
 
 @dataclass(frozen=True)
 class Picture:
-    """PNG with its title, how to read it, its alternative text, and its width and height in pixels."""
+    """A figure with its words.
+
+    Attributes
+    ----------
+    name, title, reading, alt
+        Of its file, over it, how to read it, and instead of it.
+    png, size
+        The file, and its width and height in pixels.
+    dark
+        The same on a dark page, where it was drawn.
+    """
 
     name: str
     title: str
@@ -33,11 +45,18 @@ class Picture:
     alt: str
     png: bytes
     size: tuple[int, int]
+    dark: bytes = b""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it needs more than one column to be read."""
+        return self.size[0] > MOST_OF_A_COLUMN * DPI
 
 
 def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     """Draw every plot for which the results are there, one at a time."""
     if SELECTION in Record.read(adata, key):
+        yield _verdict(adata, key)
         yield _picture(
             "model_selection",
             "The difference, and every restart",
@@ -83,6 +102,21 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
         "Validation and training ELBO per epoch of each restart of NB and ZINB.",
         pl.history(adata, key=key, show=False, return_fig=True),
     )
+
+
+def _verdict(adata: AnnData, key: str | None) -> Picture:
+    """Draw the verdict for a light page and for a dark one."""
+    found = get.verdict(adata, key=key)
+    picture = _picture(
+        "verdict",
+        "The verdict",
+        "What a ZINB gains on cells that it has not seen, with its interval; within the grey it makes no "
+        "practical difference. It is zero inflation where every row lies to the right of the grey.",
+        f"Intervals of the gain of the ZINB against what makes no practical difference. {found.plain}",
+        pl.verdict(adata, key=key, show=False, return_fig=True),
+    )
+    with plt.style.context(["dark_background", {"savefig.facecolor": DARK, "figure.facecolor": DARK}]):
+        return replace(picture, dark=as_png(pl.verdict(adata, key=key, show=False, return_fig=True)))
 
 
 def _distances(distances: pd.DataFrame, check: str) -> str:

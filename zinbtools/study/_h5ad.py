@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def write_h5ad(adata: AnnData, path: Path) -> None:
     """Write an object as ``adata.write_h5ad`` does, and mend what that refuses where nothing is lost.
 
-    HDF5 cannot close a file that it cannot write, and may end the process. Here its errors are kept, and the
-    first is raised when all is over.
+    It is compressed by gzip. HDF5 cannot close a file that it cannot write, and may end the process. Here its
+    errors are kept, and the first is raised when all is over.
 
     Raises
     ------
@@ -43,11 +43,15 @@ def write_h5ad(adata: AnnData, path: Path) -> None:
     with open(path, "w+b", buffering=0) as raw:
         file = _Patient(raw)
         with h5py.File(file, "w") as root:
-            write_elem(root, "/", adata)
+            write_elem(root, "/", adata, dataset_kwargs=_COMPRESSION)
             if adata.raw is None:
                 root.pop("raw", None)  # older versions of anndata cannot read what stands for nothing
         if file.error is not None:
             raise file.error
+
+
+# Gzip is what every HDF5 can read; its lowest level is quick and takes most of the room away.
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 
 
 class _Patient(io.RawIOBase):

@@ -17,6 +17,7 @@ VERSION = version("zinbtools")  # read while the package is, whatever its owner 
 FILES: dict[str, tuple[str, ...]] = {
     "study": (
         "report.html",
+        "summary.json",
         "differences.csv",
         "rivals.csv",
         "model_selection.csv",
@@ -25,6 +26,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "ppc.csv",
         "history.csv",
         "annotated.h5ad",
+        "figures/verdict.png",
         "figures/model_selection.png",
         "figures/dropout.png",
         "figures/ppc_dropout_ratio.png",
@@ -34,6 +36,8 @@ FILES: dict[str, tuple[str, ...]] = {
         "figures/zero_study.png",
         "figures/history.png",
     ),
+    "genes": ("genes.csv",),
+    "reads": ("reads.csv", "cells.csv"),
     "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
     "reproduce": ("table.csv", "data.csv", "table.txt"),
 }
@@ -64,7 +68,13 @@ class Manifest:
     files: dict[str, str]
 
     def __str__(self) -> str:
-        what = {"study": "study of", "tune": "search for", "reproduce": "reproduction of"}[self.verb]
+        what = {
+            "study": "study of",
+            "genes": "gene test of",
+            "reads": "estimate of reads of",
+            "tune": "search for",
+            "reproduce": "reproduction of",
+        }[self.verb]
         return f"the {what} {self.title} of {self.date}"
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +12,13 @@ from anndata import AnnData
 
 from .. import get, tl
 from .._check.arguments import checked
+from .._words.answers import Call
+from .._words.numbers import counted
 from ..jobs import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
+
+_MOST_NAMED = 10  # genes
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +54,15 @@ def run_study(
     *,
     layer: str | None = None,
     batch_key: str | None = None,
+    categorical_covariate_keys: str | Sequence[str] | None = None,
+    continuous_covariate_keys: str | Sequence[str] | None = None,
+    groupby: str | None = None,
     check_counts: bool = True,
     protocol: Literal["default", "blog2019"] = "default",
     config: Literal["tuned"] | None = None,
+    split: Sequence[float] | str | None = None,
+    rope: float | None = None,
+    alpha: float = 0.05,
     n_restarts: int | Literal["auto"] = "auto",
     folds: int | Literal["auto"] = "auto",
     max_epochs: int | None = None,
@@ -72,7 +83,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    n_restarts, folds, cells, counts
+    n_restarts, folds, cells, counts, groupby, split, rope, alpha
         As for :func:`zinbtools.tl.model_selection`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
@@ -102,9 +113,15 @@ def run_study(
         folds=folds,
         layer=layer,
         batch_key=batch_key,
+        categorical_covariate_keys=categorical_covariate_keys,
+        continuous_covariate_keys=continuous_covariate_keys,
+        groupby=groupby,
         check_counts=check_counts,
         protocol=protocol,
         config=config,
+        split=split,
+        rope=rope,
+        alpha=alpha,
         max_epochs=max_epochs,
         cells=cells,
         counts=counts,
@@ -123,6 +140,90 @@ def run_study(
         table=summary(adata, key=key_added),
         conclusion=conclusion(adata, key=key_added),
     )
+
+
+def run_genes(
+    adata: AnnData,
+    *,
+    counts: Literal["auto", "molecules", "reads"] = "auto",
+    alpha: float = 0.05,
+    negligible_dropout: float = 0.01,
+    smallest_dropout: float = 0.1,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Fit the NB and test each gene, which is all that the calls of genes need.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes with raw counts. The fit and the calls are added to it.
+    counts, alpha, negligible_dropout, smallest_dropout
+        As for :func:`zinbtools.tl.zi_scores`.
+    **settings
+        As for :func:`zinbtools.tl.fit_nb_zinb`.
+
+    Returns
+    -------
+    What :func:`zinbtools.get.zi_genes_df` gives.
+    """
+    tl.fit_nb_zinb(adata, models="nb", **settings)
+    tl.zi_scores(
+        adata,
+        counts=counts,
+        alpha=alpha,
+        negligible_dropout=negligible_dropout,
+        smallest_dropout=smallest_dropout,
+        key=settings.get("key_added"),
+    )
+    return get.zi_genes_df(adata, key=settings.get("key_added"))
+
+
+def called(genes: pd.DataFrame) -> str:
+    """Say how many genes are called what, and which are zero-inflated.
+
+    Parameters
+    ----------
+    genes
+        What :func:`run_genes` gives.
+
+    Examples
+    --------
+    >>> calls = ["zero-inflated", "undecided", "undecided"]
+    >>> called(pd.DataFrame({"call": calls}, index=["Sox2", "Xist", "Gapdh"]))
+    '1 of 3 genes is zero-inflated: Sox2. 2 are undecided.'
+    """
+    calls = genes["call"].astype(str)
+    inflated = genes.index[calls == Call.ZERO_INFLATED].astype(str).tolist()
+    shown = ", ".join(inflated[:_MOST_NAMED]) + (", ..." if len(inflated) > _MOST_NAMED else "")
+    is_or_are = "is" if len(inflated) == 1 else "are"
+    text = f"{len(inflated):,} of {counted(len(genes), 'gene')} {is_or_are} zero-inflated"
+    others = calls[calls != Call.ZERO_INFLATED].value_counts()
+    rest = "".join(f" {n:,} {'is' if n == 1 else 'are'} {call}." for call, n in others.items())
+    return f"{text}{f': {shown}' if shown else ''}.{rest}"
+
+
+def run_reads(
+    adata: AnnData, *, layer: str | None = None, batch_key: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimate how often each molecule was read.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes with counts of reads. The estimates are added to it.
+    layer, batch_key
+        As for :func:`zinbtools.tl.reads_per_molecule`.
+
+    Returns
+    -------
+    What :func:`zinbtools.get.reads_per_molecule_df` gives, a row per batch, and the columns of ``obs``, a row
+    per cell.
+    """
+    before = set(adata.obs)
+    tl.reads_per_molecule(adata, layer=layer, batch_key=batch_key)
+    told = [batch_key] if batch_key is not None else []
+    cells = adata.obs[told + [name for name in adata.obs if name not in before]]
+    return get.reads_per_molecule_df(adata), cells.rename_axis("cell")
 
 
 def run_tuning(adata: AnnData, **settings: Any) -> pd.DataFrame:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any
 
-import anndata
 from anndata import AnnData
 
 from .._anndata.rows import refuse_broken
-from .._files.hdf5 import check_hdf5
 from .._files.memory import within_memory
-from .._files.zarr import check_zarr, without_pickle
 from .._words.sentence import sentence
+from ._formats import Asked, format_of
 
 
-def read(path: Path) -> AnnData:
-    """Read an h5ad file or a zarr store, if nothing in it leads out of it or runs a program.
+def read(path: Path, *, modality: str | None = None, transpose: bool = False) -> AnnData:
+    """Read counts, if nothing in the file leads out of it or runs a program.
 
     Parameters
     ----------
     path
-        A path that ends in ``.h5ad`` or ``.zarr``.
+        An h5ad file, a zarr store, an h5 file of Cell Ranger, a loom or h5mu file, or a table of cells by
+        genes (``.csv``, ``.tsv``, ``.txt``), each but zarr packed by gzip or not; a folder with
+        ``matrix.mtx``, ``features.tsv`` or ``genes.tsv`` and ``barcodes.tsv``, or the matrix in it. The
+        ending, in capitals or not, tells which.
+    modality
+        Which of an h5mu file; it may be left out where there is one.
+    transpose
+        Of a table: its rows are genes and its columns cells.
+
+    Returns
+    -------
+    What is in the file; of Cell Ranger's the genes, by symbol, with ``gene_ids`` in ``var``. Names may be
+    there twice.
 
     Raises
     ------
     ValueError
-        If it ends otherwise, cannot be read, takes data from other files or asks for pickle.
+        If it is of another kind, cannot be read, takes data from other files or asks for pickle, if loompy
+        is not there for a loom file, or if a table seems to be the other way round.
+
+    Warns
+    -----
+    UserWarning
+        If features that are no genes, such as antibodies, were left out.
 
     Examples
     --------
@@ -37,30 +53,16 @@ def read(path: Path) -> AnnData:
     ...     read(Path(folder, "counts.h5ad")).shape
     (20, 50)
     """
-    readers: dict[str, Callable[[Path], AnnData]] = {".h5ad": _read_h5ad, ".zarr": _read_zarr}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(
-            f"{path.name} must end in .h5ad or .zarr; write the counts with adata.write_h5ad first."
-        )
+    asked = Asked(modality, transpose)
+    kind = format_of(path, asked)
     try:
-        with within_memory():
-            adata = reader(path)
+        with within_memory(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(Variable|Observation) names are not unique")
+            adata = kind.read(path, asked)
         _refuse_broken_matrices(adata)
     except Exception as error:  # readers fail in all manners over a damaged file
-        raise ValueError(f"cannot read {path} as {path.suffix[1:]}: {sentence(error)}") from error
+        raise ValueError(f"cannot read {path} as {kind.name}: {sentence(error)}") from error
     return adata
-
-
-def _read_h5ad(path: Path) -> AnnData:
-    check_hdf5(path)
-    return anndata.read_h5ad(path)
-
-
-def _read_zarr(path: Path) -> AnnData:
-    check_zarr(path)
-    with without_pickle():
-        return anndata.read_zarr(path)
 
 
 def _refuse_broken_matrices(adata: AnnData) -> None:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from .. import get
 from .._record.keys import Keys
 from .._record.parts import FAILURES, PARAMS, SELECTION
 from .._record.record import Record
+from .._words.answers import Answer
 from .._words.numbers import in_words
 from ._diagnostics import Light, diagnostics
 from ._evidence import ReportTable, evidence, gene_table
@@ -34,7 +36,7 @@ NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes", "var_names"}
 PACKAGES = ("zinbtools", "anndata", "scanpy", "torch", "numpy", "scipy", "pandas")
 # A level is told by its sign and its word, and not by its colour alone.
 LAMPS = {"good": "● Good", "look": "▲ Look", "bad": "■ Bad"}
-SECTIONS = [(name.lower(), name) for name in ("Evidence", "Diagnostics", "Figures", "Genes", "Settings")] + [
+SECTIONS = [(name.lower(), name) for name in ("Figures", "Diagnostics", "Evidence", "Genes", "Settings")] + [
     ("cite", "How to cite")
 ]
 REFERENCES = (
@@ -70,20 +72,24 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
     )
     adata, key = study.adata, study.key
     genes, lights = gene_table(adata, key), diagnostics(adata, key)
+    drawn = {picture.name: picture for picture in pictures}
+    environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
     return environment.get_template("report.html.j2").render(
         title=title,
         date=date.today().isoformat(),
         n_cells=f"{adata.n_obs:,}",
         n_genes=f"{adata.n_vars:,}",
         splits=_splits(adata, key),
-        conclusion=study.conclusion,
+        verdict=get.verdict(adata, key=key),
+        answer=_answer(adata, key),
+        hero=drawn.pop("verdict", None),
         health=_health(lights),
         failures=_failures(adata, key),
         sections=SECTIONS,
         tables=evidence(study),
         lights=lights,
         lamps=LAMPS,
-        pictures=[(p, b64encode(p.png).decode("ascii")) for p in pictures],
+        pictures=[*drawn.values()],
         calls=_calls(genes),
         call_names=_call_names(genes),
         genes=replace(genes, rows=genes.rows[:N_GENES_SHOWN]),
@@ -99,12 +105,17 @@ def _health(lights: Sequence[Light]) -> str:
     """Write one line on the diagnostics, beside the verdict that rests on them."""
     raised = [light for light in lights if light.level != "good"]
     if not raised:
-        return f"Diagnostics: all {len(lights)} good."
+        return f"All {len(lights)} diagnostics are good."
     worst = sum(light.level == "bad" for light in raised)
     return (
-        f"Diagnostics: {len(lights) - len(raised)} of {len(lights)} good, {len(raised) - worst} to look at, "
-        f"{worst} bad; see below."
+        f"{len(lights) - len(raised)} of {len(lights)} diagnostics are good, {len(raised) - worst} to look "
+        f"at, {worst} bad."
     )
+
+
+def _answer(adata: AnnData, key: str | None) -> str:
+    """Name the answer as the style sheet does."""
+    return Answer(get.verdict(adata, key=key).verdict).name.lower().replace("_", "-")
 
 
 def _call_names(genes: ReportTable) -> list[str]:

@@ -14,6 +14,7 @@ from .._words.sentence import sentence
 from ._csv import write_csv
 from ._figures import Picture, as_png, pictures
 from ._h5ad import write_h5ad
+from ._machine import summary_json
 from ._publish import Incomplete
 from ._report import report_html
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def write_study(study: Study, folder: Path, *, title: str, command: str | None = None) -> None:
-    """Write the tables, the figures, the report and the annotated h5ad.
+    """Write the tables, the figures, the report, its summary for programs and the annotated h5ad.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
                 (path / f"{picture.name}.png").write_bytes(picture.png)
         with part("report.html") as path:
             path.write_text(report_html(study, drawn, title=title, command=command), encoding="utf-8")
+        with part("summary.json") as path:
+            path.write_text(summary_json(study, title=title), encoding="utf-8")
         with part("annotated.h5ad") as path:
             write_h5ad(adata, path)
 

@@ -88,7 +88,23 @@
     draw();
   }
 
+  // Where a table is cut off, as on a phone, say that it goes on.
+  const cut = () => {
+    for (const box of document.querySelectorAll(".scroll")) {
+      const before = box.previousElementSibling;
+      const hint = before?.matches(".hint") ? before : document.createElement("p");
+      hint.className = "hint";
+      hint.textContent = "The table goes on to the right: scroll it sideways.";
+      hint.hidden = box.scrollWidth <= box.clientWidth;
+      if (hint !== before) box.before(hint);
+    }
+  };
+  window.addEventListener("resize", cut);
+  for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", cut);
+  cut();
+
+  // Hundreds of rows are read in the CSV, and not on paper.
   window.addEventListener("beforeprint", () => {
-    for (const fold of document.querySelectorAll("details")) fold.open = true;
+    for (const fold of document.querySelectorAll("details")) fold.open = fold.dataset.long === undefined;
   });
 })();

@@ -1,0 +1,79 @@
+"""What is told of long work where there is no terminal."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from zinbtools import simulate, tl
+from zinbtools.cli import run as cli
+from zinbtools.jobs import progress
+from zinbtools.jobs.progress import Lines, progress_bar
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_every_half_minute_and_one_at_the_end(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    with progress_bar(100, "tuning", "fit", shown=True) as bar:
+        assert isinstance(bar, Lines)  # pytest has no terminal
+        for _ in range(100):
+            clock[0] += 1.0
+            bar.update()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "tuning: 30 of 100 fits, 30 %, 0:30 so far, about 1:10 left",
+        "tuning: 60 of 100 fits, 60 %, 1:00 so far, about 0:40 left",
+        "tuning: 90 of 100 fits, 90 %, 1:30 so far, about 0:10 left",
+        "tuning: 100 of 100 fits, 100 %, 1:40 so far",
+    ]
+
+
+def test_hours_and_notes_are_told(clock: list[float]) -> None:
+    lines = Lines(4, "tuning", "fit")
+    lines.update(2)
+    lines.set_postfix_str("NLL 3.00", refresh=False)
+    clock[0] = 3723.0
+    assert lines.told(3723.0) == "tuning: 2 of 4 fits, 50 %, 1:02:03 so far, about 1:02:03 left, NLL 3.00"
+
+
+def test_nothing_is_told_on_request(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    with progress_bar(2, "tuning", "fit", shown=False) as bar:
+        clock[0] = 1000.0
+        bar.update()
+    assert caplog.records == []
+
+
+def test_a_fit_tells_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    tl.fit_nb_zinb(simulate.zisynth(n_obs=100), max_epochs=2, models="nb")
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == ["NB: 2 of 2 epochs"]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_command_line_prints_the_lines(
+    quiet: bool, tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "genes",
+        "--simulate",
+        "zisynth",
+        "--n-obs",
+        "100",
+        "--max-epochs",
+        "2",
+        "--out",
+        f"{tmp_path}/o",
+    ]
+    assert cli.main([*words, "--quiet"] if quiet else words) == 0
+    assert ("NB: 2 of 2 epochs, 100 %" in capsys.readouterr().out) is not quiet
+    assert logging.getLogger("zinbtools").handlers == []
