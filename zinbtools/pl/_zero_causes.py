@@ -76,7 +76,7 @@ def zero_causes(
         axes = new_axes(2) if ax is None else given_axes(ax, 2, "panels")
         _draw_shares(axes[0], genes)
         _draw_map(axes[1], genes)
-        return finish(axes, given=ax is not None, show=show, return_fig=return_fig)
+        return finish(axes, "zero_causes", given=ax is not None, show=show, return_fig=return_fig)
 
 
 def _draw_shares(ax: Axes, genes: pd.DataFrame) -> None:
