@@ -54,7 +54,7 @@ def zero_causes_df(
     Examples
     --------
     >>> import zinbtools as zt
-    >>> adata = zt.simulate.beta_poisson(n_obs=400, n_vars=60)
+    >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, models="nb", progress=False)
     >>> zt.tl.explain_zeros(adata)
     >>> zt.get.zero_causes_df(adata)["cause"].isin(["none", "bursting", "cannot tell"]).any()

@@ -65,7 +65,7 @@ def zero_causes(
     Examples
     --------
     >>> import zinbtools as zt
-    >>> adata = zt.simulate.beta_poisson(n_obs=400, n_vars=60)
+    >>> adata = zt.simulate.zisynth(n_obs=400)
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=3, models="nb", progress=False)
     >>> zt.tl.explain_zeros(adata)
     >>> [ax.get_ylabel() for ax in zt.pl.zero_causes(adata, show=False)]
