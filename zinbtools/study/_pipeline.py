@@ -83,7 +83,7 @@ def run_study(
     ----------
     adata
         Cells by genes with raw counts. The results are added to it.
-    n_restarts, folds, cells, counts, groupby, split, rope, alpha
+    groupby, split, rope, alpha, n_restarts, folds, cells, counts
         As for :func:`zinbtools.tl.model_selection`.
     n_samples
         Importance samples per cell of the held-out log likelihood, and draws of the predictive checks.
