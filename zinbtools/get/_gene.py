@@ -40,8 +40,6 @@ def gene_df(
         Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with the NB.
     groupby
         Column of ``obs``, such as the cell type; all cells together by default.
-    max_count
-        The last count by itself; what 99 % of all cells do not exceed by default, 5 to 1,000.
 
     Returns
     -------

@@ -49,8 +49,6 @@ def gene(
         Its name in ``var_names``, or in the column ``gene_symbols``.
     groupby
         Column of ``obs``, such as the cell type: one panel for each of its six largest groups.
-    max_count
-        The last count by itself; what 99 % of all cells do not exceed by default, 5 to 1,000.
     ax
         Axes to draw on, without ``groupby``; by default a new figure.
 
