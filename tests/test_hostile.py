@@ -264,6 +264,7 @@ def outcome(verb: Verb, adata: AnnData, **arguments: Any) -> Exception | None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is turned into an AnnData of its own")
             warnings.filterwarnings("ignore", message=".*have no training cell")
+            warnings.filterwarnings("ignore", message=".*may hold no counts of molecules")
             verb(adata, **arguments)
     except (ValueError, KeyError, TypeError, Reached) as error:
         if not isinstance(error, Reached):

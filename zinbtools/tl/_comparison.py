@@ -195,7 +195,7 @@ class Comparison:
     @property
     def position(self) -> Position:
         """Where the interval of the difference lies."""
-        return position(*self.difference.interval(1 - self.method.alpha), self.rope)
+        return self._place(self.difference)
 
     def may_close(self, n_restarts: int) -> bool:
         """Whether so many restarts may take the interval off the region's upper edge."""
@@ -275,8 +275,9 @@ class Comparison:
         """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
 
         Counts that nobody said are molecules are asked for copies too if they would be zero-inflated, and are
-        reads then if the copies are two or more. There is nothing where reads do not say how their molecules
-        were copied, with a warning.
+        reads then if the copies are two or more, and the NB of copied molecules is better than the ZINB by
+        more than the region: of molecules with a dropout it is not. There is nothing where reads do not say
+        how their molecules were copied, with a warning.
         """
         are_reads = self.fit.setup.sample.finding.kind == CountKind.READS
         if not are_reads and not (self.method.counts == "auto" and self.is_inflated):
@@ -292,7 +293,13 @@ class Comparison:
             if are_reads:
                 warn(f"{error} Verdict and genes are about an NB and a ZINB of reads.")
             return []
+        if not are_reads and self._place(_gain(found, "amplified_nb", "zinb")) != "above":
+            return []
         return found
+
+    def _place(self, difference: CrossedMean) -> Position:
+        """Where the interval of a difference lies."""
+        return position(*difference.interval(1 - self.method.alpha), self.rope)
 
     @property
     def reads_per_molecule(self) -> float:
@@ -328,16 +335,12 @@ class Comparison:
 
         Not where a molecule was read less than twice, as there it is the NB.
         """
-
-        def gain(ours: str, theirs: str) -> CrossedMean:
-            return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
-
-        level = 1 - self.method.alpha
-        over_zinb, of_zinb = gain("amplified_nb", "zinb"), gain("amplified_zinb", "amplified_nb")
-        where, adds = position(*of_zinb.interval(level), self.rope), of_zinb.interval(level)[0] > 0
-        fits = position(*over_zinb.interval(level), self.rope) != "below"
+        over_nb, over_zinb = (_gain(of_folds, "amplified_nb", other) for other in ("nb", "zinb"))
+        of_zinb = _gain(of_folds, "amplified_zinb", "amplified_nb")
+        where, adds = self._place(of_zinb), of_zinb.interval(1 - self.method.alpha)[0] > 0
+        fits = self._place(over_zinb) != "below"
         by = Explanation.AMPLIFICATION if self.are_copied and fits and where != "above" else Explanation.NONE
-        return Rival(AMPLIFIED, gain("amplified_nb", "nb"), over_zinb, of_zinb, where, adds, by)
+        return Rival(AMPLIFIED, over_nb, over_zinb, of_zinb, where, adds, by)
 
     def _dispersed(self, rival: Comparison) -> Rival:
         ours = self.gains_of(rival.estimates)
@@ -411,6 +414,11 @@ def mean_gain(of_folds: Gains) -> CrossedMean:
 def log_likelihood(estimate: MarginalLikelihood) -> np.ndarray:
     """Of each cell under the one model that was evaluated, nats, (n_cells,)."""
     return estimate.log_likelihood[0].numpy(force=True)
+
+
+def _gain(of_folds: Sequence[ByGene], ours: str, theirs: str) -> CrossedMean:
+    """Mean over cells of what one model of the genes gains on another, nats."""
+    return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
 
 
 def joined(parts: Sequence[MarginalLikelihood]) -> MarginalLikelihood:
