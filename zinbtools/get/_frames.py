@@ -218,7 +218,7 @@ def zi_genes_df(adata: AnnData, *, key: str | None = None) -> pd.DataFrame:
             explained = (highest < marginal["zinb_dropout"]).to_numpy()
             frame["class"] = classes(marginal["family"].astype(object).to_numpy(), calls, explained)
     if keys.zero_cause in adata.var:
-        frame["class"] = adata.var[keys.zero_cause].reindex(frame.index)
+        frame["class"] = adata.var[keys.zero_cause].astype(object).reindex(frame.index)
     return frame.sort_values("score", ascending=False, kind="stable")
 
 
