@@ -275,9 +275,9 @@ class Comparison:
         """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
 
         Counts that nobody said are molecules are asked for copies too if they would be zero-inflated, and are
-        reads then if the copies are two or more, and the NB of copied molecules is better than the ZINB by
-        more than the region: of molecules with a dropout it is not. There is nothing where reads do not say
-        how their molecules were copied, with a warning.
+        reads then if the copies are two or more, and the NB of copied molecules is shown not to be worse than
+        the ZINB by more than the region: of molecules with a dropout it is. There is nothing where reads do
+        not say how their molecules were copied, with a warning.
         """
         are_reads = self.fit.setup.sample.finding.kind == CountKind.READS
         if not are_reads and not (self.method.counts == "auto" and self.is_inflated):
@@ -293,9 +293,8 @@ class Comparison:
             if are_reads:
                 warn(f"{error} Verdict and genes are about an NB and a ZINB of reads.")
             return []
-        if not are_reads and self._place(_gain(found, "amplified_nb", "zinb")) != "above":
-            return []
-        return found
+        lowest, _ = _gain(found, "amplified_nb", "zinb").interval(1 - self.method.alpha)
+        return found if are_reads or lowest > -self.rope else []
 
     def _place(self, difference: CrossedMean) -> Position:
         """Where the interval of a difference lies."""
