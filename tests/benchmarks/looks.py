@@ -21,7 +21,7 @@ N_CELLS, ROPE = 200, 1.0  # of one split, and in all by folds at once
 WAYS = {
     "one split": [(1, AUTO_ROUNDS)],
     "ten folds": [(AUTO_FOLDS, FOLD_ROUNDS)],
-    "one split, then ten folds": [(1, AUTO_ROUNDS[:1]), (AUTO_FOLDS, FOLD_ROUNDS)],
+    "one split, then ten folds": [(1, AUTO_ROUNDS[:1]), (AUTO_FOLDS, FOLD_ROUNDS[:2])],
 }
 SPREADS = {"cells alone": (1.0, 0.0), "cells and seeds alike": (1.0, 1.0), "seeds alone": (0.0, 1.0)}
 

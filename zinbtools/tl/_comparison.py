@@ -70,7 +70,8 @@ class Method:
     def compare(self, sample: Sample, settings: FitSettings, n_rounds: int | None = None) -> Comparison:
         """Fit both models to a sample, and compare them; ask so often at most whether restarts suffice.
 
-        By default it is one look at a tenth of the cells where that may be enough, and then all by folds.
+        By default it is one look at a tenth of the cells where that may be enough, and then two at all of
+        them by folds.
         """
         asked = n_folds_of(self.folds, settings, sample.n_obs, MOST_AT_ONCE)
         if_open = n_folds_of(self.folds, settings, sample.n_obs)
@@ -78,7 +79,7 @@ class Method:
         found = self._compare_by(asked, sample, settings, n_rounds if by_restarts else 1)
         if by_restarts or found.position != "open":
             return found
-        return self._compare_by(if_open, sample, settings)
+        return self._compare_by(if_open, sample, settings, 2)
 
     def _compare_by(
         self, n_folds: int, sample: Sample, settings: FitSettings, n_rounds: int | None = None
