@@ -20,7 +20,7 @@ from .._record.parts import PARAMS, WEIGHTS
 from .._record.record import Record
 from ..model.config import FitConfig, Likelihood
 from ..model.data import CountData
-from ..model.streaming import StreamedCountData
+from ..model.streaming import StreamedCountData, in_one_window
 from ..model.vae import CountVAE, Shape
 from ._settings import FitSettings
 
@@ -156,10 +156,11 @@ def weight_arrays(model: CountVAE) -> dict[str, np.ndarray]:
 
 
 def count_data(adata: AnnData, matrix: Any, covariates: Covariates, device: torch.device) -> CountData:
-    """Counts and covariates as the models take them."""
-    kind = CountData if sparse.issparse(matrix) else StreamedCountData
+    """Counts and covariates as the models take them: in memory where they are, or fit into one window."""
+    rows = matrix if sparse.issparse(matrix) else in_one_window(matrix)
+    kind = CountData if rows is not None else StreamedCountData
     return kind(
-        matrix,
+        matrix if rows is None else rows,
         group=covariates.group(adata.obs),
         covariates=covariates.matrix(adata.obs),
         size_factor=covariates.size_factor(adata.obs),

@@ -36,6 +36,18 @@ class BlockSource(Protocol):
         ...
 
 
+def in_one_window(source: BlockSource) -> sparse.csr_array | None:
+    """All counts, if they are no more than a window holds."""
+    rows: list[sparse.csr_array] = []
+    left = WINDOW_BYTES
+    for block in range(len(source.bounds) - 1):
+        rows.append(source.read(block))
+        left -= _BYTES_PER_COUNT * rows[-1].nnz
+        if left < 0:
+            return None
+    return sparse.csr_array(sparse.vstack(rows, format="csr"))
+
+
 class StreamedCountData(CountData):
     """`CountData` of which a window is in memory, and the next one is read by a thread meanwhile.
 
