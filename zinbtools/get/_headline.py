@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._words.answers import Answer, Explanation
-from ._sentence import _OPENINGS
+from ._sentence import OPENINGS
 
 SYMBOLS = {
     Answer.ZINB: "▲",
@@ -26,7 +26,7 @@ _EXPLAINED = {
 
 def headline(found: Mapping[str, Any]) -> str:
     """Say the answer in a word or a few."""
-    return _OPENINGS[Answer(found["verdict"])]
+    return OPENINGS[Answer(found["verdict"])]
 
 
 def plain(found: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ _FEW_CELLS = 50
 _NAMED = 5  # genes, at most
 _POWER = 0.8  # with which what is undecided would be decided
 _MOST_NEEDED = 1e5  # restarts or cells that are worth naming
-_OPENINGS = {
+OPENINGS = {
     Answer.ZINB: "Zero-inflate",
     Answer.NB: "Do not zero-inflate",
     Answer.NO_DIFFERENCE: "No practical difference",
@@ -57,7 +57,7 @@ def _difference(found: Mapping[str, Any]) -> Iterator[str]:
     answer = Answer(found["verdict"])
     nll = float(row["nll"] + row["difference"])  # of the NB
     yield (
-        f"{_OPENINGS[answer]}: on {_sample(row)} the ZINB's log likelihood minus the NB's is "
+        f"{OPENINGS[answer]}: on {_sample(row)} the ZINB's log likelihood minus the NB's is "
         f"{row['difference']:+.3g} nats per cell ({_interval(row, _level(found))}; "
         f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g}), {_RELATIONS[row['position']]} the "
         f"±{row['rope']:.2g} that make no practical difference."

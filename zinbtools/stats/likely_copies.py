@@ -53,8 +53,8 @@ class _Batch:
         order = order[(n_counts[order] >= max(least, 5)) & (n_counts[order] <= most)]
         if len(order) < _FEWEST_GENES:
             order = np.argsort(-np.minimum(n_counts, n_cells - n_counts), kind="stable")[:_MOST_GENES]
-        some = _evenly(n_cells, _MOST_CELLS)
-        genes = order[_evenly(len(order), _MOST_GENES)]
+        some = evenly(n_cells, _MOST_CELLS)
+        genes = order[evenly(len(order), _MOST_GENES)]
         part = cells.rows(some).part(genes[n_counts[genes] > 0])
         seen = np.diff(sparse.csc_array(part.counts).indptr) > 0
         self._counts = sparse.csc_array(part.counts)[:, seen]
@@ -93,7 +93,7 @@ class _Batch:
         return Likely(level, float(near.shape), sd, _evidence(fits, sd))
 
 
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
+def evenly(n: int, most: int) -> NDArray[np.int64]:
     """Indices of at most so many, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 

@@ -15,6 +15,7 @@ from ..model.data import CountData
 from ..model.predictive import expectations
 from ..stats.cell_copies import Cells
 from ..stats.count_models import Copies
+from ..stats.likely_copies import evenly
 from ..stats.reads import Amplified, are_foretold, reads_per_molecule
 from ._trained import Trained
 
@@ -55,7 +56,7 @@ class BatchCopies:
     ) -> None:
         key, self._fit, self._data = fit.settings.batch_key, fit, data
         self._labels = np.full(data.n_cells, "") if key is None else obs[key].astype(str).to_numpy()
-        cells = cells[_evenly(len(cells), max(_MOST_MEANS // data.n_genes, 1))]
+        cells = cells[evenly(len(cells), max(_MOST_MEANS // data.n_genes, 1))]
         labels, sizes = np.unique(self._labels[cells], return_counts=True)
         self._by_means, self._found, self._of_labels = True, {}, {}
         try:
@@ -133,7 +134,3 @@ def copies_of(
 ) -> Copies:
     """Estimate the copies of some cells, by index, from their fitted genes, in each batch of the fit."""
     return BatchCopies(obs, fit, data, cells, held).of(cells)
-
-
-def _evenly(n: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
