@@ -72,6 +72,16 @@ def test_the_api_page_lists_every_public_name(room: str) -> None:
     assert {f"{room}.{name}" for name in public} - set(listed()) == set()
 
 
+@pytest.mark.parametrize("name", listed())
+def test_docstrings_refer_to_what_has_a_page(name: str) -> None:
+    """Sphinx would say so too, after half an hour."""
+    known = set(listed())
+    rooms = {page.rpartition(".")[0] for page in known} | set(FOR_USERS)
+    references = re.findall(r"(?<![`\w])`zinbtools\.([\w.]+)`", getattr(named(name), "__doc__", None) or "")
+    pages = [path for path in references if path not in rooms]
+    assert [path for path in pages if not {path, path.rpartition(".")[0]} & known] == []
+
+
 def types_in_signature(function: object) -> set[type]:
     """The classes of this package in the annotations of a function, or of a class and its making."""
     annotations = [*get_annotations(function).values(), *get_annotations(function.__init__).values()]

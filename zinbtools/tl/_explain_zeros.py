@@ -48,8 +48,8 @@ def explain_zeros(
     3. ``covariate``: a column of ``obs`` tells the zeros.
     4. ``amplification``, where counts are reads: the copies of the molecules do.
     5. ``bursting`` or ``dropout``, once all these are refused. A gene in bursts is Beta-Poisson, with mean
-       ``mu_ng e^b``, excess relative variance ``alpha`` and a shape, which are its burst frequency and size
-       (`zinbtools.model.beta_poisson`); one with a dropout is a ZINB. Both have three parameters and contain
+       ``mu_ng e^b``, excess relative variance ``alpha`` and a shape, which are its burst frequency and size;
+       one with a dropout is a ZINB. Both have three parameters and contain
        the NB. The one that is more likely is named where the paired difference of their log likelihoods over
        its standard error over cells (Vuong 1989) is significant, at a false discovery rate of ``alpha`` over
        the genes that got here.
