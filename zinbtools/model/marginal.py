@@ -32,8 +32,8 @@ _WIDENING = 1.2  # of the standard deviations at the mode: a proposal must not b
 _DEFENSIVE = 0.1  # share of the draws that come from the encoder nevertheless
 _STARTS = 8  # of the search for modes, in each cell of a model that has several
 _PATIENCE = 24  # steps of each
-_HIGH = 0.25  # share of cells with a high Pareto k that says that a model has several
 _TRIED = 16  # cells, or a few more, that are searched for others
+_HIGH = 0.25  # share of cells with a high Pareto k: then four times as many are
 _LET_PASS = 1e-4  # of the log likelihood, in others: a tenth of the region of practical equivalence
 _NO_MASS = -1e300  # its log
 _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
@@ -147,7 +147,8 @@ def _of_replicate(
 ) -> tuple[LogMean, dict[int, float]]:
     answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
-    tried = slice(None, None, math.ceil(sum(map(len, batches)) / _TRIED))  # cells of each batch
+    n_cells = sum(map(len, batches))
+    kept = slice(None, None, math.ceil(n_cells / (4 * _TRIED)))  # cells of each batch whose modes are kept
 
     @torch.no_grad()  # which holds in one thread
     def estimate(job: tuple[Tensor, int], n_starts: int = 1) -> _Found:
@@ -163,7 +164,7 @@ def _of_replicate(
         return _Found(
             found if missing is None else with_missing(found, missing),
             [log_mean_alone(weights[:n]).sum() for n in by_draws],
-            None if modes is None else modes.of_cells(tried),
+            None if modes is None else modes.of_cells(kept),
         )
 
     def everywhere(n_starts: int) -> list[_Found]:
@@ -173,13 +174,20 @@ def _of_replicate(
 
     found = everywhere(1)
     if proposal == "laplace":
-        high = np.concatenate([part.estimate.pareto_k > GOOD_K for part in found]).mean()
-        known = [(cells[tried], part.modes) for cells, part in zip(batches, found, strict=True) if part.modes]
+        high = np.concatenate([part.estimate.pareto_k > GOOD_K for part in found]).mean() > _HIGH
+        tried = slice(None, None, 1 if high else 4)
+        known = [
+            (cells[kept][tried], part.modes.of_cells(tried))
+            for cells, part in zip(batches, found, strict=True)
+            if part.modes
+        ]
         least = _LET_PASS * abs(np.concatenate([part.estimate.value for part in found]).mean())
-        if high > _HIGH or _overlooked(answering, model, data, known, seeds[0]) > least:
+        if _overlooked(answering, model, data, known, seeds[0]) > least:
             found = everywhere(_STARTS)
+        elif high:
+            found = [part._replace(estimate=with_missing(part.estimate, 0.0)) for part in found]
     estimates, sums, _ = zip(*found, strict=True)
-    curve = np.sum(sums, axis=0) / sum(map(len, batches))
+    curve = np.sum(sums, axis=0) / n_cells
     together = LogMean(*(np.concatenate(values) for values in zip(*estimates, strict=True)))
     return together, dict(zip(by_draws, curve.tolist(), strict=True))
 

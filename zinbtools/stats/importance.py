@@ -98,7 +98,7 @@ def unseen(log_mass: Floats, times_found: Floats) -> Floats:
     return -np.log1p(-(n - 1) / n * (shares * (times_found == 1)).sum(0))
 
 
-def with_missing(estimate: LogMean, missing: Floats) -> LogMean:
+def with_missing(estimate: LogMean, missing: Floats | float) -> LogMean:
     """Let the standard errors admit a bias: ``missing``, nats, and the jackknife's where that is large.
 
     `error_of_mean` takes half of the squared error for the bias, so this is added as twice its size. Where
