@@ -1,7 +1,8 @@
-"""What a session has set in torch changes no result, and is there again afterwards."""
+"""What a session has set in torch, or of threads, changes no result, and is there again afterwards."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -34,6 +35,7 @@ SESSIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "inference mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "products": lambda: setting(torch.set_float32_matmul_precision, "medium", "highest"),
+    "long turns": lambda: setting(sys.setswitchinterval, 0.02, 0.005),
 }
 
 
@@ -46,6 +48,7 @@ def state() -> tuple[Any, ...]:
         torch.is_autocast_enabled(),
         torch.get_float32_matmul_precision(),
         torch.get_num_threads(),
+        sys.getswitchinterval(),
     )
 
 

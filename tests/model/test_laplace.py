@@ -12,7 +12,7 @@ import torch
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.initialisation import initialise
-from zinbtools.model.laplace import Modes, _information, _slopes, posterior_mode
+from zinbtools.model.laplace import Modes, _gradient, _information_of_count, posterior_mode
 from zinbtools.model.layers import Streams
 from zinbtools.model.likelihood import log_likelihood
 from zinbtools.model.marginal import _Target
@@ -79,7 +79,7 @@ def problem(data, config):
 def test_gradient_is_that_of_autograd(problem, likelihood, changes):
     model, batch, prior, state, log_joint = problem(likelihood, **changes)
     with torch.no_grad():
-        ours, _ = _slopes(model, batch, prior, state)
+        ours, _ = _gradient(model, batch, prior, state)
     leaf = state.requires_grad_()
     (expected,) = torch.autograd.grad(log_joint(leaf).sum(), leaf)
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
@@ -99,7 +99,7 @@ def test_information_is_the_mean_square_of_the_scores(zero_inflated):
     scores = torch.autograd.grad(log_prob.sum(), [log_mean, logit], allow_unused=True)
     p = log_prob.detach().exp()
     first = [part.detach()[None, :1] for part in (log_mean, log_theta, logit)]
-    of_mean, of_both, of_logit = _information(
+    of_mean, of_both, of_logit = _information_of_count(
         CountParameters(*first[:2], first[2] if zero_inflated else None)
     )
     np.testing.assert_allclose(of_mean[0], (p * scores[0] ** 2).sum(0), rtol=1e-8)

@@ -185,7 +185,6 @@ def test_high_pareto_k_calls_for_a_wider_search(two_sided, monkeypatch):
     few, many = searched
     assert few < many < len(cells)
     assert torch.equal(high.log_likelihood, usual.log_likelihood)
-    assert (high.standard_error >= usual.standard_error).all()  # they admit the bias of the draws
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "zinb"])

@@ -19,6 +19,7 @@ from .vae import CountParameters, CountVAE, Gaussian
 MAX_STEPS = 8
 _MAX_CUTS = 6
 _ENOUGH = 0.01  # nats that a step should promise
+_STEPS_OF_ONE = 2  # matrix of information, the dearest part of a step
 
 
 class Mode(NamedTuple):
@@ -106,12 +107,16 @@ def posterior_mode(
     state, value = start.clone(), log_joint(start, climbing)
     information = torch.empty(*start.shape, start.shape[1], dtype=start.dtype, device=start.device)
 
-    def slopes() -> tuple[Tensor, Tensor]:
+    def slopes(with_information: bool) -> Tensor:
         batch = data.batch(cells[climbing])
-        return _slopes(model, batch, Gaussian(*(part[climbing] for part in prior)), state[climbing])
+        of_prior = Gaussian(*(part[climbing] for part in prior))
+        gradient, parameters = _gradient(model, batch, of_prior, state[climbing])
+        if with_information:
+            information[climbing] = _information(model, batch, of_prior, state[climbing], parameters)
+        return gradient
 
-    for _ in range(max_steps):
-        gradient, information[climbing] = slopes()
+    for n in range(max_steps):
+        gradient = slopes(n % _STEPS_OF_ONE == 0)
         step, _ = torch.linalg.solve_ex(information[climbing], gradient)  # what is singular goes nowhere
         promising = (gradient * step).sum(-1) > 2 * _ENOUGH
         trying, step, moved = climbing[promising], step[promising], []
@@ -125,41 +130,46 @@ def posterior_mode(
             state[moved[-1]], value[moved[-1]] = tried[better], found[better]
             trying, step = trying[~better], step[~better] / 3
         if not any(map(len, moved)):
-            return Mode(state, information, value)
+            break
         climbing = torch.cat(moved).sort().values
-    information[climbing] = slopes()[1]
+    climbing = torch.arange(len(cells), device=cells.device)
+    slopes(with_information=True)
     return Mode(state, information, value)
 
 
-def _slopes(model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of the log joint density, (B, D), and Fisher information, (B, D, D), by the state."""
-    n_latent, single = model.config.n_latent, state.to(batch.log1p.dtype)
-    z = single[None, :, :n_latent]
-    has_library = model.library_encoder is not None
-    library = single[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
-    parameters = model.decode(z, library, batch)
-    by_mean, by_theta, by_logit = _scores(batch, parameters)
-    tangents = _hidden_tangents(model, batch, z[0], state.shape[1])
+def _gradient(
+    model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor
+) -> tuple[Tensor, CountParameters]:
+    """Gradient of the log joint density by the state, (B, D), and the parameters of the counts there."""
+    n_latent = model.config.n_latent
+    with torch.enable_grad():
+        single = state.to(batch.log1p.dtype).requires_grad_()
+        has_library = model.library_encoder is not None
+        library = single[None, :, n_latent:] if has_library else batch.log_library.view(1, -1, 1)
+        parameters = model.decode(single[None, :, :n_latent], library, batch)
+        (slope,) = torch.autograd.grad(log_likelihood(batch, *parameters).sum(), single)
+    return slope.to(state) + (prior.mean - state) / prior.variance, parameters
 
+
+def _information(
+    model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor, parameters: CountParameters
+) -> Tensor:
+    """Fisher information of the log joint density about the state, (B, D, D)."""
+    z = state[:, : model.config.n_latent].to(batch.log1p.dtype)
+    tangents = _hidden_tangents(model, batch, z, state.shape[1])
     mean = tangents @ model.scale.weight[0]
     if model.config.library != "size_factor":
-        share = (parameters.log_mean - library).exp().transpose(0, 1)
-        mean -= (mean * share).sum(-1, keepdim=True)
-    if has_library:
+        share = torch.softmax(parameters.log_mean[0], -1)
+        mean -= torch.bmm(mean, share.unsqueeze(-1))
+    if model.library_encoder is not None:
         mean[:, -1] += 1
-    gradient = _times(mean, by_mean)
-    if model.dispersion is not None:
-        gradient += _times(tangents @ model.dispersion.weight[0], by_theta)
-    of_mean, of_both, of_logit = _information(parameters)
+    of_mean, of_both, of_logit = _information_of_count(parameters)
     information = _between(mean, of_mean, mean)
     if model.dropout is not None:
         logit = tangents @ model.dropout.weight[0]
-        assert by_logit is not None
-        gradient += _times(logit, by_logit)
         mixed = _between(mean, of_both, logit)
         information += mixed + mixed.transpose(1, 2) + _between(logit, of_logit, logit)
-    pull = (prior.mean - state) / prior.variance
-    return gradient.to(state) + pull, information.to(state) + torch.diag_embed(1 / prior.variance)
+    return information.to(state) + torch.diag_embed(1 / prior.variance)
 
 
 def _hidden_tangents(model: CountVAE, batch: Batch, z: Tensor, n_dimensions: int) -> Tensor:
@@ -174,16 +184,7 @@ def _hidden_tangents(model: CountVAE, batch: Batch, z: Tensor, n_dimensions: int
     return tangents
 
 
-def _scores(batch: Batch, parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Derivatives of the log likelihood by log mean, log theta and dropout logit, (B, G) each."""
-    given = [values.detach().requires_grad_() for values in parameters if values is not None]
-    with torch.enable_grad():
-        value = log_likelihood(batch, *given).sum()
-    by_mean, by_theta, *by_logit = (slopes[0] for slopes in torch.autograd.grad(value, given))
-    return by_mean, by_theta, by_logit[0] if by_logit else None
-
-
-def _information(parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor]:
+def _information_of_count(parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor]:
     """Fisher information of one count about its log mean, about both, and about its dropout logit.
 
     For the NB it is ``mu theta / (mu + theta)``. The ZINB's is the NB's but for the zeros, whose scores are
@@ -202,11 +203,6 @@ def _information(parameters: CountParameters) -> tuple[Tensor, Tensor, Tensor]:
     of_both = -(1 - dropout) * dropout * nb_zero * of_nb - zero * kept * of_nb * by_logit
     of_logit = (1 - zero) * dropout**2 + zero * by_logit**2
     return of_mean, of_both, of_logit
-
-
-def _times(tangents: Tensor, slopes: Tensor) -> Tensor:
-    """(B, D, G) and (B, G): the sum over genes, (B, D)."""
-    return torch.bmm(tangents, slopes.unsqueeze(-1)).squeeze(-1)
 
 
 def _between(one: Tensor, weight: Tensor, other: Tensor) -> Tensor:

@@ -154,15 +154,15 @@ def _of_replicate(
     def estimate(job: tuple[Tensor, int], n_starts: int = 1) -> _Found:
         cells, seed = job
         target, streams = _Target(answering, data, cells), Streams([seed], data.device)
-        draws, modes, missing = target.encoded, None, None
+        draws, modes = target.encoded, None
+        missing: np.ndarray | float = 0.0
         if proposal == "laplace":
             elsewhere = Streams([seed ^ 1], data.device)  # so that the draws are those of any other proposal
             modes, missing = _modes(target, model, data, n_starts, elsewhere)
             draws = _around(modes, target)
         weights = target.log_weights(draws, streams, n_samples)
-        found = log_mean(weights)
         return _Found(
-            found if missing is None else with_missing(found, missing),
+            with_missing(log_mean(weights), missing),
             [log_mean_alone(weights[:n]).sum() for n in by_draws],
             None if modes is None else modes.of_cells(kept),
         )
@@ -184,8 +184,6 @@ def _of_replicate(
         least = _LET_PASS * abs(np.concatenate([part.estimate.value for part in found]).mean())
         if _overlooked(answering, model, data, known, seeds[0]) > least:
             found = everywhere(_STARTS)
-        elif high:
-            found = [part._replace(estimate=with_missing(part.estimate, 0.0)) for part in found]
     estimates, sums, _ = zip(*found, strict=True)
     curve = np.sum(sums, axis=0) / n_cells
     together = LogMean(*(np.concatenate(values) for values in zip(*estimates, strict=True)))
@@ -375,10 +373,10 @@ def _climb(
 
 def _modes(
     target: _Target, model: CountVAE, data: CountData, n_starts: int, streams: Streams
-) -> tuple[Modes, np.ndarray | None]:
+) -> tuple[Modes, np.ndarray | float]:
     """Find the modes of some cells, and tell from several starts what all of them may have missed, nats."""
     if n_starts == 1:
-        return _climb(target, model, data, [target.mean]), None
+        return _climb(target, model, data, [target.mean]), 0.0
     found = _climb(target, model, data, target.starts(n_starts, streams), _PATIENCE)
     modes, times_found = found.distinct()
     missing = unseen(*(part.numpy(force=True) for part in (modes.log_mass, times_found)))
