@@ -4,6 +4,10 @@
 
 simulates counts in blocks, measures each fit in a process of its own, and writes the last section of
 docs/benchmarks.md. Linux only.
+
+    python tests/benchmarks/scale.py --folder SOMEWHERE --verdict 20000 1000000
+
+prints what the default verdict takes on files of so many cells, by all threads.
 """
 
 from __future__ import annotations
@@ -136,12 +140,30 @@ def disk(path: Path, n_cells: int, place: str) -> Record:
     return {"disk_rate": rates[0], "cache_rate": rates[1], "megabytes": path.stat().st_size / 2**20}
 
 
-MEASUREMENTS = {"fit": fit, "verbs": verbs, "disk": disk}
+def verdict(path: Path, n_cells: int, place: str) -> Record:
+    """The default verdict."""
+    import zinbtools as zt
+
+    adata = ad.read_h5ad(path, backed="r+" if place == "blocks" else None)
+    wall, busy = time.perf_counter(), time.process_time()
+    zt.tl.model_selection(adata, progress=False)
+    return {
+        "seconds": time.perf_counter() - wall,
+        "seconds_cpu": time.process_time() - busy,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "sentence": zt.get.verdict(adata).sentence,
+    }
+
+
+MEASUREMENTS = {"fit": fit, "verbs": verbs, "disk": disk, "verdict": verdict}
 
 
 def measure(job: Record) -> Record:
-    """In a process of its own, of one thread."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    """In a process of its own, of one thread but for a verdict."""
+    limited = (
+        () if job["what"] == "verdict" else ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    )
+    threads = dict.fromkeys(limited, "1")
     done = subprocess.run(
         [sys.executable, __file__, "--job", json.dumps(job)],
         env=os.environ | threads,
@@ -158,12 +180,18 @@ def measure(job: Record) -> Record:
     return record
 
 
+def simulated(folder: Path, n_cells: int) -> Path:
+    """A file of so many cells, which is made where there is none."""
+    path = folder / f"{n_cells}.h5ad"
+    if not path.exists():
+        simulate(path, n_cells)
+    return path
+
+
 def jobs(folder: Path, turns: int) -> Iterator[Record]:
     """All measurements, blocks and memory in turn."""
     for n_cells in SIZES:
-        path = folder / f"{n_cells}.h5ad"
-        if not path.exists():
-            simulate(path, n_cells)
+        path = simulated(folder, n_cells)
         job = {"path": str(path), "n_cells": n_cells}
         yield job | {"what": "disk", "place": "blocks", "turn": 0}
         for turn in range(turns):
@@ -238,6 +266,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files go; 2 GB (default: a temporary folder)")
     parser.add_argument("--records", type=Path, help="keep records here, and go on from those that are there")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--verdict", type=int, nargs="+", default=(), help="of files of so many cells, instead"
+    )
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -246,6 +277,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
+        for n_cells in arguments.verdict:
+            measure(
+                {
+                    "what": "verdict",
+                    "path": str(simulated(folder, n_cells)),
+                    "n_cells": n_cells,
+                    "place": "blocks",
+                }
+            )
+        if arguments.verdict:
+            return
         kept = arguments.records or folder / "records.jsonl"
         records = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
         for job in jobs(folder, arguments.turns):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from .._words.answers import Explanation
 from .._words.count_kinds import CountKind
 from .._words.warn import warn
 from ..get._settings import FitSettings
-from ..model.config import Likelihood, Proposal
+from ..model.config import Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood
 from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
@@ -23,6 +23,7 @@ from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
 from ._by_gene import FEWEST_COPIES, ByGene, by_gene, training_copies
+from ._gains import Estimates, Gains, differences, gains, joined, log_likelihood, mean_gain
 from ._marginal import Restart, evaluate_models
 from ._rivals import AMPLIFIED, GENE_CELL, NB, Rival, explanation
 from ._setup import Run, Sample, Seeds, Setup, prepare_folds
@@ -37,11 +38,6 @@ AUTO_FOLDS = 10
 MOST_AT_ONCE, MOST_BY_FOLDS = 2_000, 10_000  # cells that are compared by folds at once, or if need be
 N_DRAWS = 2  # from the posterior, where the sum is over thousands of entries
 MOST_CELLS, MOST_DRAWN = 20_000, 2_000  # whose zeros are counted, and are drawn again
-
-
-Estimates: TypeAlias = Mapping[Restart, MarginalLikelihood]
-#: Of each fold, by restart, (n_cells,) each.
-Gains: TypeAlias = Sequence[Mapping[int, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -318,7 +314,7 @@ class Comparison:
             Rival(
                 NB,
                 CrossedMean(0.0, 0.0, np.inf, 0.0, 0.0, 1, 1),
-                mean_gain(_differences(None, self.gains)),
+                mean_gain(differences(None, self.gains)),
                 self.difference,
                 self.position,
                 self.excess.found(self.method.alpha),
@@ -347,7 +343,7 @@ class Comparison:
         return Rival(
             GENE_CELL,
             mean_gain(ours),
-            mean_gain(_differences(ours, self.gains)),
+            mean_gain(differences(ours, self.gains)),
             rival.difference,
             rival.position,
             rival.excess.found(self.method.alpha),
@@ -381,58 +377,13 @@ def n_folds_of(
     return min(AUTO_FOLDS, n_obs // FEWEST_TEST_CELLS)
 
 
-def gains(model: Likelihood, ours: Sequence[Estimates], of_nb: Sequence[Estimates]) -> Gains:
-    """Log likelihood of test cells under a model minus that under the NB with the same seed, nats."""
-    return [
-        {
-            restart: log_likelihood(a[model, restart]) - log_likelihood(b["nb", restart])
-            for name, restart in a
-            if name == model and ("nb", restart) in b
-        }
-        for a, b in zip(ours, of_nb, strict=True)
-    ]
-
-
-def _differences(ours: Gains | None, theirs: Gains) -> Gains:
-    """Differences of what two models gain on a third, by fold and restart; for none that of the third."""
-    if ours is None:
-        return [{restart: -gain for restart, gain in pairs.items()} for pairs in theirs]
-    return [
-        {restart: gain - others[restart] for restart, gain in pairs.items() if restart in others}
-        for pairs, others in zip(ours, theirs, strict=True)
-    ]
-
-
-def mean_gain(of_folds: Gains) -> CrossedMean:
-    """Mean over cells and restarts of the folds in which a pair of models did not fail."""
-    tables = [np.stack([*pairs.values()]) for pairs in of_folds if pairs]
-    if not tables:
-        raise RuntimeError("no restart succeeded for both models; see uns for the failures.")
-    return crossed_mean(*tables)
-
-
-def log_likelihood(estimate: MarginalLikelihood) -> np.ndarray:
-    """Of each cell under the one model that was evaluated, nats, (n_cells,)."""
-    return estimate.log_likelihood[0].numpy(force=True)
-
-
-def _gain(of_folds: Sequence[ByGene], ours: str, theirs: str) -> CrossedMean:
-    """Mean over cells of what one model of the genes gains on another, nats."""
-    return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))
-
-
-def joined(parts: Sequence[MarginalLikelihood]) -> MarginalLikelihood:
-    """The same of the cells of several estimates; means by number of draws are left out."""
-    of_cells = {
-        name: torch.cat([getattr(part, name) for part in parts], dim=1)
-        for name in MarginalLikelihood._fields
-        if name != "by_draws"
-    }
-    return MarginalLikelihood(**of_cells, by_draws={})
-
-
 def _some(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
     """At most so many of them."""
     if len(cells) <= most:
         return cells
     return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))
+
+
+def _gain(of_folds: Sequence[ByGene], ours: str, theirs: str) -> CrossedMean:
+    """Mean over cells of what one model of the genes gains on another, nats."""
+    return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))

@@ -49,11 +49,12 @@ def family_table(
     def fit_some(genes: Genes) -> tuple[np.ndarray, np.ndarray]:
         return genes.which, fit_bursts(genes.counts, genes.means).parameters
 
-    with _genes_of(fit, data, train, chosen) as some:
+    with _genes_of(fit, data, train, n_counts, chosen) as some:
         for which, of_some in in_order(fit_some, some, n_threads):
             parameters[which] = of_some
     sums = _Sums(int(chosen.sum()), len(test))
-    with _genes_of(fit, data, test, chosen) as some:
+    of_test = len(test) - data.statistics(test).n_zeros
+    with _genes_of(fit, data, test, of_test, chosen) as some:
         for genes in some:
             sums.add(log_probabilities(parameters[genes.which], genes.counts, genes.means))
     return sums.table(alpha)
@@ -92,10 +93,12 @@ class _Sums:
 
 @contextmanager
 def _genes_of(
-    fit: Fitted, data: CountData, cells: np.ndarray, chosen: np.ndarray
+    fit: Fitted, data: CountData, cells: np.ndarray, n_counts: np.ndarray, chosen: np.ndarray
 ) -> Iterator[Iterator[Genes]]:
-    """Give the counts of some cells around the network's means, a few of the chosen genes at a time."""
-    n_counts = len(cells) - data.statistics(cells).n_zeros
+    """Give the counts of some cells around the network's means, a few of the chosen genes at a time.
+
+    ``n_counts`` of each gene are not zero, (n_genes,).
+    """
 
     def counts() -> Iterator[sparse.csr_array]:
         return data.compressed(torch.as_tensor(cells, device=data.device))

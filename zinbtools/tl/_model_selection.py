@@ -33,12 +33,13 @@ from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
 from ._asked import asked
-from ._comparison import FOLDS, Comparison, Gains, Method, n_folds_of
+from ._comparison import FOLDS, Comparison, Method, n_folds_of
 from ._conditional import CallRule, conditional_test, write_columns
 from ._copies import copies_if_known
 from ._enough import compare_on_enough
 from ._explain_zeros import causes_table
 from ._fit import fit_nb_zinb
+from ._gains import Gains
 from ._marginal import likelihood_metrics, write_estimates
 from ._metrics import update_metrics
 from ._outputs import affordable, history_table

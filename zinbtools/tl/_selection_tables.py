@@ -15,7 +15,8 @@ from ..get._frames import compared_rows
 from ..stats.crossed import CrossedMean
 from ..stats.equivalence import position
 from ..stats.rank_tests import adjusted, rank_test
-from ._comparison import Comparison, Gains, mean_gain
+from ._comparison import Comparison
+from ._gains import Gains, mean_gain
 
 
 def interval(found: CrossedMean, alpha: float) -> dict[str, float]:
