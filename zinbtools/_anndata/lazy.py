@@ -117,11 +117,11 @@ def _package(matrix: Any) -> str:
 def _slice(matrix: Any, start: int, stop: int) -> Any:
     if _package(matrix) != "dask":
         return matrix[start:stop]
-    import dask
+    from dask.base import compute
 
     ends = np.cumsum(matrix.chunks[0])
     first, last = ends.searchsorted([start, stop - 1], side="right")
-    parts = dask.compute(*(matrix.partitions[k] for k in range(first, last + 1)))
+    parts = compute(*(matrix.partitions[k] for k in range(first, last + 1)))
     return sparse.vstack([as_rows(part) for part in parts], format="csr")
 
 

@@ -74,7 +74,8 @@ class Choice(Rule):
     values: tuple[Any, ...]
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, str | Integral) and not isinstance(value, bool) and value in self.values
+        is_flag = isinstance(value, bool)
+        return isinstance(value, str | Integral) and not is_flag and value in self.values
 
     def parse(self, text: str) -> Any:
         return {str(value): value for value in self.values}.get(text, text)

@@ -10,8 +10,8 @@ import pandas as pd
 from .._check.arguments import checked
 from .._record.parts import ZI_GENES, ZI_PARTS
 from .._record.record import Record
+from .._words.answers import Call
 from ..stats.replication import overlap, rank_correlation
-from ..stats.zero_inflation import Call
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -17,9 +17,9 @@ import torch
 
 from ..jobs import Checkpoints, Died, Workers
 from ..jobs.progress import progress_bar
-from .config import FitConfig, Likelihood
+from .config import FitConfig, Likelihood, Proposal
 from .data import CountData
-from .marginal import Proposal, marginal_log_likelihood
+from .marginal import marginal_log_likelihood
 from .training import Cells, Training, train
 from .vae import Shape
 

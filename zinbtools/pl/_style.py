@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rcParams, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
@@ -69,7 +70,7 @@ def style() -> Iterator[None]:
 
 
 def _is_chosen(name: Any) -> bool:
-    return bool(plt.rcParams[name] != plt.rcParamsDefault[name])
+    return bool(rcParams[name] != rcParamsDefault[name])
 
 
 def panel_size() -> tuple[float, float]:
@@ -153,15 +154,18 @@ def finish(
     ``zinbtools_NAME``.
     """
     if not (given or return_fig):
-        _autosave(drawn if isinstance(drawn, Axes) else drawn[0], name)
+        _autosave(_first(drawn), name)
     if show is None:
         show = not (given or return_fig) and _autoshow()
     if show:
         plt.show()
     if return_fig:
-        first = drawn if isinstance(drawn, Axes) else drawn[0]
-        return root_figure(first)
+        return root_figure(_first(drawn))
     return None if show else drawn
+
+
+def _first(drawn: Axes | list[Axes]) -> Axes:
+    return drawn if isinstance(drawn, Axes) else drawn[0]
 
 
 def root_figure(ax: Axes) -> Figure:

@@ -7,7 +7,7 @@ another rule writes an :class:`Inflation` of their own, with the one method ``pr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,7 @@ class Inflation:
 
     def record(self) -> dict[str, Any]:
         """Return name and settings, as ``uns`` can hold them."""
-        settings: dict[str, Any] = (
-            {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else {}
-        )
+        settings = {name: getattr(self, name) for name in getattr(self, "__dataclass_fields__", ())}
         stored = {name: x if np.isscalar(x) else np.asarray(x) for name, x in settings.items()}
         return {"rule": type(self).__name__, **stored}
 

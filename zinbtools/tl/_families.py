@@ -17,7 +17,7 @@ from ..model.data import CountData
 from ..stats.bursts import SIMPLER, fit_bursts, log_probabilities
 from ..stats.crossed import crossed_mean_of_sums
 from ._columns import Genes, Means, chosen_genes
-from ._conditional import SMALLEST_MEAN, expected_means
+from ._copies import SMALLEST_MEAN, expected_means
 
 _FEWEST_COUNTS = 5  # training cells with a count of a gene
 _FAMILIES = (*SIMPLER, "beta-poisson")

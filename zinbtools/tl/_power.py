@@ -21,7 +21,8 @@ from ..jobs.threads import single_threaded
 from ..stats.count_models import fit_counts
 from ..stats.crossed import CrossedMean
 from ..stats.power import PilotCalls, SignedRoot, expected_verdict_power, fewest, signed_root, verdict_power
-from ._conditional import SMALLEST_MEAN, check_nb
+from ._conditional import check_nb
+from ._copies import SMALLEST_MEAN
 
 _GROWTH = 2.0 ** np.arange(-4, 13)  # of the pilot's cells: where the level of the calls is computed
 

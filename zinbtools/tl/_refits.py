@@ -12,12 +12,13 @@ from anndata import AnnData
 from .._anndata.reading import FEWEST_TEST_CELLS, checked_column
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
+from .._words.answers import Call
 from ..get._fitted import Fitted
 from ..get._settings import FitSettings
 from ..model.data import CountData
 from ..model.vae import CountVAE
 from ..model.zeros import replicated_counts
-from ..stats.zero_inflation import Call, bootstrap_pval
+from ..stats.zero_inflation import bootstrap_pval
 from ._conditional import CallRule, conditional_test
 from ._setup import Run, Sample, Seeds, prepare
 from ._trained import Trained, train

@@ -161,7 +161,8 @@ def _chain(
             columns[:, :n_one_hot] = rest
         state[f"{name}.{i}.linear.weight"] = torch.cat([below, columns], 1).T[None]
         norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm1d)]
-        bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().cpu()
+        has_bias = linear.bias is not None  # which torch's types do not say
+        bias = linear.bias.detach().cpu() if has_bias else torch.zeros(len(weight))
         state |= _normalisation(f"{name}.{i}.norm", norms[0] if norms else None, bias)
         n_in = len(weight)
     return state
