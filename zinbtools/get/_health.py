@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+__all__ = ["SharesOfK", "TrainingHealth", "health_of_fit", "health_of_runs", "pareto_shares"]
+
 _BADNESS: list[State] = ["finished", "unfinished", "short"]
 
 

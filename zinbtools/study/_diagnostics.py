@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from ..stats.importance import SharesOfK
+    from ..get._health import SharesOfK
 
 Level = Literal["good", "look", "bad"]
 
