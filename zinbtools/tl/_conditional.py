@@ -70,8 +70,14 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
 
 def check_nb(fit: Fitted) -> None:
     """Refuse a fit without the NB."""
-    if "nb" not in fit.models:
-        raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
+    if "nb" in fit.models:
+        return
+    if "trained_by" in fit.params:
+        raise ValueError(
+            "method 'conditional' needs an NB, but only a ZINB was imported; train one alike and import "
+            "both: zt.tl.import_scvi(adata, [nb, zinb])."
+        )
+    raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
 
 
 class GeneTests:
