@@ -116,6 +116,8 @@ def test_one_split_of_all_models_is_kept() -> None:
         ([stopped(early=False)], "these did not", False),
         ([stopped(early=False), stopped(early=True)], "these did", True),
         ([stopped(early=False), SimpleNamespace()], "these may have done", True),
+        ([SimpleNamespace(history={"elbo_train": []})], "these did not", False),
+        ([SimpleNamespace(history={"elbo_train": [], "elbo_validation": []})], "these may have done", True),
     ],
 )
 def test_validation_cells_are_taken_for_test_cells(

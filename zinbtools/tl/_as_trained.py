@@ -16,10 +16,12 @@ from .._record.keys import Keys
 from .._record.parts import HISTORY
 from .._words.count_kinds import CountKind
 from .._words.models import MODELS, model_name
+from .._words.numbers import counted, percent
 from ..get._fitted import Fitted
 from ..model.config import Likelihood
 from ..model.restarts import merge
 from ..model.training import Cells, EpochRecord, Failure, Training
+from ..stats.convergence import RISING, late_rise
 from ._comparison import Comparison, Method
 from ._enough import Compared
 from ._setup import Sample, Seeds, Setup, setup_of
@@ -59,8 +61,8 @@ def compare_as_trained(adata: AnnData, fit: Fitted, method: Method) -> Compared:
     labels = checked_column(adata.obs, fit.keys.split, "split", "obs").astype(str).to_numpy()
     if (n_test := int((labels == "test").sum())) < FEWEST_TEST_CELLS:
         raise ValueError(
-            f"retrain must be True where fewer than {FEWEST_TEST_CELLS} cells are new to both models, found "
-            f"{n_test} test cells of {len(labels)} (adata.obs[{fit.keys.split!r}])."
+            f"{n_test} of {len(labels):,} cells are new to both models, and at least {FEWEST_TEST_CELLS} are "
+            "needed: train both on one split that leaves some, or let retrain=True train pairs of its own."
         )
     device = method.run.device
     setup = _with_stop(setup_of(sample, fit.settings, fit.covariates, labels.astype(object), device))
@@ -82,6 +84,7 @@ def cautions_of_import(fit: Fitted) -> Iterator[str]:
     """What to know of a verdict on models as they were trained elsewhere."""
     if not is_imported(fit):
         return
+    yield from _unfinished(fit)
     if fit.params.get("may_have_stopped_on_test", False):
         yield (
             "Caution: the test cells were validation cells, and may have said when the trainings stopped; "
@@ -93,6 +96,21 @@ def cautions_of_import(fit: Fitted) -> Iterator[str]:
             "up for the counts that dropout removes, so that the comparison favours the NB "
             "(use_observed_lib_size=False)."
         )
+
+
+def _unfinished(fit: Fitted) -> Iterator[str]:
+    """Say by the training cells, where no others were looked at, that a training had not come to its end."""
+    history = fit[HISTORY]
+    if history["validation_elbo"].notna().any():
+        return
+    for name, run in history.groupby("model", observed=True):
+        rise = late_rise(run.sort_values("epoch")["train_elbo"].to_numpy(dtype=float))
+        if rise > RISING:
+            yield (
+                f"Caution: training of the {model_name(name)} had not levelled off: over the last quarter of "
+                f"its {counted(len(run), 'epoch')} the ELBO of training cells still rose, by "
+                f"{percent(rise)}; train longer before you believe the answer."
+            )
 
 
 def _with_stop(setup: Setup) -> Setup:

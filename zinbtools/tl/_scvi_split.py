@@ -77,7 +77,10 @@ def with_test_cells(labels: np.ndarray, sources: Sequence[Any]) -> tuple[np.ndar
 
 
 def _stopped_early(source: Any) -> bool | None:
-    """Whether validation cells told when to stop; None of a model that was saved, which has forgotten it."""
+    """Whether validation cells told when to stop; None of a saved model whose history does not tell."""
+    history = getattr(source, "history", None) or {}
+    if history and not any(name.endswith("validation") for name in history):
+        return False  # nobody looked at them
     trainer = getattr(source, "trainer", None)
     return None if trainer is None else getattr(trainer, "early_stopping_callback", None) is not None
 
