@@ -165,7 +165,7 @@ def run_evaluation(
         tl.model_selection(adata, **how, retrain=False, key_added=KEY)
         return _study(adata, KEY), ""
     _say("checking the model", progress)
-    told = _checked_alone(adata, n_samples)
+    told = _checked_alone(adata, n_samples, progress)
     _say("training and comparing pairs like it", progress)
     tl.model_selection(adata, **how, **_like(adata))
     return _study(adata, None), told
@@ -180,13 +180,13 @@ def _study(adata: AnnData, key: str | None) -> Study:
     return Study(adata, key, summary(adata, key=key), conclusion(adata, key=key))
 
 
-def _checked_alone(adata: AnnData, n_samples: int) -> str:
+def _checked_alone(adata: AnnData, n_samples: int, progress: bool) -> str:
     """Evaluate one model on its test cells, or on all cells if it has none, and say what was found."""
     record = Record.read(adata, KEY)
     n_test = int((adata.obs[record.keys.split] == "test").sum())
     split: Literal["test", "all"] = "test" if n_test else "all"
-    tl.marginal_ll(adata, n_samples=n_samples, split=split, key=KEY)
-    tl.ppc(adata, n_samples=n_samples, split=split, key=KEY)
+    tl.marginal_ll(adata, n_samples=n_samples, split=split, progress=progress, key=KEY)
+    tl.ppc(adata, n_samples=n_samples, split=split, progress=progress, key=KEY)
     table: pd.DataFrame = summary(adata, key=KEY).loc[record.models]
     cells = f"{n_test:,} test cells" if n_test else f"all {adata.n_obs:,} cells, which it was trained on"
     null = get.ppc_ks_df(adata, key=KEY)

@@ -28,6 +28,7 @@ from ..get._health import health_of_fit, health_of_runs
 from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
 from ..jobs import Where
+from ..jobs.progress import tells
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
@@ -67,6 +68,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 
 
 @checked
+@tells
 @single_threaded()
 def model_selection(
     adata: AnnData,
