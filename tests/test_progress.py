@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
 from zinbtools import simulate, tl
 from zinbtools.cli import run as cli
@@ -35,6 +38,15 @@ def test_a_line_every_half_minute_and_one_at_the_end(
         "tuning: 90 of 100 fits, 90 %, 1:30 so far, about 0:10 left",
         "tuning: 100 of 100 fits, 100 %, 1:40 so far",
     ]
+
+
+def test_a_step_that_takes_no_time_has_no_line(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    for seconds in (1.0, 3.0):
+        with progress_bar(2, "twins", "twin", shown=True, late=2.0) as bar:
+            bar.update(2)
+            clock[0] += seconds
+    assert [record.getMessage() for record in caplog.records] == ["twins: 2 of 2 twins, 100 %, 0:03 so far"]
 
 
 def test_hours_and_notes_are_told(clock: list[float]) -> None:
@@ -77,3 +89,34 @@ def test_the_command_line_prints_the_lines(
     assert cli.main([*words, "--quiet"] if quiet else words) == 0
     assert ("NB: 2 of 2 epochs, 100 %" in capsys.readouterr().out) is not quiet
     assert logging.getLogger("zinbtools").handlers == []
+
+
+def test_a_notebook_without_widgets_has_a_bar_of_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
+    monkeypatch.setattr(progress, "find_spec", lambda _: None)
+    with progress_bar(3, "tuning", "fit", shown=True) as bar:
+        assert type(bar) is tqdm
+        bar.update(3)
+    printed = capsys.readouterr()
+    assert "tuning: 100%" in printed.out
+    assert printed.err == ""
+
+
+def test_the_shell_of_ipython_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    with progress_bar(3, "tuning", "fit", shown=True) as bar:
+        assert isinstance(bar, Lines)
+
+
+def test_a_step_that_is_over_at_once_has_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "find_spec", lambda _: None)
+    with progress_bar(3, "predictive checks", "draw", shown=True, late=60.0) as bar:
+        bar.update(3)
+    assert capsys.readouterr().out.strip() == ""

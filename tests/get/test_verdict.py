@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 from anndata import AnnData
 from fake_fit import fake_fit
@@ -55,6 +56,53 @@ def test_a_difference_is_held_against_what_would_matter(
     found = adata.uns["zinbtools"]["model_selection"]
     found["verdict"] = Answer.ZINB.value
     found["differences"][["difference", "rope"]] = difference, rope
+    assert words in plain(found)
+
+
+@pytest.mark.parametrize(
+    ("causes", "words"),
+    [
+        (["dropout"] * 2, "; of 2 zero-inflated genes dropout fits 2 better than bursts do."),
+        (
+            ["dropout", "bursting", "bursting", "cannot tell"],
+            "; of 4 zero-inflated genes dropout fits 1 better than bursts do, bursts fit 2 better than "
+            "dropout does, 1 may be either.",
+        ),
+        ([], "does not explain all of the zeros."),
+    ],
+)
+def test_zero_inflation_is_not_called_dropout_where_genes_are_in_bursts(
+    causes: list[str], words: str, made: AnnData
+) -> None:
+    found = dict(made.uns["zinbtools"]["model_selection"], verdict=Answer.ZINB.value)
+    genes = [f"gene{number}" for number in range(len(causes))]
+    found["calls"] = pd.DataFrame(
+        {"gene": genes, "call": "zero-inflated", "explained_by": "", "on_in": "", "cause": causes}
+    )
+    assert plain(found).endswith(words)
+    assert ("bursts" in plain(found)) == bool(causes)
+
+
+@pytest.mark.parametrize(
+    ("rivals", "groups", "words"),
+    [
+        (["nb", "nb-gene-cell"], False, "and a dispersion that differs between cells does not explain all"),
+        (
+            ["nb", "nb-amplified"],
+            False,
+            "neither a dispersion that differs between cells nor copies of molecules",
+        ),
+        (["nb"], True, "nor differences between the groups explain all of the zeros"),
+    ],
+)
+def test_what_was_asked_and_does_not_explain_the_zeros_is_named(
+    rivals: list[str], groups: bool, words: str, made: AnnData
+) -> None:
+    found = dict(made.uns["zinbtools"]["model_selection"], verdict=Answer.ZINB.value)
+    found["rivals"] = pd.DataFrame({"model": rivals})
+    found.pop("groups", None)
+    if groups:
+        found["groups"] = pd.DataFrame()
     assert words in plain(found)
 
 

@@ -531,3 +531,11 @@ def test_a_rival_has_the_color_of_where_its_interval_lies(
         ax = pl.verdict(adata)
     assert to_hex(ax.lines[3].get_color()) == to_hex(color)
     assert [text.get_text() for text in ax.texts][1] == "with a dispersion per gene and cell"
+
+
+def test_what_is_expected_of_zeros_is_told_within_the_figure(adata: AnnData) -> None:
+    figure = pl.zero_study(adata, truth="posterior", return_fig=True)
+    figure.canvas.draw()
+    legend = figure.axes[0].get_legend().get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+    assert 0 <= legend.y0 < legend.y1 <= figure.bbox.height

@@ -167,8 +167,18 @@ def test_what_another_program_trained_has_no_number_of_epochs(adata: AnnData) ->
     assert light(adata, "convergence").level == "good"
     history["validation_elbo"] = -200.0 + history["epoch"]
     assert light(adata, "convergence").level == "bad"
+    assert light(adata, "convergence").advice == "Train longer."
     history["validation_elbo"] = np.nan
     assert light(adata, "convergence").finding == "Not known: no validation ELBO was recorded."
+
+
+def test_what_another_program_trained_has_no_options(adata: AnnData) -> None:
+    params = adata.uns["zinbtools"]["params"]
+    del adata.uns["zinbtools"]["model_selection"]
+    params["n_restarts"] = 1
+    assert light(adata, "restarts").advice == "Use --restarts 5 or more."
+    params["trained_by"] = "scvi-tools"
+    assert light(adata, "restarts").advice.startswith("Train another pair with another seed")
 
 
 def test_a_late_dip_is_no_lack_of_convergence(adata: AnnData) -> None:

@@ -104,6 +104,7 @@ def test_every_verb_goes_on_from_there(scvi: Any, counts: AnnData) -> None:
     scvi.model.SCVI.setup_anndata(counts, batch_key="sample")
     models = []
     for likelihood in ("zinb", "nb"):
+        scvi.settings.seed = 0
         model = scvi.model.SCVI(counts, gene_likelihood=likelihood, use_observed_lib_size=False)
         model.train(
             max_epochs=2,
@@ -224,3 +225,73 @@ def test_verbs_that_fit_anew_take_the_imported_settings(scvi: Any, counts: AnnDa
     params = counts.uns["scvi"]["params"]
     assert (params["n_latent"], params["n_hidden"], params["batch_key"]) == (4, 16, "sample")
     assert (counts.obs["scvi_split"] == "test").sum() == 30
+
+
+def trained(scvi: Any, adata: AnnData, likelihood: str, seed: int = 0, **how: Any) -> Any:
+    """As people train: with scvi-tools' own split, which has no test cells."""
+    scvi.settings.seed = seed
+    scvi.model.SCVI.setup_anndata(adata, batch_key="sample")
+    model = scvi.model.SCVI(adata, gene_likelihood=likelihood, n_hidden=16)
+    model.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False, **how)
+    return model
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_pair_that_was_plainly_trained_gets_the_verdict(scvi: Any, counts: AnnData) -> None:
+    pair = [trained(scvi, counts, likelihood) for likelihood in ("nb", "zinb")]
+    with pytest.warns(UserWarning, match="the 30 validation cells are taken for them.* these did not"):
+        zt.tl.import_scvi(counts, pair)
+    zt.tl.model_selection(
+        counts, n_samples=20, n_null=3, metrics=["nll"], retrain=False, progress=False, key_added="scvi"
+    )
+    verdict = zt.get.verdict(counts, key="scvi")
+    row = verdict.differences.set_index("model").loc["zinb"]
+    assert (row["n_cells"], row["n_restarts"], row["n_folds"]) == (30, 1, 1)
+    gain = counts.obs["scvi_zinb_marginal_ll"] - counts.obs["scvi_nb_marginal_ll"]
+    assert gain.notna().sum() == 30
+    np.testing.assert_allclose(row["difference"], gain.mean(), rtol=1e-6)
+    assert counts.uns["scvi"]["params"]["trained_by"] == "scvi-tools"
+    assert any("favours the NB" in caution for caution in verdict.cautions)
+    assert not any("validation cells" in caution for caution in verdict.cautions)
+    np.testing.assert_allclose(
+        counts.obsm["scvi_X_nb"], pair[0].get_latent_representation(), rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_pair_of_different_splits_says_what_to_do(scvi: Any, counts: AnnData) -> None:
+    pair = [trained(scvi, counts, "nb", seed=1), trained(scvi, counts, "zinb", seed=2)]
+    seen = set(pair[0].train_indices) | set(pair[1].train_indices)
+    n_unseen = 300 - len(seen)
+    with pytest.warns(UserWarning, match=rf"{n_unseen} cells? of 300 (is|are) new to both.*settings\.seed"):
+        zt.tl.import_scvi(counts, pair)
+    assert set(np.flatnonzero(counts.obs["scvi_split"] == "train")) == seen
+
+
+@pytest.mark.filterwarnings("default")
+def test_imports_live_side_by_side_and_one_says_what_another_lacks(scvi: Any, counts: AnnData) -> None:
+    nb, zinb = (trained(scvi, counts, likelihood) for likelihood in ("nb", "zinb"))
+    zt.tl.import_scvi(counts, zinb)
+    zt.tl.import_scvi(counts, nb, key_added="theirs")
+    assert {"scvi_X_zinb", "theirs_X_nb"} <= set(counts.obsm)
+    for key, name in (("scvi", "zinb"), ("theirs", "nb")):
+        zt.tl.marginal_ll(counts, n_samples=5, key=key)
+        assert counts.obs[f"{key}_{name}_marginal_ll"].notna().sum() == 30
+    with pytest.raises(ValueError, match=r"only a ZINB was imported; .*import_scvi\(adata, \[nb, zinb\]"):
+        zt.tl.zi_scores(counts, key="scvi")
+    with pytest.raises(ValueError, match="retrain must be True where there is only the ZINB.* import both"):
+        zt.tl.model_selection(counts, key_added="scvi", retrain=False)
+    with pytest.warns(UserWarning, match="the ZINB that was imported as key_added='scvi' is replaced"):
+        zt.tl.import_scvi(counts, nb)
+
+
+@pytest.mark.filterwarnings("default")
+def test_cells_that_told_when_to_stop_are_a_caution(scvi: Any, counts: AnnData) -> None:
+    pair = [trained(scvi, counts, likelihood, early_stopping=True) for likelihood in ("nb", "zinb")]
+    with pytest.warns(UserWarning, match=r"these did\."):
+        zt.tl.import_scvi(counts, pair)
+    zt.tl.model_selection(
+        counts, n_samples=5, n_null=2, metrics=["nll"], retrain=False, progress=False, key_added="scvi"
+    )
+    cautions = zt.get.verdict(counts, key="scvi").cautions
+    assert any("may have said when the trainings stopped" in caution for caution in cautions)

@@ -354,3 +354,46 @@ def test_a_failure_while_comparing_leaves_the_object_as_it_was(
     with pytest.raises(RuntimeError, match="made up"):
         compared(counts, groupby="sample")
     assert_same_anndata(before, counts)
+
+
+def test_models_that_are_there_are_compared_as_they_are(counts: AnnData) -> None:
+    """What a comparison says of one split does not depend on who trained the models, it or a fit before."""
+    anew = compared(counts)
+    there = counts.copy()
+    del there.uns["zinbtools"]
+    zt.tl.fit_nb_zinb(there, n_restarts=2, max_epochs=4, progress=False)
+    kept = there.copy()
+    zt.tl.model_selection(there, n_samples=5, n_null=5, retrain=False, progress=False)
+    found = there.uns["zinbtools"]["model_selection"]
+    for table in ("differences", "by_restart", "zeros", "rivals", "calls", "tests"):
+        assert_same(found[table], anew[table], table)
+    assert found["sentence"] == anew["sentence"]
+    np.testing.assert_array_equal(there.obsm["X_zinb"], kept.obsm["X_zinb"])
+    assert_same(there.uns["zinbtools"]["weights"], kept.uns["zinbtools"]["weights"], "weights")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"n_restarts": 2}, "n_restarts must be left out with retrain=False"),
+        ({"max_epochs": 3}, "max_epochs must be left out with retrain=False"),
+        ({"groupby": "group"}, "groupby must be left out with retrain=False"),
+    ],
+)
+def test_what_is_of_new_fits_is_refused_for_those_that_are_there(
+    everything: AnnData, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        zt.tl.model_selection(everything, retrain=False, **given)
+
+
+def test_there_must_be_two_models_and_test_cells(counts: AnnData) -> None:
+    with pytest.raises(KeyError, match="holds no fit"):
+        zt.tl.model_selection(counts, retrain=False)
+    zt.tl.fit_nb_zinb(counts, models="nb", max_epochs=1, progress=False)
+    with pytest.raises(ValueError, match="retrain must be True where there is only the NB"):
+        zt.tl.model_selection(counts, retrain=False)
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, progress=False)
+    counts.obs["zinbtools_split"] = "train"
+    with pytest.raises(ValueError, match="0 of 300 cells are new to both models, and at least 2 are"):
+        zt.tl.model_selection(counts, retrain=False)

@@ -11,7 +11,7 @@ from anndata import AnnData, concat
 
 from zinbtools._anndata.counts import read_counts
 from zinbtools.simulate import zisynth
-from zinbtools.tl._scvi_split import own_split
+from zinbtools.tl._scvi_split import joint_split, own_split, with_test_cells
 
 pytestmark = pytest.mark.filterwarnings("ignore:Observation names are not unique")
 
@@ -82,3 +82,55 @@ def test_other_cells_of_the_same_names_are_not_the_model_s(known: AnnData) -> No
 def test_a_model_that_says_nothing_leaves_all_cells_for_testing(known: AnnData) -> None:
     source = SimpleNamespace(adata=known, train_indices=None, validation_indices=[])
     assert set(split_of(known, source)) == {"test"}
+
+
+def labels(**of: range) -> np.ndarray:
+    found = np.full(10, "test", dtype=object)
+    for name, cells in of.items():
+        found[list(cells)] = name
+    return found
+
+
+def stopped(early: bool) -> SimpleNamespace:
+    return SimpleNamespace(trainer=SimpleNamespace(early_stopping_callback=object() if early else None))
+
+
+def test_a_cell_that_one_model_was_trained_on_is_new_to_none_of_them() -> None:
+    one, other = labels(train=range(6), validation=range(6, 8)), labels(train=range(3, 8))
+    with pytest.warns(UserWarning, match="2 cells of 10 are new to both, where each by itself has 4 or more"):
+        assert joint_split([one, other]).tolist() == ["train"] * 8 + ["test"] * 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_split_of_all_models_is_kept() -> None:
+    one = labels(train=range(6), validation=range(6, 8))
+    assert joint_split([one, one]).tolist() == one.tolist()
+    kept, may_have_stopped = with_test_cells(one, [stopped(early=True)])
+    assert kept.tolist() == one.tolist()
+    assert not may_have_stopped
+
+
+@pytest.mark.parametrize(
+    ("sources", "words", "may_have"),
+    [
+        ([stopped(early=False)], "these did not", False),
+        ([stopped(early=False), stopped(early=True)], "these did", True),
+        ([stopped(early=False), SimpleNamespace()], "these may have done", True),
+        ([SimpleNamespace(history={"elbo_train": []})], "these did not", False),
+        ([SimpleNamespace(history={"elbo_train": [], "elbo_validation": []})], "these may have done", True),
+    ],
+)
+def test_validation_cells_are_taken_for_test_cells(
+    sources: list[SimpleNamespace], words: str, may_have: bool
+) -> None:
+    default = labels(train=range(8), validation=range(8, 10))
+    with pytest.warns(UserWarning, match=rf"2 validation cells are taken for them.* {words}\. SCVI\.train"):
+        kept, may_have_stopped = with_test_cells(default, sources)
+    assert kept.tolist() == ["train"] * 8 + ["test"] * 2
+    assert may_have_stopped is may_have
+
+
+def test_models_that_saw_every_cell_say_so() -> None:
+    with pytest.warns(UserWarning, match="no test cells: the models were trained on 10 of these 10 cells"):
+        kept, _ = with_test_cells(labels(train=range(10)), [stopped(early=False)])
+    assert set(kept) == {"train"}

@@ -47,6 +47,8 @@ _PHRASES = (
     (r"call adata\.var_names_make_unique\(\)", "add --var-names-make-unique"),
     (r"is not in adata\.layers", "is not among the layers"),
     (r"is not in adata\.obs", "is no column of obs"),
+    (r"; import them under different key_added", "; evaluate each by itself"),
+    (r"let retrain=True train pairs of its own", "let zinbtools study train pairs of its own"),
     (r"adata\.X", "X"),
     (r"\badata has\b", "the file has"),
 )

@@ -49,6 +49,23 @@ READS_EPILOG = f"""examples:
 DIR gets reads.csv, a row per batch, and cells.csv, a row per cell. Genes are chosen best by not choosing any:
 the more there are, the better."""
 
+EVALUATE_EPILOG = f"""examples:
+  zinbtools evaluate counts.h5ad --scvi model_nb --scvi model_zinb --out evaluation
+  zinbtools evaluate counts.h5ad --scvi model --out evaluation
+
+{INPUT}
+
+It has the cells that the models were trained on, in that order, and their genes, others too; or any cells, if
+the models were saved with their own (save_anndata=True). Layer and columns are those that the models were
+set up with.
+
+A pair, an NB and a ZINB, is judged as it is, on cells that neither was trained on: set scvi.settings.seed
+before each training, so that these are the same. Of one model the likelihood and the predictive checks are
+told, and pairs with its architecture are trained and compared, as by zinbtools study. DIR gets the files
+of a study.
+
+A saved model is a pickle, which can run programs: open only those that you trust."""
+
 REPRODUCE_EPILOG = """examples:
   zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
   zinbtools reproduce --table 2 --dataset zheng_ercc --file zheng_ercc=droplets.h5ad --out table2
@@ -97,6 +114,14 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_data_options(reads, simulated=False)
     reads.set_defaults(resume=None)  # it takes seconds
+    evaluate = command(
+        "evaluate",
+        "judge models that scvi-tools trained and saved",
+        "Judge an NB and a ZINB of scvi-tools, or check one, on cells that they were not trained on.",
+        EVALUATE_EPILOG,
+    )
+    _add_file_options(evaluate, evaluate.add_argument_group("counts"))
+    _add_evaluate_options(evaluate.add_argument_group("models"))
     tune = command(
         "tune",
         "search for the settings that suit the data best",
@@ -114,9 +139,9 @@ def parser() -> argparse.ArgumentParser:
         REPRODUCE_EPILOG,
     )
     _add_reproduce_options(reproduce.add_argument_group("table"))
-    for each in (study, genes, tune, reproduce):
+    for each in (study, genes, evaluate, tune, reproduce):
         _add_run_options(each.add_argument_group("how to run"))
-    for each in (study, genes, reads, tune, reproduce):
+    for each in (study, genes, reads, evaluate, tune, reproduce):
         each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
         each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
@@ -145,6 +170,8 @@ def _clash(arguments: argparse.Namespace) -> str:
         return f"{'--modality' if given['modality'] else '--transpose'} is of files, and goes with INPUT"
     if given.get("raw") and given.get("layer") is not None:
         return "give one of --raw and --layer"
+    if len(given.get("scvi", ())) > 2:
+        return "--scvi goes with one model, or with an NB and a ZINB"
     if given.get("test_share") is not None:
         if given["folds"] not in ("auto", 1):
             return "--test-share is of one split, and goes with --folds 1 or auto"
@@ -157,31 +184,38 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _add_data_options(command: argparse.ArgumentParser, *, simulated: bool = True) -> None:
-    counts = command.add_argument_group("counts")
-    source = counts.add_mutually_exclusive_group(required=True) if simulated else counts
-    optional: dict[str, Any] = {"nargs": "?"} if simulated else {}
+def _add_file_options(
+    command: argparse.ArgumentParser, source: argparse._ActionsContainer, **optional: Any
+) -> argparse._ArgumentGroup:
     source.add_argument("input", metavar="INPUT", type=_path, help="file or folder, see below", **optional)
-    if simulated:
-        source.add_argument("--simulate", choices=["zisynth"], help="counts with known truth instead")
-        _add(counts, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)")
-        _add(counts, "--n-obs", "N", int, "simulated cells (default: 12000)")
     data = command.add_argument_group("data")
     _add(data, "--modality", "NAME", str, "which modality of an .h5mu file")
     data.add_argument(
         "--transpose", action="store_true", help="the rows of a table are genes, and its columns cells"
     )
-    _add(data, "--layer", "KEY", str, "layer with the raw counts (default: X)")
     data.add_argument(
         "--raw", "--use-raw", action="store_true", help="take the raw counts from the file's raw.X"
-    )
-    data.add_argument(
-        "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
     )
     data.add_argument(
         "--var-names-make-unique",
         action="store_true",
         help="tell genes of the same name apart by -1, -2, ... at the end",
+    )
+    return data
+
+
+def _add_data_options(command: argparse.ArgumentParser, *, simulated: bool = True) -> None:
+    counts = command.add_argument_group("counts")
+    source = counts.add_mutually_exclusive_group(required=True) if simulated else counts
+    optional: dict[str, Any] = {"nargs": "?"} if simulated else {}
+    data = _add_file_options(command, source, **optional)
+    if simulated:
+        source.add_argument("--simulate", choices=["zisynth"], help="counts with known truth instead")
+        _add(counts, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)")
+        _add(counts, "--n-obs", "N", int, "simulated cells (default: 12000)")
+    _add(data, "--layer", "KEY", str, "layer with the raw counts (default: X)")
+    data.add_argument(
+        "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
     )
     detected = "keep genes detected in MORE than this share of the cells (default: 0, every gene ever seen)"
     _add(data, "--min-detection", "F", float, detected, default=0.0)
@@ -217,17 +251,33 @@ def _add_study_options(fit: argparse._ArgumentGroup) -> None:
     _add(fit, "--folds", "N", int | Literal["auto"], folds, default="auto")
     used = "cells to use, all, or auto: all up to 20,000, of more 20,000 to 80,000 (default: auto)"
     _add(fit, "--cells", "N", int | Literal["auto", "all"], used, default="auto")
-    kinds = "what the counts are, or auto: what they look like (default: auto)"
-    _add(fit, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
     share = "share of the cells that are tested, on one split (default: all in turn, or 0.1, see --folds)"
     _add(fit, "--test-share", "F", float, share)
     groups = "column of obs with cell types, say: compare within each group too, by models of its own"
     _add(fit, "--groupby", "KEY", str, groups)
-    region = "half-width of what makes no practical difference, nats per cell (default: NLL / 1000)"
-    _add(fit, "--rope", "F", float, region)
-    level = "level of the tests; the interval is of level 1 - F (default: 0.05)"
-    _add(fit, "--alpha", "F", float, level, default=0.05)
+    _add_judgement(fit)
     fit.add_argument("--config", choices=["tuned"], help="what zinbtools tune found for these counts")
+
+
+def _add_evaluate_options(models: argparse._ArgumentGroup) -> None:
+    models.add_argument(
+        "--scvi",
+        action="append",
+        required=True,
+        type=_folder,
+        metavar="MODEL",
+        help="folder that SCVI.save made; give it twice for an NB and a ZINB",
+    )
+    _add_judgement(models)
+
+
+def _add_judgement(group: argparse._ArgumentGroup) -> None:
+    kinds = "what the counts are, or auto: what they look like (default: auto)"
+    _add(group, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
+    region = "half-width of what makes no practical difference, nats per cell (default: NLL / 1000)"
+    _add(group, "--rope", "F", float, region)
+    level = "level of the tests; the interval is of level 1 - F (default: 0.05)"
+    _add(group, "--alpha", "F", float, level, default=0.05)
 
 
 def _add_gene_options(fit: argparse._ArgumentGroup) -> None:

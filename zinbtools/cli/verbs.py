@@ -86,6 +86,32 @@ def genes(arguments: Namespace, *, command: str) -> Outcome:
     return Outcome(called(table), write, f"\n{arguments.out / 'genes.csv'}")
 
 
+def evaluate(arguments: Namespace, *, command: str) -> Outcome:
+    """Read, load the models, and judge them."""
+    from ..study import load_scvi, run_evaluation, with_genes_of, writable, write_study
+
+    with _how_to_run(arguments) as run:
+        counts = _counts(arguments)
+        say(arguments, f"{title(arguments)}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
+        adata = writable(with_genes_of(counts, arguments.scvi))
+        say(arguments, f"kept the {adata.n_vars:,} genes of the model")
+        found, of_one = run_evaluation(
+            adata,
+            load_scvi(adata, arguments.scvi),
+            rope=arguments.rope,
+            alpha=arguments.alpha,
+            counts=arguments.counts,
+            **run,
+        )
+
+    def write(folder: Path) -> None:
+        say(arguments, "drawing and writing")
+        write_study(found, folder, title=title(arguments), command=command)
+
+    text = "\n\n".join(filter(None, [of_one, str(found)]))
+    return Outcome(text, write, f"\nreport: {arguments.out / 'report.html'}")
+
+
 def reads(arguments: Namespace, *, command: str) -> Outcome:
     """Read, select and estimate."""
     from ..study import run_reads, write_csv
@@ -151,7 +177,14 @@ def reproduce(arguments: Namespace, *, command: str) -> Outcome:
     return Outcome(str(found), write)
 
 
-VERBS = {"study": study, "genes": genes, "reads": reads, "tune": tune, "reproduce": reproduce}
+VERBS = {
+    "study": study,
+    "genes": genes,
+    "reads": reads,
+    "evaluate": evaluate,
+    "tune": tune,
+    "reproduce": reproduce,
+}
 
 
 def title(arguments: Namespace) -> str:

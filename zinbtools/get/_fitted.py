@@ -90,7 +90,8 @@ class Fitted(Record):
         cells = np.flatnonzero(labels == split)
         if split not in SPLITS or not len(cells):
             there = listing(sorted(set(SPLITS) & set(labels)))
-            raise ValueError(f"split must be one of {there} or 'all', found {split!r}.")
+            none = ", of which there are no cells" if split in SPLITS else ""
+            raise ValueError(f"split must be one of {there} or 'all', found {split!r}{none}.")
         return cells
 
     def unseen_cells(self, adata: AnnData) -> np.ndarray:

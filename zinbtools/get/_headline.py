@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._words.answers import Answer, Explanation
-from ._sentence import OPENINGS
+from .._words.answers import Answer, Cause, Explanation
+from .._words.numbers import counted
+from ._sentence import OPENINGS, inflated_genes
 
 SYMBOLS = {
     Answer.ZINB: "▲",
@@ -19,8 +20,10 @@ _EXPLAINED = {
     Explanation.DISPERSION: "a dispersion that differs between cells explains that",
     Explanation.AMPLIFICATION: "the copies of molecules that reads are explain that",
     Explanation.GROUPS: "differences between the groups explain that",
-    Explanation.COVARIATE: "a column of obs explains the zeros of some genes, and no others are in excess",
-    Explanation.NONE: "there are no more zeros than the NB expects",
+    Explanation.COVARIATE: (
+        "a column of obs explains the zeros of some genes, and the others have no excess beyond chance"
+    ),
+    Explanation.NONE: "there is no excess of zeros beyond chance",
 }
 
 
@@ -34,17 +37,47 @@ def plain(found: Mapping[str, Any]) -> str:
     answer = Answer(found["verdict"])
     row = found["differences"].set_index("model").loc["zinb"]
     if answer is Answer.NB:
-        return "The ZINB describes cells that it has not seen no better than the NB: take the NB."
+        return (
+            "The ZINB does not describe cells that it has not seen better than the NB by as much as would "
+            "matter: take the NB."
+        )
     if answer is Answer.NO_DIFFERENCE:
         return (
-            "NB and ZINB describe cells that they have not seen equally well: take the NB, which is simpler."
+            "NB and ZINB describe cells that they have not seen equally well, to within what would matter: "
+            "take the NB, which is simpler."
         )
     if answer is Answer.UNDECIDED:
         return "These cells do not tell whether the ZINB describes others better by as much as would matter."
     better = f"The ZINB describes cells that it has not seen better{_times(row['difference'], row['rope'])}"
     if answer is Answer.BETTER_FIT_ONLY:
         return f"{better}, but {_EXPLAINED[Explanation(found['explained_by'])]}."
-    return f"{better}, and nothing that was asked explains the zeros but dropout."
+    return f"{better}, and {_unexplained(found)}{_of_genes(found)}."
+
+
+def _unexplained(found: Mapping[str, Any]) -> str:
+    """Say what was asked, beside the genes' causes, and does not explain the zeros."""
+    asked = ["a dispersion that differs between cells"]
+    if (found["rivals"]["model"] == "nb-amplified").any():
+        asked.append("copies of molecules")
+    if "groups" in found:
+        asked.append("differences between the groups")
+    neither = f"neither {', '.join(asked[:-1])} nor {asked[-1]} explain" if asked[1:] else ""
+    return f"{neither or f'{asked[0]} does not explain'} all of the zeros"
+
+
+def _of_genes(found: Mapping[str, Any]) -> str:
+    """Count the genes that lose counts, that are in bursts, and that may do either."""
+    calls, genes = found["calls"], inflated_genes(found["calls"])
+    if "cause" not in calls or not genes:
+        return ""
+    causes = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[genes]
+    of = {cause: int((causes == cause).sum()) for cause in (Cause.DROPOUT, Cause.BURSTING, Cause.CANNOT_TELL)}
+    told = [
+        f"dropout fits {of[Cause.DROPOUT]:,} better than bursts do" if of[Cause.DROPOUT] else "",
+        f"bursts fit {of[Cause.BURSTING]:,} better than dropout does" if of[Cause.BURSTING] else "",
+        f"{of[Cause.CANNOT_TELL]:,} may be either" if of[Cause.CANNOT_TELL] else "",
+    ]
+    return f"; of {counted(len(genes), 'zero-inflated gene')} {', '.join(filter(None, told))}"
 
 
 def _times(difference: float, rope: float) -> str:

@@ -132,7 +132,7 @@ def _copies(found: Mapping[str, Any]) -> Iterator[str]:
     row, level = rivals.loc["nb-amplified"], _level(found)
     times = f"about {float(found['reads_per_molecule']):.2g} times"
     if found["explained_by"] == Explanation.AMPLIFICATION:
-        but = f" of all but {counted(n, 'gene')}" if (n := len(_inflated(found["calls"]))) else ""
+        but = f" of all but {counted(n, 'gene')}" if (n := len(inflated_genes(found["calls"]))) else ""
         yield f"Each molecule was read {times}; its copies, not lost molecules, explain the zeros{but}."
     else:
         yield f"Each molecule was read {times}."
@@ -191,7 +191,7 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
     calls = found["calls"]
     called = calls["call"].astype(str) == Call.ZERO_INFLATED
     by = calls["explained_by"].astype(str)
-    inflated, n = _inflated(calls), len(found["zeros"])
+    inflated, n = inflated_genes(calls), len(found["zeros"])
     names = f": {_listed(inflated)}" if inflated else ""
     are = "are zero-inflated by themselves" if len(inflated) > 1 else "is zero-inflated by itself"
     yield f"{len(inflated) or 'None'} of {counted(n, 'gene')} {are}{names}."
@@ -215,7 +215,7 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _causes(calls: pd.DataFrame) -> Iterator[str]:
     """Say how many of the genes that are zero-inflated are in bursts, lose counts, or may do either."""
-    inflated = _inflated(calls)
+    inflated = inflated_genes(calls)
     if "cause" not in calls or not inflated:
         return
     cause = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[inflated]
@@ -232,7 +232,7 @@ def _causes(calls: pd.DataFrame) -> Iterator[str]:
     yield f"Of these, {', '.join(told)}."
 
 
-def _inflated(calls: pd.DataFrame) -> list[str]:
+def inflated_genes(calls: pd.DataFrame) -> list[str]:
     """Name the genes that are zero-inflated and whose zeros nothing explains."""
     called = calls["call"].astype(str) == Call.ZERO_INFLATED
     return calls.loc[called & (calls["explained_by"].astype(str) == ""), "gene"].astype(str).tolist()

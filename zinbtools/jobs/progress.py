@@ -3,16 +3,77 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from importlib.util import find_spec
+from typing import Any, ParamSpec, TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 LOGGER = logging.getLogger("zinbtools")
 _APART = 30.0  # seconds between two lines, at least
+_LATE = 2.0  # seconds after which a step of a verb gets a bar: most are done by then
+_tells: ContextVar[bool] = ContextVar("tells", default=False)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def progress_bar(total: int, what: str, unit: str, *, shown: bool) -> Any:
+def tells(verb: Callable[P, T]) -> Callable[P, T]:
+    """Let a verb tell of its long steps, unless it is called with ``progress=False``."""
+
+    @wraps(verb)
+    def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+        before = _tells.set(bool(kwargs.get("progress", True)))
+        try:
+            return verb(*args, **kwargs)
+        finally:
+            _tells.reset(before)
+
+    return telling
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Tell nothing of the steps within, which are told of together."""
+    before = _tells.set(False)
+    try:
+        yield
+    finally:
+        _tells.reset(before)
+
+
+@contextmanager
+def step(total: int, what: str, unit: str) -> Iterator[Callable[[int], object]]:
+    """Give what is told how many parts of a verb's step are done; it is shown if the step takes long."""
+    with progress_bar(total, what, unit, shown=_tells.get(), late=_LATE) as bar:
+        yield bar.update
+
+
+def counting(parts: Iterable[T], total: int, what: str, unit: str, n: Callable[[T], int]) -> Iterator[T]:
+    """Pass on the parts of a verb's step, and tell of each once it is there; ``n`` counts what is in it.
+
+    Examples
+    --------
+    >>> list(counting(["ab", "c"], 3, "reading", "letter", len))
+    ['ab', 'c']
+    """
+    with step(total, what, unit) as done:
+        for part in parts:
+            done(n(part))
+            yield part
+
+
+def one(_: object) -> int:
+    """Count a part of a step as one."""
+    return 1
+
+
+def progress_bar(total: int, what: str, unit: str, *, shown: bool, late: float = 0.0) -> Any:
     """Give what is told of every step by ``update``: tqdm's bar, or `Lines` where it would not be seen.
 
     Parameters
@@ -23,13 +84,36 @@ def progress_bar(total: int, what: str, unit: str, *, shown: bool) -> Any:
         What is done, and what a step is.
     shown
         Otherwise nothing is told.
+    late
+        Seconds before a bar appears, which is then gone at the end; of 0 it stays.
     """
-    bar = tqdm(total=total, desc=what, unit=unit, disable=None if shown else True)
-    return Lines(total, what, unit) if shown and bar.disable else bar
+    how: dict[str, Any] = {"total": total, "desc": what, "unit": unit, "delay": late, "leave": not late}
+    if not shown:
+        return tqdm(**how, disable=True)
+    if _in_notebook():
+        return _notebook_bar(**how)
+    bar = tqdm(**how, disable=None)
+    return Lines(total, what, unit, late) if bar.disable else bar
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this, whose output is no terminal and is seen all the same."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _notebook_bar(**how: Any) -> Any:
+    """A widget, or, where there are none, a bar of characters."""
+    if find_spec("ipywidgets") is None:
+        return tqdm(**how, file=sys.stdout, disable=False)
+    from tqdm.notebook import tqdm as widget
+
+    return widget(**how)
 
 
 class Lines:
-    """Lines with the time so far and about how much is left, as a log keeps them.
+    """Lines with the time so far and about how much is left, as a log keeps them; none before it is ``late``.
 
     Examples
     --------
@@ -39,8 +123,8 @@ class Lines:
     'NB and ZINB: 50 of 200 epochs, 25 %, 1:15 so far, about 3:45 left'
     """
 
-    def __init__(self, total: int, what: str, unit: str) -> None:
-        self.total, self.what, self.unit = total, what, unit
+    def __init__(self, total: int, what: str, unit: str, late: float = 0.0) -> None:
+        self.total, self.what, self.unit, self.late = total, what, unit, late
         self.n, self.note = 0, ""
         self.began = self._last = time.monotonic()
 
@@ -48,8 +132,9 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.n:
-            LOGGER.info(self.told(time.monotonic()))
+        now = time.monotonic()
+        if self.n and now - self.began >= self.late:
+            LOGGER.info(self.told(now))
 
     def update(self, n: int = 1) -> None:
         """Count steps, and log a line if the last one was half a minute ago."""

@@ -103,9 +103,12 @@ def _draw_counts(ax: Axes, cells: pd.DataFrame) -> None:
     bars = cells.groupby(starts)[["observed", "nb", "zinb"]].sum()
     middles = bars.index.to_numpy(dtype=float) + np.where(bars.index == 0, 0, (width - 1) / 2)
     ax.bar(middles, bars["observed"], color=COLORS["neutral"], width=0.8 * width, label="observed")
-    for model, marker in (("nb", "o"), ("zinb", "s")):
-        label = f"{model_name(model)} expects"
-        ax.plot(middles, bars[model], marker=marker, ms=3, lw=0.8, color=COLORS[model], label=label)
+    for model, marker, size, line in (
+        ("nb", "o", 5.5, 2.4),
+        ("zinb", "s", 2.5, 0.8),
+    ):  # seen where both agree
+        label, color = f"{model_name(model)} expects", COLORS[model]
+        ax.plot(middles, bars[model], marker=marker, ms=size, lw=line, color=color, label=label)
     ranges = f", in ranges of {width}" if width > 1 else ""
     ax.set(xlabel=f"count ({last} and more{ranges})", ylabel="cells")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

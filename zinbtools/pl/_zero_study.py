@@ -106,7 +106,9 @@ def zero_study(
         for target in axes:  # the smoothing goes beyond a probability of one, the axis does not
             target.set_xlim(right=min(target.get_xlim()[1], 0.0))
         if titles is None:
-            legend_above(axes[0], handles=_handles(panels[0], counted=True, expected=truth == "posterior"))
+            expected = truth == "posterior"  # which makes the words too long for one row
+            handles = _handles(panels[0], counted=True, expected=expected)
+            legend_above(axes[0], 1 if expected else 3, handles=handles)
             return finish(axes[0], "zero_study", given=ax is not None, show=show, return_fig=return_fig)
         _legend_of_several(axes, panels)
         return finish(axes, "zero_study", given=ax is not None, show=show, return_fig=return_fig)

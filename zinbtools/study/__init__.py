@@ -6,6 +6,7 @@ from .._anndata.genes_and_cells import select
 from ..get._fitted import resolve_device
 from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
+from ._evaluate import load_scvi, run_evaluation, with_genes_of
 from ._figures import Picture
 from ._h5ad import write_h5ad
 from ._machine import summary_json
@@ -25,11 +26,13 @@ __all__ = [
     "Study",
     "called",
     "conclusion",
+    "load_scvi",
     "parts",
     "read",
     "report_html",
     "reproduce",
     "resolve_device",
+    "run_evaluation",
     "run_genes",
     "run_reads",
     "run_study",
@@ -39,6 +42,7 @@ __all__ = [
     "summary",
     "summary_json",
     "unescaped",
+    "with_genes_of",
     "writable",
     "write_csv",
     "write_h5ad",

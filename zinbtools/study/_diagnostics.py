@@ -29,6 +29,7 @@ Level = Literal["good", "look", "bad"]
 WORSE = {"good": 0, "look": 1, "bad": 2}
 # Below half of the epochs that are asked for, and above this rise, another training would be another one.
 HALF, STEEP = 0.5, 5e-3
+ANOTHER_SEED = "Train another pair with another seed, or let zinbtools study train pairs."  # of an import
 UNUSUAL = 0.975  # of the model's own draws are closer to its prediction than the data are
 
 
@@ -107,7 +108,7 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
             "look",
             question,
             "Yes, but there is one training per model: it is not known how much another seed would change.",
-            "Use --restarts 5 or more.",
+            ANOTHER_SEED if "trained_by" in record[PARAMS] else "Use --restarts 5 or more.",
         )
     spread = ", ".join(
         f"{by_restart.max() - by_restart.min():.2g} ({model_name(model)})"
@@ -140,7 +141,8 @@ def _convergence(health: TrainingHealth | None) -> Light:
     """Judge the worst training: its epochs beside those that were asked for, and the rise at its end."""
     question = "Were the trainings long enough?"
     if health is None:
-        return Light("look", question, "Not known: no validation ELBO was recorded.")
+        advice = "Train with check_val_every_n_epoch=1, and scvi-tools records it."
+        return Light("look", question, "Not known: no validation ELBO was recorded.", advice)
     found = (
         f"Over the last quarter of the epochs the best validation ELBO rose by {percent(health.rise)} at "
         f"most ({model_name(health.model)}, restart {health.restart})."
@@ -152,7 +154,8 @@ def _convergence(health: TrainingHealth | None) -> Light:
         level: Level = "bad" if health.max_epochs < HALF * health.asked else "look"
         advice = f"Leave --max-epochs out, or give {health.asked}: a short training levels off as well."
         return Light(level, question, f"{told} {found}", advice)
-    return Light("bad" if health.rise > STEEP else "look", question, told, "Raise --max-epochs.")
+    more = "Raise --max-epochs." if health.asked else "Train longer."  # which is another program's to do
+    return Light("bad" if health.rise > STEEP else "look", question, told, more)
 
 
 def _pareto(shares: Mapping[str, SharesOfK | None]) -> Light:

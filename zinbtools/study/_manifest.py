@@ -41,6 +41,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
     "reproduce": ("table.csv", "data.csv", "table.txt"),
 }
+FILES["evaluate"] = FILES["study"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Manifest:
         what = {
             "study": "study of",
             "genes": "gene test of",
+            "evaluate": "evaluation of models of",
             "reads": "estimate of reads of",
             "tune": "search for",
             "reproduce": "reproduction of",

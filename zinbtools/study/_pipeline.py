@@ -173,6 +173,7 @@ def run_genes(
         alpha=alpha,
         negligible_dropout=negligible_dropout,
         smallest_dropout=smallest_dropout,
+        progress=settings.get("progress", True),
         key=settings.get("key_added"),
     )
     return get.zi_genes_df(adata, key=settings.get("key_added"))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy import sparse
 
+from ..jobs.progress import counting
 from ..jobs.threads import in_order
 from ..stats.count_models import CountFits, fit_counts
 from ..stats.dispersion_by_state import ByState, dispersion_by_state
@@ -59,8 +60,9 @@ def fit_columns(
         return fit_counts(some.counts, some.means, dropout_odds=given, **options).averaged(given)
 
     groups = _with_counts(blocks, n_counts, means)
-    pieces = groups if n_threads == 1 else (part for group in groups for part in group.pieces(_AT_ONCE))
-    return joined(list(in_order(fit, pieces, n_threads)))
+    pieces = (part for group in groups for part in group.pieces(_AT_ONCE))
+    fits = in_order(fit, pieces, n_threads)
+    return joined([*counting(fits, len(n_counts), "tests of genes", "gene", lambda found: len(found.gain))])
 
 
 class Genes(NamedTuple):

@@ -18,6 +18,7 @@ from .._anndata.unknown import Column, unknown_columns
 from .._record.keys import ZI_COLUMNS, Keys
 from .._words.answers import Call, Explanation, of_obs
 from ..get._fitted import Fitted
+from ..jobs.progress import counting
 from ..jobs.threads import in_order
 from ..model.data import CountData
 from ..model.predictive import hidden_states
@@ -70,8 +71,14 @@ def stored_means(adata: AnnData, fit: Fitted, cells: np.ndarray) -> np.ndarray |
 
 def check_nb(fit: Fitted) -> None:
     """Refuse a fit without the NB."""
-    if "nb" not in fit.models:
-        raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
+    if "nb" in fit.models:
+        return
+    if "trained_by" in fit.params:
+        raise ValueError(
+            "method 'conditional' needs an NB, but only a ZINB was imported; train one alike and import "
+            "both: zt.tl.import_scvi(adata, [nb, zinb])."
+        )
+    raise ValueError("method 'conditional' needs the NB model, but only 'zinb' was fitted; fit it too.")
 
 
 class GeneTests:
@@ -173,7 +180,8 @@ class GeneTests:
         fits = in_order(
             lambda genes: (genes.which, fit_bursts(genes.counts, genes.means)), some, self._n_threads
         )
-        for genes, bursts in fits:
+        n_open = int(open_.sum())
+        for genes, bursts in counting(fits, n_open, "bursts", "gene", lambda found: len(found[0])):
             for name in BURSTS:
                 found[f"bursts_{name}"][genes] = getattr(bursts, name)
         return found
@@ -223,15 +231,22 @@ class GeneTests:
         test = partial(
             self._tested_by_state, odds=odds, states=lambda gene: shared.beside(states(gene), gene)
         )
-        ratios, fits, told = zip(*in_order(test, some, self._n_threads), strict=True)
+        tested = counting(
+            in_order(test, some, self._n_threads),
+            int(which.sum()),
+            "genes again, by the state of the cell",
+            "gene",
+            lambda found: len(found[0]),
+        )
+        ratios, fits, told = zip(*tested, strict=True)
         together = {
             column.name: ToldBy(*map(np.concatenate, zip(*of_column, strict=True)))
             for column, of_column in zip(self._columns, zip(*told, strict=True), strict=True)
         }
         ratio = np.concatenate(ratios)
-        tested = self._tested(joined(fits), which)
+        found = self._tested(joined(fits), which)
         pval = np.minimum(zi.boundary_pval(ratio) * self._price[which], 1.0)
-        return tested | {"ratio": ratio, "pval": pval}, together
+        return found | {"ratio": ratio, "pval": pval}, together
 
     def _tested_by_state(
         self, some: Genes, odds: Odds, states: States

@@ -16,6 +16,7 @@ from .._record.parts import CAUSES_FAMILIES, CAUSES_GENES, ZERO_CAUSES, ZI_BOOTS
 from .._words.answers import Call, Cause, Explanation
 from .._words.count_kinds import CountKind
 from ..get._fitted import Fitted, resolve_device
+from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..stats.zero_causes import zero_causes
 from ._conditional import BURSTS, CallRule, check_nb, conditional_test, stored_means, write_columns
@@ -24,6 +25,7 @@ from ._families import family_table
 
 
 @checked
+@tells
 @single_threaded()
 def explain_zeros(
     adata: AnnData,
@@ -35,6 +37,7 @@ def explain_zeros(
     held_out: bool = False,
     split: Literal["train", "validation", "test", "all"] = "all",
     device: str = "auto",
+    progress: bool = True,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:

@@ -17,6 +17,10 @@ from .._anndata.results import refuse_to_overwrite, target_of
 from .._check.arguments import checked
 from .._check.rng import RNG, integers, seed_sequence
 from .._record.keys import Keys
+from .._record.parts import PARAMS
+from .._record.record import Record
+from .._words.models import model_name
+from .._words.warn import warn
 from ..get._fitted import resolve_device
 from ..jobs.threads import single_threaded
 from ..model.config import FitConfig, Likelihood, default_epochs
@@ -24,7 +28,7 @@ from ..model.training import EpochRecord, Training
 from ._asked import asked
 from ._outputs import affordable
 from ._scvi import Imported, convert
-from ._scvi_split import own_split
+from ._scvi_split import joint_split, own_split, with_test_cells
 from ._setup import Sample, Seeds, setup_of
 from ._trained import evaluated
 
@@ -58,15 +62,26 @@ def import_scvi(
         A trained ``scvi.model.SCVI`` with ``gene_likelihood`` ``"nb"`` or ``"zinb"``, or a list of one of
         each, alike in everything else.
     split
-        Column of ``obs`` that holds ``train``, ``validation`` and ``test``. By default the model's own
-        split: by position where ``adata`` has its cells in its order, else by the names of the cells; cells
-        that it does not know are test cells.
+        Column of ``obs`` that holds ``train``, ``validation`` and ``test``. By default the models' own
+        split: by position where ``adata`` has their cells in their order, else by the names of the cells.
+        Cells that they do not know are test cells. A cell that one of two models was trained on is a
+        training cell of both. Without test cells, as scvi-tools splits by default, the validation cells are
+        taken for test cells, which they are if no training stopped by them.
+    key_added
+        Imports under different keys live side by side; one under the same key takes the place of the other.
 
     Returns
     -------
-    ``None``, or the copy. Sets what `zinbtools.tl.fit_nb_zinb` does, under ``key_added``. Its settings are
-    what a refit takes, such as `zinbtools.tl.model_selection` does: the model's architecture and columns,
-    trained as zinbtools trains.
+    ``None``, or the copy. Sets what `zinbtools.tl.fit_nb_zinb` does, under ``key_added``.
+    ``zinbtools.tl.model_selection(adata, key_added="scvi", retrain=False)`` gives the verdict on a pair.
+    Without ``retrain=False`` it trains pairs anew, with the architecture and the columns that the models
+    have, as zinbtools trains; so do the other verbs that fit anew.
+
+    Warns
+    -----
+    UserWarning
+        If no test cells were kept, if two models were trained on different cells, or if an import of the
+        other likelihood is replaced.
 
     Raises
     ------
@@ -82,12 +97,18 @@ def import_scvi(
     Examples
     --------
     >>> import zinbtools as zt
+    >>> import scvi  # doctest: +SKIP
     >>> from scvi.model import SCVI  # doctest: +SKIP
     >>> SCVI.setup_anndata(adata, layer="counts", batch_key="sample")  # doctest: +SKIP
-    >>> vae = SCVI(adata, gene_likelihood="nb")  # doctest: +SKIP
-    >>> vae.train()  # doctest: +SKIP
-    >>> zt.tl.import_scvi(adata, vae)  # doctest: +SKIP
-    >>> zt.tl.ppc(adata, split="validation", key="scvi")  # doctest: +SKIP
+    >>> pair = []
+    >>> for likelihood in ("nb", "zinb"):  # doctest: +SKIP
+    ...     scvi.settings.seed = 0  # so that both have the same split
+    ...     vae = SCVI(adata, gene_likelihood=likelihood)
+    ...     vae.train()
+    ...     pair.append(vae)
+    >>> zt.tl.import_scvi(adata, pair)  # doctest: +SKIP
+    >>> zt.tl.model_selection(adata, key_added="scvi", retrain=False)  # doctest: +SKIP
+    >>> print(zt.get.verdict(adata, key="scvi"))  # doctest: +SKIP
     """
     check_anndata(adata, copy)
     sources = list(model) if isinstance(model, list | tuple) else [model]
@@ -98,11 +119,12 @@ def import_scvi(
     genes = _genes(adata, one.genes)
     counts = read_counts(adata, one.layer, genes, empty_genes=True)
     draw_seed, elbo_seed = integers(seed_sequence(rng), 2)
-    labels = (
-        own_split(adata, counts, sources[0], one.layer)
-        if split is None
-        else read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
-    )
+    if split is None:
+        labels = joint_split([own_split(adata, counts, source, one.layer) for source in sources])
+        labels, may_have_stopped = with_test_cells(labels, sources)
+    else:
+        labels = read_split(adata, split, np.random.SeedSequence(0), stop_on="train")
+        may_have_stopped = False
     where = resolve_device(device)
     settings = asked(
         adata,
@@ -115,7 +137,7 @@ def import_scvi(
         n_draws=n_draws,
         layers=layers,
         layer_memory=layer_memory,
-    ).of_models(_configs(imported, n_train=int((labels == "train").sum())))
+    ).of_models(_configs(imported, n_train=int((labels == "train").sum()) or adata.n_obs))
     wanted = affordable(adata, settings)
     sample = Sample(counts.matrix, adata, one.genes, counts.finding)
     setup = setup_of(sample, settings, one.covariates, labels, where)
@@ -131,10 +153,25 @@ def import_scvi(
         wanted,
         trained_by="scvi-tools",
         scvi_version=sources[0].registry_.get("scvi_version"),
+        may_have_stopped_on_test=may_have_stopped,
     )
     target = target_of(adata, copy)
+    _warn_of_replaced(target, keys, list(trainings))
     results.write(target, keys)
     return target if copy else None
+
+
+def _warn_of_replaced(adata: AnnData, keys: Keys, models: Sequence[Likelihood]) -> None:
+    """Warn if the key holds an import of a model that the new ones do not replace like for like."""
+    record = Record.read(adata, keys.key_added)
+    if PARAMS not in record or "trained_by" not in record[PARAMS]:
+        return
+    lost = [name for name in record.models if name not in models]
+    if lost:
+        warn(
+            f"the {model_name(lost[0])} that was imported as key_added={keys.key_added!r} is replaced; "
+            "import both as a list, to compare them, or under different key_added."
+        )
 
 
 def _configs(imported: Sequence[Imported], n_train: int) -> dict[Likelihood, FitConfig]:

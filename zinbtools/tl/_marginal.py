@@ -22,6 +22,7 @@ from .._words.models import model_name
 from .._words.warn import warn
 from ..get._fitted import Fitted
 from ..jobs import Where, run
+from ..jobs.progress import counting, one, tells
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, Proposal
 from ..model.data import CountData
@@ -36,6 +37,7 @@ Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
 
 @checked
+@tells
 @single_threaded()
 def marginal_ll(
     adata: AnnData,
@@ -48,6 +50,7 @@ def marginal_ll(
     n_jobs: int | Literal["auto"] = "auto",
     executor: Where = "threads",
     rng: RNG = 0,
+    progress: bool = True,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -178,7 +181,8 @@ def evaluate_models(
         for fit, (name, restart), cells in wanted
     )
     n_workers = 1 if sharing else max(1, min(n_jobs, len(wanted)))
-    found = dict(run(evaluate, jobs, n_jobs=n_workers, executor=executor))
+    done = run(evaluate, jobs, n_jobs=n_workers, executor=executor)
+    found = dict(counting(done, len(wanted), "held-out likelihoods", "model", one))
     return [found[place] for place in range(len(wanted))]
 
 

@@ -24,17 +24,19 @@ from .._words.answers import Answer, Call, Explanation
 from .._words.models import MODELS
 from .._words.sentence import sentence as one_line
 from ..get._fitted import Fitted
-from ..get._health import health_of_runs
+from ..get._health import health_of_fit, health_of_runs
 from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
 from ..jobs import Where
+from ..jobs.progress import tells
 from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
+from ._as_trained import cautions_of_import, compare_as_trained, fit_that_is_there
 from ._asked import asked
 from ._comparison import FOLDS, Comparison, Method, n_folds_of
-from ._conditional import CallRule, conditional_test, write_columns
+from ._conditional import CallRule, conditional_test, stored_means, write_columns
 from ._copies import copies_if_known
 from ._enough import compare_on_enough
 from ._explain_zeros import causes_table
@@ -67,6 +69,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 
 
 @checked
+@tells
 @single_threaded()
 def model_selection(
     adata: AnnData,
@@ -89,6 +92,7 @@ def model_selection(
     resume: str | os.PathLike[str] | None = None,
     rng: RNG = 0,
     progress: bool = True,
+    retrain: bool = True,
     key_added: str | None = None,
     copy: bool = False,
     **settings: Any,
@@ -169,6 +173,11 @@ def model_selection(
         Importance samples per cell, and draws of the predictive checks.
     n_null
         Replicates whose zeros the NB is compared on.
+    retrain
+        Train new pairs. ``False``: compare the models that are there, as `zinbtools.tl.import_scvi` or
+        `zinbtools.tl.fit_nb_zinb` left them, on the test cells of their split. Only the rivals, where they
+        are asked for, are trained, as many pairs as there are of the models. It goes with no ``settings``,
+        groups or twins, and with all cells.
     **settings
         Further settings of `zinbtools.tl.fit_nb_zinb`, such as ``layer`` and ``batch_key``. With
         ``protocol="blog2019"`` the evaluation is the study's too: draws from the encoder's posterior, and
@@ -247,7 +256,16 @@ def model_selection(
         checked_column(adata.obs, groupby, "groupby", "obs")
     keys, seed = Keys(key_added), as_integer(rng)
     refuse_to_overwrite(adata, keys)
-    asked_for = _settings(adata, keys, settings, folds)
+    of_new_fits = {
+        "n_restarts": n_restarts != "auto",
+        "folds": folds not in ("auto", 1),
+        "cells": cells not in ("auto", "all"),
+        "groupby": groupby is not None,
+        "n_bootstrap": n_bootstrap > 0,
+        **dict.fromkeys(settings, True),
+    }
+    there = None if retrain else fit_that_is_there(adata, keys, of_new_fits)
+    asked_for = _settings(adata, keys, settings, folds) if there is None else there.settings
     method = Method(
         n_restarts=n_restarts,
         folds=folds,
@@ -260,16 +278,24 @@ def model_selection(
         run=Run.on(device, n_jobs, executor, resume=resume, progress=progress),
         counts=counts,
     )
-    main, part, used, asked_for, digests = compare_on_enough(adata, asked_for, method, cells)
+    main, part, used, asked_for, digests = (
+        compare_on_enough(adata, asked_for, method, cells)
+        if there is None
+        else compare_as_trained(adata, there, method)
+    )
     sample, dropped = main.fit.setup.sample, main.dropped()
     everyone, n_threads = main.fit.cells("all"), method.run.n_threads
     held = main.fit.cells("validation")
     copies = copies_if_known(part.obs, main.fit, main.data, everyone, held) if main.are_copied else None
-    layers = affordable(adata, asked_for) if used is None else ()
-    results = main.fit.results(part, keys, digests, layers, n_threads)
-    means = results.layers.get(keys.mean("nb"))
-    if means is not None:
-        means = means[:, places_of(part, asked_for.genes)]
+    results = None
+    if there is None:
+        layers = affordable(adata, asked_for) if used is None else ()
+        results = main.fit.results(part, keys, digests, layers, n_threads)
+        means = results.layers.get(keys.mean("nb"))
+        if means is not None:
+            means = means[:, places_of(part, asked_for.genes)]
+    else:
+        means = stored_means(adata, there, everyone)
     genes = conditional_test(
         main.fit, main.data, everyone, CallRule(alpha), means, part.obs, n_threads, copies, copies is None
     )
@@ -293,7 +319,8 @@ def model_selection(
     predicted = _predicted(main, metrics, asked_for.preset.checked_cells)
     whole = target_of(adata, copy)
     target = whole if used is None else part
-    results.write(target, keys)
+    if results is not None:
+        results.write(target, keys)
     write_columns(target, keys, places_of(target, asked_for.genes), genes)
     write_estimates(target, keys, main.fit, main.estimates[0], main.cells, "test")
     if len(main.fits) > 1:
@@ -303,13 +330,16 @@ def model_selection(
         update_metrics(target, keys, predicted[0])
         target.uns[keys.uns][PPC.name] = predicted[1]
     result["tests"] = tests_table(target.uns[keys.uns][ALL_METRICS.name], metrics, alpha)
-    health = health_of_runs(
-        history_table(main.fit.trainings), main.fit.settings, len(main.fit.cells("train"))
+    health = (
+        health_of_runs(history_table(main.fit.trainings), main.fit.settings, len(main.fit.cells("train")))
+        if there is None
+        else health_of_fit(adata, key_added)
     )
     training = "" if health is None else health.caution
     if used is not None:
         result["cells"] = {"n_used": len(used), "n_all": adata.n_obs}
-    result |= storable({"cautions": [*cautions(result, training, sample.finding.kind)]})
+    told = [*cautions(result, training, sample.finding.kind)]
+    result |= storable({"cautions": told if there is None else [*told, *cautions_of_import(there)]})
     result["sentence"] = sentence(result)
     target.uns[keys.uns][SELECTION.name] = result
     if used is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from .._check.rng import RNG, integer
 from .._record import parts
 from .._record.parts import Metric
 from ..get._fitted import Fitted, resolve_device
+from ..jobs.progress import step, tells
 from ..jobs.threads import available_threads, in_order, single_threaded
 from ..model.data import CountData
 from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
@@ -33,6 +34,7 @@ _EXPECTED_EVERY = 4  # draws: without the noise of counts, fewer latent states a
 
 
 @checked
+@tells
 @single_threaded()
 def ppc(
     adata: AnnData,
@@ -44,6 +46,7 @@ def ppc(
     latent: Latent = "posterior",
     device: str = "auto",
     rng: RNG = 0,
+    progress: bool = True,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -150,19 +153,21 @@ def predictive_checks(
     distances: list[tuple[Any, ...]] = []
     best: dict[str, _Discrepancies] = {}
     residuals: dict[str, ResidualSums] = {}
-    for name in fit.models:
-        for restart in fit.restarts(name):
+    restarts = [(name, restart) for name in fit.models for restart in fit.restarts(name)]
+    n_draws = len(restarts) * n_samples + len(fit.models) * n_null if checks else 0
+    with step(n_draws, "predictive checks", "draw") as done:
+        for name, restart in restarts:
             is_best = restart == fit.best_restart(name)
             model = fit.load(name, data.device, restart)
             if checks:
                 draws = Replicates(model, data, everyone, seed=seed, latent=latent)
                 found = _Discrepancies(checks, observed, each_draw=is_best)
-                found.add(draws, range(n_samples), n_threads)
+                found.add(draws, range(n_samples), n_threads, done)
                 metrics += [Metric(name, restart, split, f"ks_{k.name}", d) for k, d in found.distances()]
             if is_best and checks:
                 best[name] = found
                 others = range(n_samples, n_samples + n_null)
-                distances += found.against_null(name, draws, others, n_threads)
+                distances += found.against_null(name, draws, others, n_threads, done)
             if is_best and residuals_wanted:
                 blocks = quantile_residuals(model, data, everyone, seed=seed)
                 residuals[name] = reduce(add, map(ResidualSums.from_residuals, blocks))
@@ -222,7 +227,7 @@ class _Discrepancies:
         self._by_draw: list[list[float]] = []
         self._last = observed
 
-    def add(self, draws: Replicates, numbers: range, n_threads: int) -> None:
+    def add(self, draws: Replicates, numbers: range, n_threads: int, done: Callable[[int], object]) -> None:
         """Add draws; every few of them with their expected counts."""
         linear = bool(self._linear.any())
 
@@ -231,6 +236,7 @@ class _Discrepancies:
 
         for draw in in_order(made, numbers, n_threads):
             self._add(draw)
+            done(1)
 
     def _add(self, draw: Draw) -> None:
         values = _evaluate(self.checks, draw.counts)
@@ -275,7 +281,12 @@ class _Discrepancies:
         return list(zip(self.checks, _distances(self.observed, self.predicted), strict=True))
 
     def against_null(
-        self, model: str, draws: Replicates, numbers: range, n_threads: int
+        self,
+        model: str,
+        draws: Replicates,
+        numbers: range,
+        n_threads: int,
+        done: Callable[[int], object],
     ) -> list[tuple[Any, ...]]:
         """Return rows of the table of distances; further draws stand in for the data."""
         predicted, null, between = self.predicted, [], []
@@ -284,6 +295,7 @@ class _Discrepancies:
             null.append(_distances(values, predicted))
             between.append(_distances(values, self._last))
             self._last = values
+            done(1)
         observed = np.array(_distances(self.observed, predicted))
         by_draw = np.array(self._by_draw)
         spread = by_draw.std(0, ddof=1) if len(by_draw) > 1 else np.full(len(self.checks), np.nan)

@@ -15,6 +15,7 @@ from .._record.keys import Keys
 from .._words.answers import Call
 from ..get._fitted import Fitted
 from ..get._settings import FitSettings
+from ..jobs.progress import counting, one, untold
 from ..model.data import CountData
 from ..model.vae import CountVAE
 from ..model.zeros import replicated_counts
@@ -104,8 +105,10 @@ def bootstrap(
     seeds = integers(seed_sequence(rng), n_twins)
     nb = fit.load("nb", run.device)
     rows, null = [], np.full((n_twins, len(sample.genes)), np.nan)
-    for k, (twin, of_twin) in enumerate(twins(sample, nb, data, settings, seeds)):
-        tested = refitted(twin, of_twin, run, split=split, rule=rule, seed=seeds[k])
+    drawn = enumerate(twins(sample, nb, data, settings, seeds))
+    for k, (twin, of_twin) in counting(drawn, n_twins, "twins", "twin", one):
+        with untold():
+            tested = refitted(twin, of_twin, run, split=split, rule=rule, seed=seeds[k])
         null[k] = tested["ratio"].reindex(sample.genes).to_numpy()
         rows.append(
             {

@@ -1,7 +1,8 @@
-"""Which cells a model of scvi-tools was trained on, found among those that it is to be evaluated on."""
+"""Which cells models of scvi-tools were trained on, found among those that they are to be evaluated on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,79 @@ import pandas as pd
 from anndata import AnnData
 
 from .._anndata.counts import Counts
-from .._anndata.reading import read_matrix
+from .._anndata.reading import FEWEST_TEST_CELLS, read_matrix
+from .._words.numbers import counted
+from .._words.warn import warn
+
+_KEEP = "SCVI.train(train_size=0.8, validation_size=0.1) keeps test cells."
+
+
+def joint_split(splits: Sequence[np.ndarray]) -> np.ndarray:
+    """What each cell was to all of the models together, (n_obs,); test cells are those that none has used.
+
+    Warns
+    -----
+    UserWarning
+        If the models were trained on different cells.
+
+    Examples
+    --------
+    >>> one = np.array(["train", "train", "validation", "test"], dtype=object)
+    >>> joint_split([one, one]).tolist()
+    ['train', 'train', 'validation', 'test']
+    """
+    joint = splits[0].copy()
+    for name in ("validation", "train"):  # what a cell was to one of them in vain, it was to all
+        joint[np.any([labels == name for labels in splits], axis=0)] = name
+    n_unseen = int((joint != "train").sum())
+    fewest = min(int((labels != "train").sum()) for labels in splits)
+    if n_unseen < fewest:
+        warn(
+            f"the models were trained on different cells: {counted(n_unseen, 'cell')} of {len(joint):,} "
+            f"{'is' if n_unseen == 1 else 'are'} new to both, where each by itself has {fewest:,} or more. "
+            "Set scvi.settings.seed to the same number before each training, and they have the same split."
+        )
+    return joint
+
+
+def with_test_cells(labels: np.ndarray, sources: Sequence[Any]) -> tuple[np.ndarray, bool]:
+    """Take validation cells for test cells where there are none, which is what scvi-tools leaves by default.
+
+    Returns
+    -------
+    The labels, and whether the training of a model may have stopped by the cells that are now test cells.
+
+    Warns
+    -----
+    UserWarning
+        If it was so, or if no cells are left to test on.
+    """
+    n_test, n_validation = (int((labels == name).sum()) for name in ("test", "validation"))
+    if n_test >= FEWEST_TEST_CELLS:
+        return labels, False
+    if n_validation + n_test < FEWEST_TEST_CELLS:
+        warn(
+            f"there are no test cells: the models were trained on {int((labels == 'train').sum()):,} of "
+            f"these {len(labels):,} cells. What is said of split='all' is of cells that they know. {_KEEP}"
+        )
+        return labels, False
+    known = [_stopped_early(source) for source in sources]
+    did = "did" if any(known) else "may have done" if None in known else "did not"
+    warn(
+        f"no test cells were kept: the {counted(n_validation, 'validation cell')} are taken for them. They "
+        f"have taught the models nothing unless a training stopped by them, as with early_stopping=True; "
+        f"these {did}. {_KEEP}"
+    )
+    return np.where(labels == "validation", "test", labels), did != "did not"
+
+
+def _stopped_early(source: Any) -> bool | None:
+    """Whether validation cells told when to stop; None of a saved model whose history does not tell."""
+    history = getattr(source, "history", None) or {}
+    if history and not any(name.endswith("validation") for name in history):
+        return False  # nobody looked at them
+    trainer = getattr(source, "trainer", None)
+    return None if trainer is None else getattr(trainer, "early_stopping_callback", None) is not None
 
 
 def own_split(adata: AnnData, counts: Counts, source: Any, layer: str | None) -> np.ndarray:

@@ -18,6 +18,7 @@ from .._record.parts import ZI_GENES, ZI_PARTS, ZI_REPLICATION
 from .._words.sentence import sentence
 from ..get._fitted import Fitted
 from ..get._settings import FitSettings
+from ..jobs.progress import counting, one, tells, untold
 from ..jobs.threads import single_threaded
 from ._conditional import CallRule, check_nb
 from ._refits import FEWEST_CELLS, parts, refitted, sample_of
@@ -35,6 +36,7 @@ class Part(NamedTuple):
 
 
 @checked
+@tells
 @single_threaded()
 def zi_replication(
     adata: AnnData,
@@ -46,6 +48,7 @@ def zi_replication(
     smallest_dropout: float = 0.1,
     device: str = "auto",
     rng: RNG = 0,
+    progress: bool = True,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -148,13 +151,15 @@ def _tested(
     rows: list[dict[str, Any]] = []
     genes = []
     taken = parts(sample, settings, ((p.name, p.cells) for p in wanted))
-    for split, (name, part, of_part) in zip((p.split for p in wanted), taken, strict=True):
+    by_split = zip((p.split for p in wanted), taken, strict=True)
+    for split, (name, part, of_part) in counting(by_split, len(wanted), "parts of the cells", "part", one):
         seed, message = int(random.integers(2**63)), ""
         if part.n_obs < FEWEST_CELLS:
             message = f"fewer than {FEWEST_CELLS} cells"
         else:
             try:
-                found = refitted(part, of_part, run, rule=rule, seed=seed)
+                with untold():
+                    found = refitted(part, of_part, run, rule=rule, seed=seed)
                 genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=name))
             except (ValueError, KeyError) as error:  # what cannot be fitted in one part is no reason to stop
                 message = sentence(error)

@@ -15,6 +15,7 @@ from .._check.rng import RNG, integer
 from .._record.parts import ZI_BOOTSTRAP
 from .._words.count_kinds import CountKind
 from ..get._fitted import Fitted, resolve_device
+from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
@@ -25,6 +26,7 @@ from ._setup import Run
 
 
 @checked
+@tells
 @single_threaded()
 def zi_scores(
     adata: AnnData,
@@ -39,6 +41,7 @@ def zi_scores(
     split: Literal["train", "validation", "test", "all"] | None = None,
     device: str = "auto",
     rng: RNG = 0,
+    progress: bool = True,
     key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
