@@ -50,6 +50,7 @@ FILES = {
     "figures/ppc_zeros_to_expression.png",
     "figures/zero_study.png",
     "figures/zi_scores.png",
+    "figures/zero_causes.png",
 }
 
 
@@ -73,7 +74,7 @@ def test_everything_is_written_and_reads_back(study: Study, tmp_path: Path) -> N
     genes = pd.read_csv(tmp_path / "genes.csv", index_col="gene")
     pd.testing.assert_frame_equal(genes, get.zi_genes_df(study.adata))
     for path in (tmp_path / "figures").iterdir():
-        if path.stem != "model_selection":  # which has five panels
+        if path.stem not in ("model_selection", "zero_causes"):  # which have several panels
             assert mpl_image.imread(path).shape[1] == pytest.approx(3.4 * 240, abs=1)
     assert plt.get_fignums() == []
 
@@ -90,7 +91,7 @@ def test_without_layers_the_zero_study_is_left_out(study: Study, tmp_path: Path)
     del study.adata.layers["zinb_dropout"]
     report = write(study, tmp_path)
     assert files_in(tmp_path) == FILES - {"figures/zero_study.png"}
-    assert report.count("<img") == 8
+    assert report.count("<img") == 9
 
 
 # the report

@@ -161,3 +161,29 @@ def test_bad_input_is_refused(causes: AnnData) -> None:
     del causes.uns["zinbtools"]["zero_causes"]
     with pytest.raises(KeyError, match="explain_zeros"):
         zt.get.zero_causes_df(causes)
+
+
+def test_a_comparison_of_the_models_names_the_same_causes() -> None:
+    means = 10 ** np.random.default_rng(7).uniform(-0.5, 1.2, 40)
+    adata = zt.simulate.zero_causes(500, 40, means=means, rng=7)
+    settings = {"max_epochs": 20, "n_samples": 5, "n_null": 2, "metrics": ("nll",), "progress": False}
+    zt.tl.model_selection(adata, folds=1, n_restarts=1, **settings)
+    assert adata.var["zero_cause"].isin(["bursting", "dropout"]).any()
+    again = zt.tl.explain_zeros(adata, copy=True)
+    pd.testing.assert_frame_equal(again.var, adata.var)
+    pd.testing.assert_frame_equal(zt.get.zero_causes_df(again), zt.get.zero_causes_df(adata))
+
+
+def test_other_calls_take_the_causes_away(causes: AnnData) -> None:
+    zt.tl.zi_scores(causes, alpha=0.01)
+    assert not [name for name in causes.var if "zero_cause" in name]
+    with pytest.raises(KeyError, match="explain_zeros"):
+        zt.get.zero_causes_df(causes)
+
+
+def test_molecules_that_were_hardly_copied_are_molecules(causes: AnnData) -> None:
+    with pytest.warns(UserWarning, match="was read about 1.* as if the counts were of molecules"):
+        zt.tl.zi_scores(causes, counts="reads")
+    reads = causes.var.copy()
+    zt.tl.zi_scores(causes, counts="molecules")
+    pd.testing.assert_frame_equal(reads, causes.var)

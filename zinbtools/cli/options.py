@@ -39,7 +39,8 @@ GENES_EPILOG = f"""examples:
 {INPUT}
 
 DIR gets genes.csv: of each gene the call (zero-inflated, negligible or undecided), its dropout probability
-with an interval, p values, zeros and power. The call is the one that a study makes."""
+with an interval, p values, zeros and power, and its class: the cause of its zeros (none, dispersion,
+covariate, amplification, bursting, dropout, or cannot tell). Call and cause are those of a study."""
 
 READS_EPILOG = f"""examples:
   zinbtools reads reads.h5ad --batch-key plate --out reads
@@ -99,8 +100,8 @@ def parser() -> argparse.ArgumentParser:
     _add_study_options(_add_fit_options(study))
     genes = command(
         "genes",
-        "say which genes are zero-inflated, without the comparison of the models",
-        "Fit the NB and test each gene for a dropout beside it, given the state of the cells.",
+        "say which genes are zero-inflated and why, without the comparison of the models",
+        "Fit the NB, test each gene for a dropout beside it, given the state of the cells, and say why.",
         GENES_EPILOG,
     )
     _add_data_options(genes)

@@ -219,8 +219,10 @@ GENE_COLUMNS = {
     "dropout_high": "to",
     "pval_adj": "adjusted p",
     "explained_by": "explained by",
+    "class": "cause of zeros",
     "call": "call",
 }
+GENE_WORDS = {"explained_by", "class", "call"}
 PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}
 
 
@@ -243,12 +245,14 @@ def gene_table(adata: AnnData, key: str | None) -> ReportTable:
             "at a false discovery rate (5 % unless asked for another), also where the dispersion may depend "
             "on that state; negligible if its dropout is at most 0.01; undecided if its counts do not tell, "
             "as always where fewer than 20 cells have one. 'Explained by' names a column of obs that tells "
-            "where the zeros are, or the dispersion."
+            "where the zeros are, or the dispersion. The cause of the zeros is the simplest account that "
+            "suffices: none (an NB), dispersion, a covariate, amplification (of reads), and of genes that "
+            "these leave, bursting or dropout, whichever is closer to the counts."
             if called
             else "The largest of many gains is partly chance."
         )
         + " Everything that is known of the genes is in genes.csv.",
-        words=frozenset({0, len(there) - 1, len(there)}) if called else frozenset({0}),
+        words=frozenset({0, *(place for place, name in enumerate(there, 1) if name in GENE_WORDS)}),
     )
 
 

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from .. import get, pl
 from .._record.keys import Keys
-from .._record.parts import SELECTION
+from .._record.parts import SELECTION, ZERO_CAUSES
 from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words
@@ -86,6 +86,15 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             pl.ppc(adata, checks=check, key=key, show=False, return_fig=True),
         )
     yield _scores(adata, key)
+    if ZERO_CAUSES in Record.read(adata, key):
+        yield _picture(
+            "zero_causes",
+            "Why there are zeros",
+            "Left: the share of the genes that have each cause, by mean count. Right: each gene by its mean "
+            "count and the share of its zeros that an NB given the state of the cells does not make.",
+            f"Shares of the causes of zeros by mean count, and a map of the genes. {_shares(adata, key)}",
+            pl.zero_causes(adata, key=key, show=False, return_fig=True),
+        )
     if {Keys(key).dropout(), Keys(key).mean("zinb")} <= set(adata.layers):
         yield _picture(
             "zero_study",
@@ -123,6 +132,12 @@ def _distances(distances: pd.DataFrame, check: str) -> str:
     rows = distances[distances["check"] == check]
     found = (f"{model_name(row['model'])} {row['ks']:.3f}" for _, row in rows.iterrows())
     return f"Distance over genes: {', '.join(found)}."
+
+
+def _shares(adata: AnnData, key: str | None) -> str:
+    """Say how many genes have which cause."""
+    found = get.zero_causes_df(adata, key=key)["cause"].value_counts()
+    return f"Genes: {', '.join(f'{n:,} {cause}' for cause, n in found.items())}."
 
 
 def _scores(adata: AnnData, key: str | None) -> Picture:

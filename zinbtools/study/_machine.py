@@ -15,7 +15,7 @@ import numpy as np
 from .. import get
 from .._record.parts import PARAMS, SELECTION
 from .._record.record import Record
-from .._words.answers import Call
+from .._words.answers import Call, Cause
 from ._diagnostics import diagnostics
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ def _genes(genes: pd.DataFrame) -> dict[str, Any]:
         **{f"n_{call.name.lower()}": int((calls == call).sum()) for call in Call},
         "zero_inflated": genes.index[inflated & (explained == "")].astype(str).tolist(),
         "explained": {str(name): explained[name] for name in genes.index[inflated & (explained != "")]},
+        "causes": _causes(genes),
+    }
+
+
+def _causes(genes: pd.DataFrame) -> dict[str, Any]:
+    """How many genes have which cause, and the names of those in bursts or with a dropout."""
+    if "class" not in genes:
+        return {}
+    cause = genes["class"].astype(str)
+    named = (Cause.BURSTING, Cause.DROPOUT)
+    return {
+        "n": {of.value: int((cause == of).sum()) for of in Cause},
+        **{of.value: genes.index[cause == of].astype(str).tolist() for of in named},
     }
 
 

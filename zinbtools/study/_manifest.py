@@ -33,6 +33,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "figures/ppc_zeros_to_expression.png",
         "figures/ppc_cv.png",
         "figures/zi_scores.png",
+        "figures/zero_causes.png",
         "figures/zero_study.png",
         "figures/history.png",
     ),

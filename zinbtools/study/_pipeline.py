@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from .. import get, tl
 from .._check.arguments import checked
-from .._words.answers import Call
+from .._words.answers import Call, Cause
 from .._words.numbers import counted
 from ..jobs import Where
 from ._conclusion import conclusion
@@ -151,14 +151,14 @@ def run_genes(
     smallest_dropout: float = 0.1,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Fit the NB and test each gene, which is all that the calls of genes need.
+    """Fit the NB, test each gene and say why it has its zeros, which is all that genes need.
 
     Parameters
     ----------
     adata
-        Cells by genes with raw counts. The fit and the calls are added to it.
+        Cells by genes with raw counts. The fit, the calls and the causes are added to it.
     counts, alpha, negligible_dropout, smallest_dropout
-        As for :func:`zinbtools.tl.zi_scores`.
+        As for :func:`zinbtools.tl.explain_zeros`.
     **settings
         As for :func:`zinbtools.tl.fit_nb_zinb`.
 
@@ -167,7 +167,7 @@ def run_genes(
     What :func:`zinbtools.get.zi_genes_df` gives.
     """
     tl.fit_nb_zinb(adata, models="nb", **settings)
-    tl.zi_scores(
+    tl.explain_zeros(
         adata,
         counts=counts,
         alpha=alpha,
@@ -180,7 +180,7 @@ def run_genes(
 
 
 def called(genes: pd.DataFrame) -> str:
-    """Say how many genes are called what, and which are zero-inflated.
+    """Say how many genes are called what, which are zero-inflated, and why.
 
     Parameters
     ----------
@@ -190,8 +190,9 @@ def called(genes: pd.DataFrame) -> str:
     Examples
     --------
     >>> calls = ["zero-inflated", "undecided", "undecided"]
-    >>> called(pd.DataFrame({"call": calls}, index=["Sox2", "Xist", "Gapdh"]))
-    '1 of 3 genes is zero-inflated: Sox2. 2 are undecided.'
+    >>> causes = ["bursting", "none", "dispersion"]
+    >>> called(pd.DataFrame({"call": calls, "class": causes}, index=["Sox2", "Xist", "Gapdh"]))
+    '1 of 3 genes is zero-inflated: Sox2. 2 are undecided. Causes of zeros: 1 dispersion, 1 bursting.'
     """
     calls = genes["call"].astype(str)
     inflated = genes.index[calls == Call.ZERO_INFLATED].astype(str).tolist()
@@ -200,7 +201,9 @@ def called(genes: pd.DataFrame) -> str:
     text = f"{len(inflated):,} of {counted(len(genes), 'gene')} {is_or_are} zero-inflated"
     others = calls[calls != Call.ZERO_INFLATED].value_counts()
     rest = "".join(f" {n:,} {'is' if n == 1 else 'are'} {call}." for call, n in others.items())
-    return f"{text}{f': {shown}' if shown else ''}.{rest}"
+    counts = genes["class"].astype(str).value_counts()
+    causes = ", ".join(f"{counts[of]:,} {of}" for of in Cause if of != Cause.NONE and of in counts)
+    return f"{text}{f': {shown}' if shown else ''}.{rest}{f' Causes of zeros: {causes}.' if causes else ''}"
 
 
 def run_reads(

@@ -19,10 +19,9 @@ from ..stats.count_models import Copies, Family
 from ..stats.held_out import HeldOut, held_out
 from ._columns import Means, chosen_genes, fit_columns
 from ._conditional import Groups
-from ._copies import SMALLEST_MEAN, BatchCopies, expected_means
+from ._copies import FEWEST_COPIES, SMALLEST_MEAN, BatchCopies, expected_means
 from ._trained import Trained
 
-FEWEST_COPIES = 2.0  # reads of a molecule that are copies
 _FEWEST_COUNTS = 5  # training cells with a count of a gene
 _FAMILIES: tuple[Family, Family] = ("nb", "zinb")
 

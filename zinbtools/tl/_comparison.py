@@ -22,7 +22,8 @@ from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
 from ..stats.crossed import CrossedMean, crossed_mean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
-from ._by_gene import FEWEST_COPIES, ByGene, by_gene, training_copies
+from ._by_gene import ByGene, by_gene, training_copies
+from ._copies import FEWEST_COPIES
 from ._gains import Estimates, Gains, differences, gains, joined, log_likelihood, mean_gain
 from ._marginal import Restart, evaluate_models
 from ._rivals import AMPLIFIED, GENE_CELL, NB, Rival, explanation

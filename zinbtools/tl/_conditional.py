@@ -16,6 +16,7 @@ from scipy import sparse
 from .._anndata.results import spread
 from .._anndata.unknown import Column, unknown_columns
 from .._record.keys import ZI_COLUMNS, Keys
+from .._record.parts import ZERO_CAUSES
 from .._words.answers import Call, Explanation, of_obs
 from ..get._fitted import Fitted
 from ..jobs.progress import counting
@@ -403,6 +404,14 @@ def write_columns(target: AnnData, keys: Keys, genes: np.ndarray, columns: dict[
             else:
                 target.var[place] = spread(values, genes, target.n_vars)
         elif place in target.var:
+            del target.var[place]
+
+
+def remove_causes(target: AnnData, keys: Keys) -> None:
+    """Take away the causes of zeros that earlier calls had."""
+    target.uns[keys.uns].pop(ZERO_CAUSES.name, None)
+    for place in (keys.zero_cause, keys.zero_cause_margin, keys.zero_cause_margin_se):
+        if place in target.var:
             del target.var[place]
 
 

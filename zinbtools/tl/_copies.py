@@ -19,6 +19,7 @@ from ..stats.likely_copies import evenly
 from ..stats.reads import Amplified, are_foretold, reads_per_molecule
 from ._trained import Trained
 
+FEWEST_COPIES = 2.0  # reads of a molecule that are copies
 SMALLEST_MEAN = 1e-12  # float32 may say that a mean is 0
 _MOST_MEANS = 50_000_000  # that are in memory
 
@@ -121,7 +122,7 @@ def expected_means(
 def copies_if_known(
     obs: pd.DataFrame, fit: Fitted | Trained, data: CountData, cells: np.ndarray, held: np.ndarray
 ) -> Copies | None:
-    """As `copies_of`; with a warning, nothing where the counts do not say how they were copied."""
+    """As `copies_of`; nothing, with a warning, where the counts do not say how they were copied either."""
     try:
         return copies_of(obs, fit, data, cells, held)
     except ValueError as error:
@@ -131,6 +132,16 @@ def copies_if_known(
 
 def copies_of(
     obs: pd.DataFrame, fit: Fitted | Trained, data: CountData, cells: np.ndarray, held: np.ndarray
-) -> Copies:
-    """Estimate the copies of some cells, by index, from their fitted genes, in each batch of the fit."""
-    return BatchCopies(obs, fit, data, cells, held).of(cells)
+) -> Copies | None:
+    """Estimate the copies of some cells, by index, from their fitted genes, in each batch of the fit.
+
+    With a warning, nothing where a molecule was read less than twice: that is an NB of molecules.
+    """
+    found = BatchCopies(obs, fit, data, cells, held)
+    if found.level < FEWEST_COPIES:
+        warn(
+            f"each molecule was read about {found.level:.1f} times, and fewer than {FEWEST_COPIES:g} are no "
+            "copies. Genes are tested as if the counts were of molecules."
+        )
+        return None
+    return found.of(cells)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def explain_zeros(
     found = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies, copies is None)
     if copies is not None:
         naive = conditional_test(fit, data, cells, rule, means, None, n_threads)
-        _explain_by_copies(found, naive)
+        found["explained_by"] = by_copies(found, naive)
     families = None
     if held_out:
         train, test = (fit.cells(adata, of) for of in ("train", "test"))
@@ -140,28 +141,28 @@ def explain_zeros(
     write_columns(target, fit.keys, genes, found)
     target.uns[fit.keys.uns].pop(ZI_BOOTSTRAP.name, None)
     table = causes_table(found, target.var_names[genes], len(cells), alpha)
-    write_causes(target, fit.keys, genes, table)
     params = {
         "alpha": alpha,
         "n_cells": len(cells),
         "split": split,
         "counts": "reads" if copies else "molecules",
     }
-    result = {CAUSES_GENES.name: table, "params": storable(params)}
+    write_causes(target, fit.keys, genes, table, params)
     if families is not None:
-        result[CAUSES_FAMILIES.name] = families
-    target.uns[fit.keys.uns][ZERO_CAUSES.name] = result
+        target.uns[fit.keys.uns][ZERO_CAUSES.name][CAUSES_FAMILIES.name] = families
     return target if copy else None
 
 
-def _explain_by_copies(found: dict[str, np.ndarray], naive: dict[str, np.ndarray]) -> None:
-    """Name copies where the reads would be called if they were molecules, and as reads are not."""
+def by_copies(found: Mapping[str, np.ndarray], naive: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What explains the zeros of genes of reads: copies, where only as molecules they would be called."""
     inflated = Call.ZERO_INFLATED.value
-    by_copies = (naive["call"] == inflated) & (found["call"] != inflated)
-    found["explained_by"][by_copies] = Explanation.AMPLIFICATION.value
+    copied = (naive["call"] == inflated) & (found["call"] != inflated)
+    return np.where(copied, Explanation.AMPLIFICATION.value, found["explained_by"])
 
 
-def causes_table(found: dict[str, np.ndarray], names: pd.Index, n_cells: int, alpha: float) -> pd.DataFrame:
+def causes_table(
+    found: Mapping[str, np.ndarray], names: pd.Index, n_cells: int, alpha: float
+) -> pd.DataFrame:
     """One row per gene: why it has its zeros, and what that rests on.
 
     ``found`` is what `conditional_test` returns.
@@ -177,10 +178,13 @@ def causes_table(found: dict[str, np.ndarray], names: pd.Index, n_cells: int, al
     return pd.DataFrame(dict(zip(CAUSES_GENES.holds, (names.to_numpy(), *columns), strict=True)))
 
 
-def write_causes(target: AnnData, keys: Keys, genes: np.ndarray, table: pd.DataFrame) -> None:
-    """Write the causes of the fitted genes, given by index, and their margins."""
+def write_causes(
+    target: AnnData, keys: Keys, genes: np.ndarray, table: pd.DataFrame, params: Mapping[str, Any]
+) -> None:
+    """Write the causes of the fitted genes, given by index, their margins, and what was asked."""
     words = np.full(target.n_vars, None, dtype=object)
     words[genes] = table["cause"]
     target.var[keys.zero_cause] = pd.Categorical(words, categories=[cause.value for cause in Cause])
     target.var[keys.zero_cause_margin] = spread(table["margin"].to_numpy(), genes, target.n_vars)
     target.var[keys.zero_cause_margin_se] = spread(table["margin_se"].to_numpy(), genes, target.n_vars)
+    target.uns[keys.uns][ZERO_CAUSES.name] = {CAUSES_GENES.name: table, "params": storable(params)}

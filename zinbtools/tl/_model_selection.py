@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ from ._comparison import FOLDS, Comparison, Method, n_folds_of
 from ._conditional import CallRule, conditional_test, stored_means, write_columns
 from ._copies import copies_if_known
 from ._enough import compare_on_enough
-from ._explain_zeros import causes_table
+from ._explain_zeros import by_copies, causes_table, write_causes
 from ._fit import fit_nb_zinb
 from ._gains import Gains
 from ._marginal import likelihood_metrics, write_estimates
@@ -186,7 +187,7 @@ def model_selection(
     Returns
     -------
     ``None``, or the copy. Sets all that `zinbtools.tl.fit_nb_zinb`, `zinbtools.tl.marginal_ll`,
-    `zinbtools.tl.ppc` and `zinbtools.tl.zi_scores` do, for all restarts of the first fold, and
+    `zinbtools.tl.ppc` and `zinbtools.tl.explain_zeros` do, for all restarts of the first fold, and
     ``uns["zinbtools"]["model_selection"]``, which `zinbtools.get.verdict` and
     `zinbtools.get.model_selection_df` read:
 
@@ -296,12 +297,12 @@ def model_selection(
             means = means[:, places_of(part, asked_for.genes)]
     else:
         means = stored_means(adata, there, everyone)
-    genes = conditional_test(
-        main.fit, main.data, everyone, CallRule(alpha), means, part.obs, n_threads, copies, copies is None
-    )
+    test = partial(conditional_test, main.fit, main.data, everyone, CallRule(alpha), means)
+    genes = test(part.obs, n_threads, copies, copies is None)
+    explained = genes["explained_by"] if copies is None else by_copies(genes, test(None, n_threads))
     labels = None if groupby is None else part.obs[groupby]
     result = _result(main, rivals, dropped, labels, n_bootstrap, genes)
-    causes = causes_table(genes, sample.genes, len(everyone), alpha)
+    causes = causes_table(genes | {"explained_by": explained}, sample.genes, len(everyone), alpha)
     result["calls"] = calls_table(genes, sample.genes, causes)
     _ask_columns(result, main, genes)
     result["params"] = storable(
@@ -321,7 +322,10 @@ def model_selection(
     target = whole if used is None else part
     if results is not None:
         results.write(target, keys)
-    write_columns(target, keys, places_of(target, asked_for.genes), genes)
+    places = places_of(target, asked_for.genes)
+    write_columns(target, keys, places, genes)
+    of_causes = {"alpha": alpha, "n_cells": len(everyone), "split": "all"}
+    write_causes(target, keys, places, causes, of_causes | {"counts": "reads" if copies else "molecules"})
     write_estimates(target, keys, main.fit, main.estimates[0], main.cells, "test")
     if len(main.fits) > 1:
         update_metrics(target, keys, likelihood_metrics(main.of_all_folds, FOLDS))

@@ -19,7 +19,7 @@ from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
-from ._conditional import CallRule, check_nb, conditional_test, stored_means, write_columns
+from ._conditional import CallRule, check_nb, conditional_test, remove_causes, stored_means, write_columns
 from ._copies import copies_if_known, copies_of
 from ._refits import bootstrap
 from ._setup import Run
@@ -80,7 +80,8 @@ def zi_scores(
     the cell, each molecule has a number of reads of its own, and a gene may be copied more than others: is
     there a dropout beyond that? How molecules were copied is estimated from the fitted
     genes around the NB's means, for each batch, as by `zinbtools.tl.reads_per_molecule` with ``of_fit``.
-    All cells have the same dispersion and dropout probability then.
+    All cells have the same dispersion and dropout probability then. Where a molecule was read less than
+    twice, counts are compared as molecules, with a warning; the verdict has the same rule.
     The price is power: of the genes that the test finds among simulated molecules, it finds a fifth to two
     thirds among their reads.
 
@@ -115,7 +116,8 @@ def zi_scores(
 
     Returns
     -------
-    ``None``, or the copy. Sets in ``var``, NaN for genes that were not fitted:
+    ``None``, or the copy. Removes causes of other calls (`zinbtools.tl.explain_zeros`), and sets in ``var``,
+    NaN for genes that were not fitted:
 
     ``zi_score``, ``zi_score_se``
         Gain of the ZINB, nats per cell, POSITIVE where it is better, and its standard error over cells.
@@ -210,6 +212,7 @@ def zi_scores(
         )
     target = target_of(adata, copy)
     write_columns(target, fit.keys, fit.genes(target), columns)
+    remove_causes(target, fit.keys)
     target.uns[fit.keys.uns].pop(ZI_BOOTSTRAP.name, None)
     if twins is not None:
         target.uns[fit.keys.uns][ZI_BOOTSTRAP.name] = twins
