@@ -228,7 +228,7 @@ def _causes(calls: pd.DataFrame) -> Iterator[str]:
         if n
     ]
     if n_open:
-        told.append(f"in {counted(n_open, 'gene')} the counts cannot tell the two apart")
+        told.append(f"in {counted(n_open, 'gene')} the counts cannot tell bursting from dropout")
     yield f"Of these, {', '.join(told)}."
 
 
