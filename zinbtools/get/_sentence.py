@@ -227,6 +227,9 @@ def _causes(calls: pd.DataFrame) -> Iterator[str]:
         for n, what, other in ((n_bursts, "bursting", "dropout"), (n_dropout, "dropout", "bursting"))
         if n
     ]
+    if not told:
+        yield "Whether by bursting or by dropout, the counts cannot tell."
+        return
     if n_open:
         told.append(f"in {counted(n_open, 'gene')} the counts cannot tell bursting from dropout")
     yield f"Of these, {', '.join(told)}."
