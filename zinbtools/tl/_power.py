@@ -21,12 +21,14 @@ from ..jobs.threads import single_threaded
 from ..stats.count_models import fit_counts
 from ..stats.crossed import CrossedMean
 from ..stats.power import PilotCalls, SignedRoot, expected_verdict_power, fewest, signed_root, verdict_power
+from ._added import says_what_it_added
 from ._conditional import SMALLEST_MEAN, check_nb
 
 _GROWTH = 2.0 ** np.arange(-4, 13)  # of the pilot's cells: where the level of the calls is computed
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def power(
     adata: AnnData,
