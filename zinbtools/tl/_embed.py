@@ -15,11 +15,13 @@ from .._check.arguments import checked
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..model.predictive import embedding, expectations
+from ._added import says_what_it_added
 from ._asked import key_list
 from ._outputs import affordable
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def embed(
     adata: AnnData,

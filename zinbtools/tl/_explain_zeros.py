@@ -20,12 +20,14 @@ from ..get._fitted import Fitted, resolve_device
 from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..stats.zero_causes import zero_causes
+from ._added import says_what_it_added
 from ._conditional import BURSTS, CallRule, check_nb, conditional_test, stored_means, write_columns
 from ._copies import copies_if_known, copies_of
 from ._families import family_table
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def explain_zeros(

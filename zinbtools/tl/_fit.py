@@ -17,6 +17,7 @@ from .._record.keys import Keys
 from ..jobs import Where
 from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
+from ._added import says_what_it_added
 from ._asked import asked, settings_among
 from ._outputs import affordable
 from ._setup import Run, Seeds, prepare, read_sample
@@ -24,6 +25,7 @@ from ._trained import train
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def fit_nb_zinb(
     adata: AnnData,

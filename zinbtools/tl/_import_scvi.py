@@ -25,6 +25,7 @@ from ..get._fitted import resolve_device
 from ..jobs.threads import single_threaded
 from ..model.config import FitConfig, Likelihood, default_epochs
 from ..model.training import EpochRecord, Training
+from ._added import says_what_it_added
 from ._asked import asked
 from ._outputs import affordable
 from ._scvi import Imported, convert
@@ -34,6 +35,7 @@ from ._trained import evaluated
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def import_scvi(
     adata: AnnData,

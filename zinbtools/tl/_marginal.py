@@ -29,6 +29,7 @@ from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood, marginal_log_likelihood
 from ..model.vae import CountVAE
 from ..stats.importance import GOOD_K, NO_BOUND_K, SharesOfK, error_of_mean
+from ._added import says_what_it_added
 from ._metrics import update_metrics
 from ._setup import Run
 from ._trained import Trained
@@ -37,6 +38,7 @@ Restart: TypeAlias = tuple[Likelihood, int]  # model and number
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def marginal_ll(

@@ -34,6 +34,7 @@ from ..jobs.threads import single_threaded
 from ..stats.discrepancies import CHECKS
 from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
+from ._added import says_what_it_added
 from ._as_trained import cautions_of_import, compare_as_trained, fit_that_is_there
 from ._asked import asked
 from ._comparison import FOLDS, Comparison, Method, n_folds_of
@@ -70,6 +71,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def model_selection(

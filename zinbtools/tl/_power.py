@@ -21,6 +21,7 @@ from ..jobs.threads import single_threaded
 from ..stats.count_models import fit_counts
 from ..stats.crossed import CrossedMean
 from ..stats.power import PilotCalls, SignedRoot, expected_verdict_power, fewest, signed_root, verdict_power
+from ._added import says_what_it_added
 from ._conditional import check_nb
 from ._copies import SMALLEST_MEAN
 
@@ -28,6 +29,7 @@ _GROWTH = 2.0 ** np.arange(-4, 13)  # of the pilot's cells: where the level of t
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def power(
     adata: AnnData,

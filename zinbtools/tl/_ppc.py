@@ -25,6 +25,7 @@ from ..model.data import CountData
 from ..model.predictive import Draw, Latent, Replicates, quantile_residuals
 from ..stats.calibration import ResidualSums, rank_position
 from ..stats.discrepancies import CHECKS, Check, Floats, GeneStatistics, ks_distance
+from ._added import says_what_it_added
 from ._metrics import update_metrics
 from ._trained import Trained
 
@@ -34,6 +35,7 @@ _EXPECTED_EVERY = 4  # draws: without the noise of counts, fewer latent states a
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def ppc(

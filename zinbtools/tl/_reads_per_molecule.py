@@ -21,6 +21,7 @@ from ..jobs.threads import single_threaded
 from ..stats.cell_copies import Cells
 from ..stats.reads import Amplified
 from ..stats.reads import reads_per_molecule as amplified
+from ._added import says_what_it_added
 from ._conditional import check_nb
 from ._copies import BatchCopies
 
@@ -28,6 +29,7 @@ Batches: TypeAlias = Iterator[tuple[str, np.ndarray, Amplified]]
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def reads_per_molecule(
     adata: AnnData,

@@ -24,11 +24,13 @@ from ..jobs.threads import single_threaded
 from ..model.config import Likelihood, ProtocolName
 from ..model.restarts import data_fingerprint
 from ..model.search import SPACES, Outcome, Search, Told, evaluate, outcome_checkpoints, run_searches
+from ._added import says_what_it_added
 from ._asked import asked, settings_among
 from ._setup import Run, Seeds, Setup, prepare, read_sample
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def tune(
     adata: AnnData,

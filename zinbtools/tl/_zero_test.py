@@ -23,10 +23,12 @@ from ..jobs.threads import available_threads, single_threaded
 from ..stats import zero_inflation as zi
 from ..stats.count_models import FAMILIES, CountFits, Family
 from ..stats.discrepancies import GeneStatistics
+from ._added import says_what_it_added
 from ._columns import fit_columns, gene_groups
 
 
 @checked
+@says_what_it_added
 @single_threaded()
 def zero_test(
     adata: AnnData,

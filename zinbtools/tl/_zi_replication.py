@@ -20,6 +20,7 @@ from ..get._fitted import Fitted
 from ..get._settings import FitSettings
 from ..jobs.progress import counting, one, tells, untold
 from ..jobs.threads import single_threaded
+from ._added import says_what_it_added
 from ._conditional import CallRule, check_nb
 from ._refits import FEWEST_CELLS, parts, refitted, sample_of
 from ._setup import Run, Sample
@@ -36,6 +37,7 @@ class Part(NamedTuple):
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def zi_replication(

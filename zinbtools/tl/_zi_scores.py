@@ -19,6 +19,7 @@ from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..model.gene_predictive import gene_predictive
 from ..model.predictive import gene_reconstruction
+from ._added import says_what_it_added
 from ._conditional import CallRule, check_nb, conditional_test, remove_causes, stored_means, write_columns
 from ._copies import copies_if_known, copies_of
 from ._refits import bootstrap
@@ -26,6 +27,7 @@ from ._setup import Run
 
 
 @checked
+@says_what_it_added
 @tells
 @single_threaded()
 def zi_scores(
