@@ -248,8 +248,6 @@ def real_sets(folder: Path) -> Iterator[tuple[str, AnnData, str]]:
             some = some[:, np.asarray((some.X > 0).sum(0)).ravel() > 0]
             some = some[np.asarray(some.X.sum(1)).ravel() > 0].copy()
             yield name + word, some, "reads" if layer == "reads" else "auto"
-            if name == "spike-ins, Drop-seq":  # which look like molecules
-                yield name + " (as reads)", some.copy(), "reads"
 
 
 def real(folder: Path) -> str:
