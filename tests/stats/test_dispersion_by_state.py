@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from zinbtools.kernels.gene_states import height_by_state
 from zinbtools.stats.count_models import fit_counts
 from zinbtools.stats.dispersion_by_state import (
     PRECISIONS,
@@ -40,6 +41,21 @@ def test_height_and_gradient_are_those_of_the_posterior() -> None:
     assert point.height == pytest.approx(height(at), rel=1e-9)
     np.testing.assert_allclose(point.gradient, optimize.approx_fprime(at, height, 1e-6), rtol=1e-3, atol=1e-3)
     assert np.linalg.eigvalsh(point.curvature).min() > 0
+
+
+@pytest.mark.parametrize("n_cells", [1, 3, 4, 11])
+def test_curvature_is_that_of_the_cells_together(n_cells: int) -> None:
+    x, mu, states, _ = drawn(0.7, n=n_cells)
+    at = np.array([0.1, 0.4, 0.3, -0.2, 0.1, 0.0, 0.2])
+    parts = []
+    for some in [slice(0, n_cells), *(slice(n, n + 1) for n in range(n_cells))]:
+        gradient, curvature = np.empty(7), np.empty((7, 7))
+        height_by_state(x[some], mu[some], np.ones(n_cells)[some], states[some], at, gradient, curvature)
+        parts.append(curvature)
+    np.testing.assert_allclose(parts[0], np.sum(parts[1:], axis=0), rtol=1e-12, atol=1e-14)
+    designs = np.hstack([np.ones((n_cells, 1)), states])
+    squares = [part[1, 1] * np.outer(row, row) for part, row in zip(parts[1:], designs, strict=True)]
+    np.testing.assert_allclose(parts[0][1:, 1:], np.sum(squares, axis=0), rtol=1e-12, atol=1e-14)
 
 
 def _log_factorial(x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from math import lgamma, log
 
 import numpy as np
 
-from .double import compiled, summed
+from .double import compiled, summed, wide_vectors
 from .gene_likelihood import FROM_SERIES
 
 LEAST_LOG_THETA, LARGEST_LOG_THETA = -7.0, 9.0
@@ -33,7 +33,8 @@ def height_by_state(
     d = len(at)
     gradient[:] = 0.0
     curvature[:] = 0.0
-    height, factor = 0.0, np.exp(at[0])
+    height, factor, bends = 0.0, np.exp(at[0]), np.empty(len(x))
+    beside = np.zeros(d - 2)  # curvature between a and w
     for n in range(len(x)):
         state = states[n]
         log_theta = min(max(at[1] + _product(state, at[2:]), LEAST_LOG_THETA), LARGEST_LOG_THETA)
@@ -55,10 +56,11 @@ def height_by_state(
         slope, bend = w * slope, max(-w * bend, 0.0)
         gradient[1] += slope
         curvature[1, 1] += bend
-        for i in range(d - 2):
-            gradient[2 + i] += slope * state[i]
-            curvature[2 + i, 1] += bend * state[i]
-            _add(curvature[2 + i, 2 : 3 + i], state, bend * state[i])
+        bends[n] = bend
+        _add(gradient[2:], state, slope)
+        _add(beside, state, bend)
+    curvature[2:, 1] = beside
+    _add_squares(curvature[2:, 2:], states, bends)
     for i in range(d):
         for j in range(i):
             curvature[j, i] = curvature[i, j]
@@ -116,7 +118,31 @@ def _product(a: np.ndarray, b: np.ndarray) -> float:
     return total
 
 
-@compiled
+@summed
 def _add(to: np.ndarray, what: np.ndarray, times: float) -> None:
     for i in range(len(to)):
         to[i] += what[i] * times
+
+
+@summed
+def _add_squares(to: np.ndarray, states: np.ndarray, times: np.ndarray) -> None:
+    """Add each state's products with itself, so many times; up to the diagonal. Four states at a time."""
+    wide_vectors()
+    n_cells, n_states = states.shape
+    whole = n_cells - n_cells % 4
+    for n in range(0, whole, 4):
+        a, b, c, d = states[n], states[n + 1], states[n + 2], states[n + 3]
+        for i in range(n_states):
+            of_a, of_b, of_c, of_d = (
+                times[n] * a[i],
+                times[n + 1] * b[i],
+                times[n + 2] * c[i],
+                times[n + 3] * d[i],
+            )
+            row = to[i]
+            for j in range(i + 1):
+                row[j] += of_a * a[j] + of_b * b[j] + of_c * c[j] + of_d * d[j]
+    for n in range(whole, n_cells):
+        for i in range(n_states):
+            for j in range(i + 1):
+                to[i, j] += times[n] * states[n, i] * states[n, j]

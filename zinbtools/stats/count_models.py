@@ -52,11 +52,14 @@ class Copies:
         Of their distribution: 1 for geometric numbers, infinite for one plus a Poisson number, (N,).
     gene_sd
         Standard deviation over genes of the logarithm of a gene's factor; 0 if all genes are copied alike.
+    shape_sd
+        The same of a gene's shape. `fit_counts` does not ask for it: all of its genes have one shape.
     """
 
     mean: Floats
     shape: Floats
     gene_sd: float = 0.0
+    shape_sd: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 # Precisions of the coefficients that are tried, from hardly any dependence on.
 PRECISIONS = (1000.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 MOST_CELLS = 20_000  # from which the coefficients are estimated
-_MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 50, 2.0, 1e-4  # the last in nats
+_MOST_STEPS, _LONGEST_STEP, _TOLERANCE = 50, 2.0, 1e-4  # the last in nats that a step promises
 _PRIOR = 0.5, 1e-2  # mean and precision of the log inverse dispersion itself: next to nothing
 
 
@@ -115,7 +115,7 @@ def dispersion_by_state(
     """
     every = -(-len(counts) // MOST_CELLS)
     some = slice(None, None, every)
-    x, mu, design = (np.asarray(of[some], dtype=np.float64) for of in (counts, means, states))
+    x, mu, design = (np.ascontiguousarray(of[some], dtype=np.float64) for of in (counts, means, states))
     w = np.ones(len(x)) if weights is None else weights[some]
     at = np.zeros(design.shape[1] + 2)
     at[0] = np.log(x.sum() / (w @ mu))
@@ -151,17 +151,16 @@ def _climb(counts: _Counts, precision: float, at: Floats) -> tuple[Floats, float
     for _ in range(_MOST_STEPS):
         step = linalg.solve(point.curvature, point.gradient, assume_a="pos")
         step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
+        if 0.5 * float(step @ point.gradient) < _TOLERANCE:
+            break
         while True:
             trial = _evaluate(counts, precision, at + step)
             if trial.height >= point.height or np.abs(step).max() < 1e-6:
                 break
             step = step / 2
-        gain = trial.height - point.height
-        if gain < 0:
+        if trial.height < point.height:
             break
         at, point = at + step, trial
-        if gain < _TOLERANCE:
-            break
     _, log_volume = np.linalg.slogdet(point.curvature)
     n_states = counts.states.shape[1]
     return at, point.height + 0.5 * n_states * np.log(precision) - 0.5 * float(log_volume)

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from .cell_copies import Cells
 from .count_models import Copies, CountFits, fit_counts
+from .own_shapes import fit_by_shape, spread_of_shapes
 
 Floats = NDArray[np.float64]
 
@@ -23,12 +24,13 @@ _TOO_HIGH = 1.35  # that the sizes of rare genes may be
 
 
 class Likely(NamedTuple):
-    """Copies of the median gene, shape, spread over genes, and how likely it all is."""
+    """Copies of the median gene, shape, spreads of both over genes, and how likely it all is."""
 
     level: float
     shape: float
     gene_sd: float
     evidence: float = -np.inf
+    shape_sd: float = 0.0
 
 
 def most_likely(cells: Cells, relative: Floats, highest: float) -> Likely:
@@ -38,7 +40,9 @@ def most_likely(cells: Cells, relative: Floats, highest: float) -> Likely:
     most ``highest``, and not too far below it: where copies have another distribution, the likelihood takes
     many molecules with few copies for few with many.
     """
-    return _Batch(cells, relative, highest).climb(Likely(highest, _SHAPE, _WIDE))
+    batch = _Batch(cells, relative, highest)
+    found = batch.climb(Likely(highest, _SHAPE, _WIDE))
+    return found._replace(shape_sd=batch.spread_of_shapes(found))
 
 
 class _Batch:
@@ -77,12 +81,20 @@ class _Batch:
         vertex = 0.5 * (below - above) / bend if bend < 0 else 0.0
         return self._at(found[best]._replace(shape=found[best].shape * np.exp(_STEP * vertex)))
 
+    def spread_of_shapes(self, found: Likely) -> float:
+        """How far the shapes of genes differ, as a standard deviation of their logarithms."""
+        fits = fit_by_shape(self._counts, self._means, self._copies(found), families=["zinb"])
+        return spread_of_shapes(np.stack([of.log_likelihood[:, of.of("zinb")] for of in fits]))
+
+    def _copies(self, of: Likely) -> Copies:
+        mean = np.maximum(of.level * self._relative, LEAST_COPIES)
+        return Copies(mean, np.full(len(mean), of.shape), of.gene_sd)
+
     def _at(self, near: Likely) -> Likely:
         """Find level and spread for a shape, from others nearby."""
-        level, _, sd, evidence = near
+        level, sd, evidence = near.level, near.gene_sd, near.evidence
         for last in (False, False, True) if evidence == -np.inf else (False, True):
-            mean = np.maximum(level * self._relative, LEAST_COPIES)
-            copies = Copies(mean, np.full(len(mean), near.shape), sd)
+            copies = self._copies(Likely(level, near.shape, sd))
             fits = fit_counts(self._counts, self._means, copies=copies, families=["zinb"])
             if last:
                 break

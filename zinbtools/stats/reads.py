@@ -83,7 +83,8 @@ class Amplified:
 
     def _copies(self, relative: Floats) -> Copies:
         mean = np.maximum(self.likely.level * relative, LEAST_COPIES)
-        return Copies(mean, np.full(len(mean), self.likely.shape), self.likely.gene_sd)
+        likely = self.likely
+        return Copies(mean, np.full(len(mean), likely.shape), likely.gene_sd, likely.shape_sd)
 
 
 def reads_per_molecule(cells: Cells) -> Amplified:

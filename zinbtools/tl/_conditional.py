@@ -27,6 +27,7 @@ from ..stats import zero_inflation as zi
 from ..stats.bursts import fit_bursts
 from ..stats.count_models import Copies, CountFits
 from ..stats.dispersion_by_state import main_directions
+from ..stats.own_shapes import LEAST_SPREAD, chosen, fit_by_shape, highest
 from ..stats.told_by import ToldBy, best_column, told_by
 from ._cell_effects import SharedEffects, most_telling
 from ._columns import Around, Genes, Means, Odds, States, chosen_genes, fit_columns, gene_groups, joined
@@ -142,12 +143,14 @@ class GeneTests:
         charged what the prior of its coefficients takes. It is asked whether a column tells the zeros of
         these genes.
 
-        Reads are tested once, with one dispersion and one dropout probability for all cells.
+        Reads are tested with one dispersion and one dropout probability for all cells; those that are called
+        again, with a shape of the copies of their own, where genes differ in it.
         """
         with self._means() as groups:
             fits = fit_columns(self._counts, self._n_counts, groups(), self._n_threads, **self._options)
             found = self._tested(fits)
             if self._copies is not None:
+                self._with_shapes(found, self._copies, groups)
                 again = self._adjusted(found["pval"]) <= self._rule.alpha
                 some = chosen_genes(self._counts, self._n_counts, groups(), again)
                 called = self._called(found, again, self._told_of_reads(some, fits, again))
@@ -186,6 +189,29 @@ class GeneTests:
             for name in BURSTS:
                 found[f"bursts_{name}"][genes] = getattr(bursts, name)
         return found
+
+    def _with_shapes(self, found: dict[str, np.ndarray], copies: Copies, groups: Groups) -> None:
+        """Test the genes of reads that are called again, with shapes of their own; p values may only rise."""
+        again = self._adjusted(found["pval"]) <= self._rule.alpha
+        if copies.shape_sd < LEAST_SPREAD or not again.any():
+            return
+        some = chosen_genes(self._counts, self._n_counts, groups(), again)
+
+        def fit(of: Genes) -> tuple[np.ndarray, list[CountFits]]:
+            return of.which, fit_by_shape(of.counts, of.means, **self._options)
+
+        for genes, fits in in_order(fit, some, self._n_threads):
+            z = fits[0].of("zinb")
+            null = np.stack([of.null_log_likelihood for of in fits])
+            zinb = np.fmax(np.stack([of.log_likelihood[:, z] for of in fits]), null)
+            gain = highest(zinb, copies.shape_sd) - highest(null, copies.shape_sd)
+            ratio = np.maximum(2.0 * gain, 0.0)
+            pval = np.maximum(zi.boundary_pval(ratio), found["pval"][genes])
+            which = chosen(fits, copies.shape_sd, z)
+            tested = [self._tested(of, genes) for of in fits]
+            for name in tested[0]:
+                found[name][genes] = np.choose(which, [of[name] for of in tested])
+            found["ratio"][genes], found["pval"][genes] = ratio, pval
 
     def _told_of_reads(self, some: Iterable[Genes], fits: CountFits, again: np.ndarray) -> dict[str, ToldBy]:
         """Ask what each column says of the genes that are called."""

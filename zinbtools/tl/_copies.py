@@ -87,7 +87,7 @@ class BatchCopies:
     def of(self, cells: np.ndarray) -> Copies:
         """Copies of some cells of these batches, learned from or not.
 
-        The spread of genes' own copies is that of the batch with most cells.
+        How far genes differ in copies and shape is that of the batch with most cells.
         """
         mean, shape = np.empty(len(cells)), np.empty(len(cells))
         for label in np.unique(self._labels[cells]):
@@ -95,7 +95,8 @@ class BatchCopies:
             for some in np.array_split(of_batch, -(-len(of_batch) * self._data.n_genes // _MOST_MEANS)):
                 found = self._found[label].of_others(self._cells(cells[some]))
                 mean[some], shape[some] = found.mean, found.shape
-        return Copies(mean, shape, self._found[self._largest].likely.gene_sd)
+        likely = self._found[self._largest].likely
+        return Copies(mean, shape, likely.gene_sd, likely.shape_sd)
 
     def _are_foretold(self, cells: np.ndarray, held: np.ndarray) -> bool:
         labels = [label for label in np.unique(self._labels[held]) if (self._labels[cells] == label).any()]

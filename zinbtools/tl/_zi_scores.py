@@ -80,8 +80,10 @@ def zi_scores(
     Counts may be reads. Their molecules were copied, which makes more zeros beside higher counts than an NB
     does, and is no dropout. With ``counts="reads"`` the molecules are NB around ``mu_ng`` over the copies of
     the cell, each molecule has a number of reads of its own, and a gene may be copied more than others: is
-    there a dropout beyond that? How molecules were copied is estimated from the fitted
-    genes around the NB's means, for each batch, as by `zinbtools.tl.reads_per_molecule` with ``of_fit``.
+    there a dropout beyond that? Where genes differ in how unevenly their molecules are copied, too, a gene
+    that is called is tested again with a shape of its own, and the p value is the larger of the two. How
+    molecules were copied is estimated from the fitted genes around the NB's means, for each batch, as by
+    `zinbtools.tl.reads_per_molecule` with ``of_fit``.
     All cells have the same dispersion and dropout probability then. Where a molecule was read less than
     twice, counts are compared as molecules, with a warning; the verdict has the same rule.
     The price is power: of the genes that the test finds among simulated molecules, it finds a fifth to two
