@@ -237,6 +237,11 @@ class Comparison:
         """Whether the ZINB predicts better and there are excess zeros, whatever explains them."""
         return self.position == "above" and self.excess.found(self.method.alpha)
 
+    @property
+    def may_be_inflated(self) -> bool:
+        """Whether there are excess zeros, and the ZINB predicts better or it is not known whether it does."""
+        return self.position in ("above", "open") and self.excess.found(self.method.alpha)
+
     @cached_property
     def rival(self) -> Comparison | None:
         """The same with a dispersion per gene and cell for both models; None where it is not asked for.
@@ -272,13 +277,13 @@ class Comparison:
     def by_gene(self) -> Sequence[ByGene]:
         """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
 
-        Counts that nobody said are molecules are asked for copies too if they would be zero-inflated, and are
-        reads then if the copies are two or more, and the NB of copied molecules is shown not to be worse than
+        Counts that nobody said are molecules are asked for copies too if they would be zero-inflated or may
+        be, and are reads then if the copies are two or more, and the NB of copied molecules is shown not to be worse than
         the ZINB by more than the region: of molecules with a dropout it is. There is nothing where reads do
         not say how their molecules were copied, with a warning.
         """
         are_reads = self.fit.setup.sample.finding.kind == CountKind.READS
-        if not are_reads and not (self.method.counts == "auto" and self.is_inflated):
+        if not are_reads and not (self.method.counts == "auto" and self.may_be_inflated):
             return []
         found = []
         try:
