@@ -53,7 +53,7 @@ class Copies:
     gene_sd
         Standard deviation over genes of the logarithm of a gene's factor; 0 if all genes are copied alike.
     shape_sd
-        The same of a gene's shape. `fit_counts` does not ask for it: all of its genes have one shape.
+        The same of a gene's shape. ``fit_counts`` does not ask for it: all of its genes have one shape.
     """
 
     mean: Floats
