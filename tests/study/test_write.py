@@ -123,7 +123,7 @@ def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> No
     report = write(study, tmp_path)
     page = Page(report)
     pictures = [source for source in page.loads if not source.startswith("#")]
-    assert len(pictures) == 10  # the verdict twice, for a dark page too
+    assert len(pictures) == 11  # the verdict twice, for a dark page too
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
     assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
     assert "default-src 'none'" in report
@@ -188,7 +188,7 @@ def test_all_genes_can_be_searched(study: Study) -> None:
     rows = gene_data(report_html(study, [], title="counts"))
     assert [row[0] for row in rows] == genes.index.tolist()
     assert [float(row[1]) for row in rows] == pytest.approx(genes["score"], rel=5e-3, abs=1e-12)
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {8}
 
 
 def gene_data(report: str) -> list[list[str]]:

@@ -212,10 +212,10 @@ def test_a_rival_is_compared_in_the_same_folds(counts: AnnData) -> None:
 
 
 def test_crossed_mean_of_the_folds_is_the_row(counts: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zinbtools.tl import _comparison
+    from zinbtools.tl import _gains
 
     seen: list[Any] = []
-    monkeypatch.setattr(_comparison, "crossed_mean", lambda *t: seen.append(t) or crossed_mean(*t))
+    monkeypatch.setattr(_gains, "crossed_mean", lambda *t: seen.append(t) or crossed_mean(*t))
     row = compared(counts)["differences"].iloc[0]
     assert [table.shape for table in seen[0]] == [(1, 100)] * 3
     assert row["se"] == crossed_mean(*seen[0]).se
