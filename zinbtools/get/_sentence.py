@@ -232,7 +232,7 @@ def _causes(calls: pd.DataFrame) -> Iterator[str]:
         return
     if n_open:
         told.append(f"in {counted(n_open, 'gene')} the counts cannot tell bursting from dropout")
-    yield f"Of these, {', '.join(told)}."
+    yield f"Of these, {'; '.join(told)}."
 
 
 def inflated_genes(calls: pd.DataFrame) -> list[str]:
