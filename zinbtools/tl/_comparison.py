@@ -278,9 +278,9 @@ class Comparison:
         """Genes around the NB's means in each fold, of reads as copied molecules too; nothing of molecules.
 
         Counts that nobody said are molecules are asked for copies too if they would be zero-inflated or may
-        be, and are reads then if the copies are two or more, and the NB of copied molecules is shown not to be worse than
-        the ZINB by more than the region: of molecules with a dropout it is. There is nothing where reads do
-        not say how their molecules were copied, with a warning.
+        be, and are reads then if the copies are two or more, and the NB of copied molecules is shown not to
+        be worse than the ZINB by more than the region: of molecules with a dropout it is. There is nothing
+        where reads do not say how their molecules were copied, with a warning.
         """
         are_reads = self.fit.setup.sample.finding.kind == CountKind.READS
         if not are_reads and not (self.method.counts == "auto" and self.may_be_inflated):
