@@ -44,6 +44,11 @@ class Record:
         """Look under a key, where there need not be anything."""
         return cls(adata, Keys(key), dict(adata.uns))
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether another software trained the models."""
+        return "trained_by" in self[PARAMS]
+
     def __contains__(self, part: Part) -> bool:
         return part.name in self._around(part)
 

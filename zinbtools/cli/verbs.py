@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from ..study import Study
+
 
 class Outcome(NamedTuple):
     """What a verb has found.
@@ -38,7 +40,7 @@ class Outcome(NamedTuple):
 
 def study(arguments: Namespace, *, command: str) -> Outcome:
     """Read, select, fit, compare and score."""
-    from ..study import run_study, write_study
+    from ..study import run_study
 
     with _how_to_run(arguments) as run:
         adata = _selected(arguments)
@@ -57,11 +59,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             **run,
         )
 
-    def write(folder: Path) -> None:
-        say(arguments, "drawing and writing")
-        write_study(found, folder, title=title(arguments), command=command)
-
-    return Outcome(str(found), write, f"\nreport: {arguments.out / 'report.html'}")
+    return _report_of(found, str(found), arguments, command)
 
 
 def genes(arguments: Namespace, *, command: str) -> Outcome:
@@ -88,7 +86,7 @@ def genes(arguments: Namespace, *, command: str) -> Outcome:
 
 def evaluate(arguments: Namespace, *, command: str) -> Outcome:
     """Read, load the models, and judge them."""
-    from ..study import load_scvi, run_evaluation, with_genes_of, writable, write_study
+    from ..study import load_scvi, run_evaluation, with_genes_of, writable
 
     with _how_to_run(arguments) as run:
         counts = _counts(arguments)
@@ -104,11 +102,17 @@ def evaluate(arguments: Namespace, *, command: str) -> Outcome:
             **run,
         )
 
+    return _report_of(found, "\n\n".join(filter(None, [of_one, str(found)])), arguments, command)
+
+
+def _report_of(found: Study, text: str, arguments: Namespace, command: str) -> Outcome:
+    """Write a study as a report."""
+    from ..study import write_study
+
     def write(folder: Path) -> None:
         say(arguments, "drawing and writing")
         write_study(found, folder, title=title(arguments), command=command)
 
-    text = "\n\n".join(filter(None, [of_one, str(found)]))
     return Outcome(text, write, f"\nreport: {arguments.out / 'report.html'}")
 
 

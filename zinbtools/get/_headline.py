@@ -7,7 +7,7 @@ from typing import Any
 
 from .._words.answers import Answer, Cause, Explanation
 from .._words.numbers import counted
-from ._sentence import OPENINGS, inflated_genes
+from ._sentence import OPENINGS, causes_of_inflated, inflated_genes
 
 SYMBOLS = {
     Answer.ZINB: "▲",
@@ -67,11 +67,9 @@ def _unexplained(found: Mapping[str, Any]) -> str:
 
 def _of_genes(found: Mapping[str, Any]) -> str:
     """Count the genes that lose counts, that are in bursts, and that may do either."""
-    calls, genes = found["calls"], inflated_genes(found["calls"])
-    if "cause" not in calls or not genes:
+    genes, of = inflated_genes(found["calls"]), causes_of_inflated(found["calls"])
+    if not of:
         return ""
-    causes = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[genes]
-    of = {cause: int((causes == cause).sum()) for cause in (Cause.DROPOUT, Cause.BURSTING, Cause.CANNOT_TELL)}
     told = [
         f"dropout fits {of[Cause.DROPOUT]:,} better than bursts do" if of[Cause.DROPOUT] else "",
         f"bursts fit {of[Cause.BURSTING]:,} better than dropout does" if of[Cause.BURSTING] else "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._record.parts import HISTORY, NLL_BY_DRAWS, PARAMS
+from .._record.parts import HISTORY, NLL_BY_DRAWS
 from .._record.record import Record
 from .._words.models import model_name
 from .._words.numbers import counted, percent
@@ -101,7 +101,7 @@ def health_of_fit(adata: AnnData, key: str | None = None) -> TrainingHealth | No
     """Judge the trainings of a fit that is there; None if no validation ELBO was recorded."""
     record = Record.read(adata, key)
     labels = adata.obs.get(record.keys.split)
-    n_train = None if labels is None or "trained_by" in record[PARAMS] else int((labels == "train").sum())
+    n_train = None if labels is None or record.is_imported else int((labels == "train").sum())
     return health_of_runs(record[HISTORY], FitSettings.restored(record), n_train)
 
 

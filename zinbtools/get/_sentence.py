@@ -215,13 +215,10 @@ def _genes(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _causes(calls: pd.DataFrame) -> Iterator[str]:
     """Say how many of the genes that are zero-inflated are in bursts, lose counts, or may do either."""
-    inflated = inflated_genes(calls)
-    if "cause" not in calls or not inflated:
+    causes = causes_of_inflated(calls)
+    if not causes:
         return
-    cause = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[inflated]
-    n_bursts, n_dropout, n_open = (
-        int((cause == of).sum()) for of in (Cause.BURSTING, Cause.DROPOUT, Cause.CANNOT_TELL)
-    )
+    n_bursts, n_dropout, n_open = causes.values()
     told = [
         f"{what} fits better than {other} in {counted(n, 'gene')}"
         for n, what, other in ((n_bursts, "bursting", "dropout"), (n_dropout, "dropout", "bursting"))
@@ -233,6 +230,15 @@ def _causes(calls: pd.DataFrame) -> Iterator[str]:
     if n_open:
         told.append(f"in {counted(n_open, 'gene')} the counts cannot tell bursting from dropout")
     yield f"Of these, {'; '.join(told)}."
+
+
+def causes_of_inflated(calls: pd.DataFrame) -> dict[Cause, int]:
+    """Count the genes that are zero-inflated by what made them so; nothing where there are none."""
+    inflated = inflated_genes(calls)
+    if "cause" not in calls or not inflated:
+        return {}
+    cause = calls.set_index(calls["gene"].astype(str))["cause"].astype(str)[inflated]
+    return {of: int((cause == of).sum()) for of in (Cause.BURSTING, Cause.DROPOUT, Cause.CANNOT_TELL)}
 
 
 def inflated_genes(calls: pd.DataFrame) -> list[str]:

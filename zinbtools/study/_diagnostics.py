@@ -108,7 +108,7 @@ def _restarts(adata: AnnData, key: str | None) -> Light:
             "look",
             question,
             "Yes, but there is one training per model: it is not known how much another seed would change.",
-            ANOTHER_SEED if "trained_by" in record[PARAMS] else "Use --restarts 5 or more.",
+            ANOTHER_SEED if record.is_imported else "Use --restarts 5 or more.",
         )
     spread = ", ".join(
         f"{by_restart.max() - by_restart.min():.2g} ({model_name(model)})"

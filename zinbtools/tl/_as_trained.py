@@ -48,7 +48,7 @@ def compare_as_trained(adata: AnnData, fit: Fitted, method: Method) -> Compared:
     """
     if fit.models != list(MODELS):
         there, name = model_name(fit.models[0]), fit.keys.key_added
-        both = "import both as a list" if is_imported(fit) else "fit both"
+        both = "import both as a list" if fit.is_imported else "fit both"
         raise ValueError(
             f"retrain must be True where there is only the {there}, as key_added={name!r} has it; or {both}."
         )
@@ -75,14 +75,9 @@ def compare_as_trained(adata: AnnData, fit: Fitted, method: Method) -> Compared:
     return Compared(main, adata, None, fit.settings, counts.digests)
 
 
-def is_imported(fit: Fitted) -> bool:
-    """Whether another software trained the models."""
-    return "trained_by" in fit.params
-
-
 def cautions_of_import(fit: Fitted) -> Iterator[str]:
     """What to know of a verdict on models as they were trained elsewhere."""
-    if not is_imported(fit):
+    if not fit.is_imported:
         return
     yield from _unfinished(fit)
     if fit.params.get("may_have_stopped_on_test", False):
@@ -134,7 +129,7 @@ def _trainings(fit: Fitted, name: Likelihood, device: torch.device) -> Iterator[
             for row in run.itertuples()
         ]
         elbo = run["validation_elbo"].to_numpy(dtype=float)
-        best = int(run["epoch"].iloc[-1 if is_imported(fit) or np.isnan(elbo).all() else np.nanargmax(elbo)])
+        best = int(run["epoch"].iloc[-1 if fit.is_imported or np.isnan(elbo).all() else np.nanargmax(elbo)])
         model = fit.load(name, device, restart if restart in good else None)
         failures = [] if restart in good else [Failure(0, best, -1, -1)]
         yield Training(model, [best], records, failures)

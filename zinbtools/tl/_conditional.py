@@ -75,7 +75,7 @@ def check_nb(fit: Fitted) -> None:
     """Refuse a fit without the NB."""
     if "nb" in fit.models:
         return
-    if "trained_by" in fit.params:
+    if fit.is_imported:
         raise ValueError(
             "method 'conditional' needs an NB, but only a ZINB was imported; train one alike and import "
             "both: zt.tl.import_scvi(adata, [nb, zinb])."

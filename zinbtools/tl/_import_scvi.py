@@ -166,7 +166,7 @@ def import_scvi(
 def _warn_of_replaced(adata: AnnData, keys: Keys, models: Sequence[Likelihood]) -> None:
     """Warn if the key holds an import of a model that the new ones do not replace like for like."""
     record = Record.read(adata, keys.key_added)
-    if PARAMS not in record or "trained_by" not in record[PARAMS]:
+    if PARAMS not in record or not record.is_imported:
         return
     lost = [name for name in record.models if name not in models]
     if lost:
