@@ -39,7 +39,7 @@ def spread_of_shapes(log_likelihood: Floats) -> float:
     Examples
     --------
     >>> about = 0.8 * np.random.default_rng(0).standard_normal(500)
-    >>> spread_of_shapes(-50 * (GRID[:, None] - about) ** 2).round(1)
+    >>> print(f"{spread_of_shapes(-5 * (GRID[:, None] - about) ** 2):.1f}")
     0.8
     """
     known = log_likelihood[:, np.isfinite(log_likelihood).all(0)]
@@ -54,8 +54,8 @@ def highest(log_likelihood: Floats, spread: float) -> Floats:
 
     Examples
     --------
-    >>> highest(-((GRID[:, None] - 0.2) ** 2), np.inf).round(6)
-    array([-0.])
+    >>> highest(1 - (GRID[:, None] - 0.2) ** 2, np.inf).round(6)
+    array([1.])
     """
     posterior = log_likelihood - 0.5 * (GRID / spread)[:, None] ** 2
     best = np.clip(posterior.argmax(0), 1, len(GRID) - 2)
