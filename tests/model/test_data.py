@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from zinbtools.model.data import CountData
+from zinbtools.model.data import Batch, CountData
 from zinbtools.stats.discrepancies import GeneStatistics
 
 matrices = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(0, 9))
@@ -46,3 +46,21 @@ def test_statistics_are_those_of_the_cells():
     ours, expected = CountData(counts).statistics(cells), GeneStatistics.from_counts(counts[cells])
     assert ours.n_cells == 3
     np.testing.assert_array_equal(ours.total_of_squares, expected.total_of_squares)
+
+
+@given(matrices, st.data())
+def test_minibatches_side_by_side_are_those_one_by_one(counts, chosen):
+    counts[:, 0] += 1
+    n = chosen.draw(st.integers(1, 4))
+    cells = [
+        torch.tensor(chosen.draw(st.lists(st.integers(0, len(counts) - 1), min_size=n, max_size=n)))
+        for _ in range(3)
+    ]
+    data = CountData(counts)
+    together, joined = data.side_by_side(cells), Batch.join([data.batch(own) for own in cells]).apart(3)
+    for a, b in zip(vars(together).values(), vars(joined).values(), strict=True):
+        assert torch.equal(a, b)
+    np.testing.assert_array_equal(together.dense(), counts[np.stack(cells)])
+    np.testing.assert_array_equal(
+        together.genes // counts.shape[1], together.positions // (n * counts.shape[1])
+    )

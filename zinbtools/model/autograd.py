@@ -12,31 +12,39 @@ from .data import CountData
 from .layers import Streams
 from .vae import CountVAE, mean_elbo
 
+_DRAWN_AHEAD = 16  # of the random numbers of a step, as many at once as take little memory
+
 
 class AutogradStack:
-    """Replicates that share every operation, and so the minibatch. See `training.Stack`."""
+    """Replicates that share every operation. See `training.Stack`.
+
+    A step never waits for the device: nothing in it is read on the host.
+    """
+
+    steps_between_reads = 64
 
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
         self._model, self._data = model, data
-        self._streams, self._validation_seeds = Streams(seeds, data.device), [seed ^ 1 for seed in seeds]
+        self._streams = Streams(seeds, data.device, ahead=_DRAWN_AHEAD)
+        self._validation_seeds = [seed ^ 1 for seed in seeds]
         self._optimizer = self._new_optimizer()
 
-    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
         self._model.train()
-        elbo = self._model.elbo(self._data.batch(cells[0]), self._streams).mean(1)
+        elbo = self._model.elbo(self._data.side_by_side(cells), self._streams).mean(1)
         self._optimizer.zero_grad()
         (-elbo.sum()).backward()
         failed = ~torch.isfinite(elbo.detach())
         for parameter in self._model.parameters():
             assert parameter.grad is not None
-            parameter.grad[failed] = 0
+            parameter.grad.masked_fill_(failed.view(-1, *[1] * (parameter.ndim - 1)), 0)
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.step()
-        return elbo.tolist()
+        return elbo.detach()
 
     def elbo(self, cells: Tensor) -> list[float]:
         self._model.eval()
-        streams = Streams(self._validation_seeds, self._data.device)
+        streams = Streams(self._validation_seeds, self._data.device, ahead=_DRAWN_AHEAD)
         return mean_elbo(self._model, self._data, cells, streams).tolist()
 
     def take(self, places: Sequence[int]) -> None:

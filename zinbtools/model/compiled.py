@@ -32,13 +32,16 @@ def has_bfloat16() -> bool:
 class CompiledStack:
     """Replicates that take their steps one after the other. See `training.Stack`."""
 
+    steps_between_reads = 1
+
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
         arrays = ArrayData(data)
         self._replicates = [_Replicate(model, place, arrays, seed) for place, seed in enumerate(seeds)]
 
     @torch.inference_mode()
-    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
-        return [r.step(own.numpy(), rate) for r, own in zip(self._replicates, cells, strict=True)]
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+        own = zip(self._replicates, cells, strict=True)
+        return torch.tensor([replicate.step(c.numpy(), rate) for replicate, c in own], dtype=torch.float64)
 
     @torch.inference_mode()
     def elbo(self, cells: Tensor) -> list[float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,12 +20,15 @@ from .distributions import data_constant
 class Batch:
     """B cells: the positive counts one by one, the network's input as a matrix.
 
+    Where each of R replicates has cells of its own (`apart`), all but the positive counts have a leading R.
+
     Attributes
     ----------
     counts
         The P positive counts, (P,).
     genes, positions
-        The gene of each and its place in the flattened B x G matrix, (P,).
+        The gene of each and its place in the flattened B x G matrix, (P,); of R replicates, the place in the
+        flattened R x G and R x B x G.
     log1p
         ``log(1 + x)``, (B, G).
     constant
@@ -48,7 +51,30 @@ class Batch:
     log_library: Tensor
 
     def __len__(self) -> int:
-        return len(self.group)
+        return self.log1p.shape[-2]
+
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """Put the cells of batches of the same genes one after the other."""
+        starts = torch.tensor([len(batch) for batch in batches]).cumsum(0) - len(batches[0])
+        parts = {of.name: [getattr(batch, of.name) for batch in batches] for of in fields(cls)}
+        parts["positions"] = [
+            positions + start * batches[0].log1p.shape[1]
+            for positions, start in zip(parts["positions"], starts.tolist(), strict=True)
+        ]
+        return cls(**{name: torch.cat(part) for name, part in parts.items()})
+
+    def apart(self, n_replicates: int) -> Batch:
+        """Give each of R replicates as many of the cells, in order."""
+        n_cells, n_genes = self.log1p.shape
+        shape = n_replicates, n_cells // n_replicates
+        replicate = self.positions.div(shape[1] * n_genes, rounding_mode="floor")
+        of_cells = ("log1p", "constant", "group", "covariates", "log_library")
+        return replace(
+            self,
+            genes=self.genes + n_genes * replicate,
+            **{name: getattr(self, name).unflatten(0, shape) for name in of_cells},
+        )
 
     def dense(self) -> Tensor:
         """Write the counts out as a matrix, (B, G)."""
@@ -132,6 +158,7 @@ class CountData:
             csr.sum_duplicates()
             csr.eliminate_zeros()
         library, constant = row_sums(csr)
+        self._lengths = np.diff(csr.indptr)
         self._describe_cells(
             csr.shape,
             library,
@@ -189,13 +216,19 @@ class CountData:
         yield from (self.starts, self.genes, self.counts)
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
-        """Read the given cells, in the given order."""
+        """Read the given cells, in the given order.
+
+        Cells that are given on the host are read without waiting for the device.
+        """
+        n_positive = int(self._lengths[cells.numpy()].sum()) if cells.device.type == "cpu" else None
+        cells = cells.to(self.device, non_blocking=True)
         # index_select and index_copy_ do what indexing does, four times faster
         rows, places = self.rows(cells)
         starts = rows.starts[places]
         lengths = rows.starts[places + 1] - starts
         ends = lengths.cumsum(0)
-        n_positive = int(ends[-1])
+        if n_positive is None:
+            n_positive = int(ends[-1])
         row = torch.repeat_interleave(lengths, output_size=n_positive)
         stored = (starts - ends + lengths).index_select(0, row)
         stored += torch.arange(n_positive, device=self.device)
@@ -214,6 +247,12 @@ class CountData:
             covariates=self.covariates[cells].to(dtype),
             log_library=self.log_library[cells].to(dtype),
         )
+
+    def side_by_side(self, cells: Sequence[Tensor]) -> Batch:
+        """Read minibatches of one size, one for each replicate."""
+        if self.in_memory:
+            return self.batch(torch.cat(list(cells))).apart(len(cells))
+        return Batch.join([self.batch(own) for own in cells]).apart(len(cells))
 
     def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
         """Yield the counts of the cells in order, in blocks of compressed rows."""

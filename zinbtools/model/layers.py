@@ -19,40 +19,52 @@ _ONEDNN = (
 
 
 class Streams:
-    """One random stream per replicate, so that a replicate draws the same numbers alone and in a stack."""
+    """One random stream per replicate, so that a replicate draws the same numbers alone and in a stack.
 
-    def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu") -> None:
+    Parameters
+    ----------
+    ahead
+        How many tensors of a kind and shape are drawn at once, as each replicate's are a launch of their own.
+    """
+
+    def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu", ahead: int = 1) -> None:
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._ahead = ahead
+        self._drawn: dict[tuple[object, ...], list[Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self._generators)
 
     def subset(self, replicates: Sequence[int]) -> Streams:
         """Return the streams of some replicates, which go on where they are."""
-        kept = Streams(())
+        kept = Streams((), ahead=self._ahead)
         kept._generators = [self._generators[r] for r in replicates]
+        kept._drawn = {
+            kind: [draw[list(replicates)] for draw in drawn] for kind, drawn in self._drawn.items()
+        }
         return kept
 
     def normal(self, *shape: int, like: Tensor) -> Tensor:
         """Standard normal numbers, (R, *shape)."""
-        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
-        for draw, generator in zip(draws, self._generators, strict=True):
-            draw.normal_(generator=generator)
-        return draws
+        return self._next("normal_", shape, like)
 
     def uniform(self, *shape: int, bound: float, like: Tensor) -> Tensor:
         """Uniform numbers on (-bound, bound), (R, *shape)."""
-        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
-        for draw, generator in zip(draws, self._generators, strict=True):
-            draw.uniform_(-bound, bound, generator=generator)
-        return draws
+        return self._next("uniform_", shape, like, -bound, bound)
 
     def mask(self, *shape: int, keep: float, like: Tensor) -> Tensor:
         """Dropout masks, (R, *shape): ``1 / keep`` with probability ``keep``, otherwise 0."""
-        draws = torch.empty(len(self), *shape, dtype=like.dtype, device=like.device)
-        for draw, generator in zip(draws, self._generators, strict=True):
-            draw.uniform_(generator=generator)
-        return draws.add_(keep).floor_().div_(keep)
+        return (self._next("uniform_", shape, like, 0.0, 1.0) + keep).floor_().div_(keep)
+
+    def _next(self, how: str, shape: tuple[int, ...], like: Tensor, *limits: float) -> Tensor:
+        """Take the next draw of a kind and shape, (R, *shape); where none is left, draw some."""
+        left = self._drawn.setdefault((how, shape, limits), [])
+        if not left:
+            draws = torch.empty(len(self), self._ahead, *shape, dtype=like.dtype, device=like.device)
+            for draw, generator in zip(draws, self._generators, strict=True):
+                getattr(draw, how)(*limits, generator=generator)
+            left += draws.unbind(1)
+        return left.pop(0)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:

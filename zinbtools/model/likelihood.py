@@ -27,7 +27,7 @@ def log_likelihood(
     Parameters
     ----------
     batch
-        The counts of B cells x G genes.
+        The counts of B cells x G genes, or of B x G of each replicate's own.
     log_mean
         Log of the NB means, (R, B, G).
     log_theta
@@ -54,7 +54,7 @@ class _LogLikelihood(torch.autograd.Function):
         for entries, at_counts in zip(
             dense, _at_counts(batch, log_mean, theta, dropout_logit, with_gradient), strict=True
         ):
-            entries.flatten(1).index_copy_(1, batch.positions, at_counts)
+            _rows(entries, batch).index_copy_(1, batch.positions, at_counts)
         value, *gradients = dense
         if with_gradient:
             ctx.one_theta_per_gene = log_theta.shape[1] == 1
@@ -121,9 +121,9 @@ def _softplus(x: Tensor) -> Tensor:
 def _at_counts(
     batch: Batch, log_mean: Tensor, theta: Tensor, dropout_logit: Tensor | None, with_gradient: bool
 ) -> list[Tensor]:
-    """As `_at_zero` for the entries of positive counts, (R, number of them) each."""
+    """As `_at_zero` for the positive counts, (R, number of them) each or (1, those of all replicates)."""
     x = batch.counts
-    log_mu = log_mean.flatten(1).index_select(1, batch.positions)
+    log_mu = _rows(log_mean, batch).index_select(1, batch.positions)
     mu, theta_x = log_mu.exp(), _select(theta, batch)
     total = x + theta_x
     delta, log_total, log_count = nb_log_ratios(x, log_mu, mu, theta_x)
@@ -131,7 +131,7 @@ def _at_counts(
     value += _select(inverse_dispersion_term(theta), batch)
     logit = None
     if dropout_logit is not None:
-        logit = dropout_logit.flatten(1).index_select(1, batch.positions)
+        logit = _rows(dropout_logit, batch).index_select(1, batch.positions)
         value -= _softplus(logit)
     if not with_gradient:
         return [value]
@@ -157,4 +157,9 @@ def _log1p_minus(t: Tensor, log1p_t: Tensor) -> Tensor:
 def _select(by_gene: Tensor, batch: Batch) -> Tensor:
     """Select each positive count's value, (R, P), from those of genes, (R, 1, G), or entries, (R, B, G)."""
     index = batch.genes if by_gene.shape[1] == 1 else batch.positions
-    return by_gene.flatten(1).index_select(1, index)
+    return _rows(by_gene, batch).index_select(1, index)
+
+
+def _rows(entries: Tensor, batch: Batch) -> Tensor:
+    """Flatten the entries of each replicate or, where each has cells of its own, those of all together."""
+    return entries.flatten(1) if batch.log1p.ndim == 2 else entries.reshape(1, -1)

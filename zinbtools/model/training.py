@@ -123,10 +123,14 @@ def learning_rate(config: FitConfig, progress: float) -> float:
 class Stack(Protocol):
     """R replicates that train side by side; what one computes does not depend on the others."""
 
-    def step(self, cells: Sequence[Tensor], rate: float) -> list[float]:
-        """Descend along the gradient of a minibatch of each replicate's own; its mean ELBO before.
+    steps_between_reads: (
+        int  # after how many steps their ELBOs are looked at, for which a device is waited for
+    )
 
-        A replicate whose ELBO is not finite does not follow its gradient.
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+        """Descend along the gradient of a minibatch of each replicate's own; its mean ELBO before, (R,).
+
+        The cells are given on the host. A replicate whose ELBO is not finite does not follow its gradient.
         """
         ...
 
@@ -152,6 +156,30 @@ def minibatches(data: CountData, cells: Tensor, size: int, generator: torch.Gene
     return data.ahead(chunk for chunk in order.split(size) if len(chunk) > 1)
 
 
+class _Step(NamedTuple):
+    """A step that has been taken: its number, each replicate's cells, and what to read of it, (R,)."""
+
+    number: int
+    cells: Sequence[Tensor]
+    elbo: Tensor
+
+
+@dataclass
+class _Seen:
+    """What a replicate's finite steps of an epoch add up to."""
+
+    total: float = 0.0
+    n_cells: int = 0
+
+    def add(self, elbo: float, n_cells: int) -> None:
+        self.total += elbo * n_cells
+        self.n_cells += n_cells
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.n_cells if self.n_cells else math.nan
+
+
 class _Loop:
     """The state of a training run; ``active`` are the replicates in the stack, by their original number."""
 
@@ -174,6 +202,7 @@ class _Loop:
         make_stack = CompiledStack if data.device.type == "cpu" else AutogradStack
         self.stack: Stack = make_stack(model, data, seeds)
         self.config, self.n_epochs = config, config.max_epochs
+        self.on_host = cells.train.cpu()
         # an order of the cells for each replicate: with a shared one, restarts would differ less than fits do
         self.orders = [torch.Generator().manual_seed(seed ^ order_seed) for seed in seeds]
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
@@ -204,28 +233,41 @@ class _Loop:
     def _train_epoch(self, epoch: int) -> list[float]:
         """Pass once over the training cells; mean ELBO of each active replicate over its finite steps."""
         started = list(self.active)
-        total, n_seen = (dict.fromkeys(started, 0.0) for _ in range(2))
+        seen = {replicate: _Seen() for replicate in started}
         orders = [
-            minibatches(self.data, self.cells.train, self.config.batch_size, self.orders[replicate])
+            minibatches(self.data, self.on_host, self.config.batch_size, self.orders[replicate])
             for replicate in started
         ]
+        unread: list[_Step] = []
         for chunks in zip(*orders, strict=True):
             end_if_unwanted()
             cells = [chunk for r, chunk in zip(started, chunks, strict=True) if r in self.active]
             elbo = self.stack.step(cells, learning_rate(self.config, self.step / self.n_steps))
+            unread.append(_Step(self.step, cells, elbo))
             self.step += 1
-            for replicate, value in zip(self.active, elbo, strict=True):
-                if math.isfinite(value):
-                    total[replicate] += value * len(cells[0])
-                    n_seen[replicate] += len(cells[0])
-                self.lost[replicate] = 0 if math.isfinite(value) else self.lost[replicate] + 1
-            failed = [place for place, r in enumerate(self.active) if self.lost[r] >= _MOST_LOST]
-            if failed:
-                self._record_failures(epoch, failed, cells)
-                self._leave(failed)
+            if len(unread) == self.stack.steps_between_reads:
+                self._read(epoch, unread, seen)
+                unread = []
                 if not self.active:
                     break
-        return [total[r] / n_seen[r] if n_seen[r] else math.nan for r in self.active]
+        if unread:
+            self._read(epoch, unread, seen)
+        return [seen[replicate].mean for replicate in self.active]
+
+    def _read(self, epoch: int, steps: Sequence[_Step], seen: Mapping[int, _Seen]) -> None:
+        """Add up the ELBOs of the active replicates, and let those go that have failed."""
+        failed: set[int] = set()
+        for (number, cells, _), elbos in zip(
+            steps, torch.stack([s.elbo for s in steps]).tolist(), strict=True
+        ):
+            for place, (replicate, elbo) in enumerate(zip(self.active, elbos, strict=True)):
+                if math.isfinite(elbo):
+                    seen[replicate].add(elbo, len(cells[place]))
+                self.lost[replicate] = 0 if math.isfinite(elbo) else self.lost[replicate] + 1
+                if self.lost[replicate] == _MOST_LOST and place not in failed:
+                    self._record_failure(epoch, number, place, cells[place])
+                    failed.add(place)
+        self._leave(sorted(failed))
 
     def _record(self, epoch: int, train_elbo: list[float], validation_elbo: list[float]) -> None:
         rate = learning_rate(self.config, (self.step - 1) / self.n_steps)
@@ -253,13 +295,12 @@ class _Loop:
                 finished.append(place)
         return finished
 
-    def _record_failures(self, epoch: int, places: list[int], cells: Sequence[Tensor]) -> None:
-        """Record where the loss stopped being finite, and at which gene of the minibatches."""
-        for place in places:
-            model = deepcopy(self.model)
-            model.set_replicate_state({name: value[None] for name, value in self.stack.state(place).items()})
-            gene = _first_bad_gene(model.eval(), self.data.batch(cells[place]))
-            self.result.failures.append(Failure(self.active[place], epoch, self.step - 1, gene))
+    def _record_failure(self, epoch: int, step: int, place: int, cells: Tensor) -> None:
+        """Record where a replicate's loss stopped being finite, and at which gene of its minibatch."""
+        model = deepcopy(self.model)
+        model.set_replicate_state({name: value[None] for name, value in self.stack.state(place).items()})
+        gene = _first_bad_gene(model.eval(), self.data.batch(cells))
+        self.result.failures.append(Failure(self.active[place], epoch, step, gene))
 
     def _leave(self, places: list[int]) -> None:
         """Take replicates, given by their places, out of the stack."""

@@ -171,7 +171,7 @@ class CountVAE(nn.Module):
         """Draw z, (R, B, d), and the log library size, (R or 1, B, 1)."""
         z = posterior.z.draw(streams)
         if posterior.library is None:
-            return z, batch.log_library.view(1, -1, 1)
+            return z, batch.log_library.view(-1, len(batch), 1)
         return z, posterior.library.draw(streams)
 
     def decode(self, z: Tensor, library: Tensor, batch: Batch) -> CountParameters:
@@ -188,11 +188,16 @@ class CountVAE(nn.Module):
         if self.dispersion is not None:
             return self.dispersion(hidden)
         assert self.log_theta is not None
-        return self.log_theta[:, batch.group] if self.config.dispersion == "gene-batch" else self.log_theta
+        if self.config.dispersion != "gene-batch":
+            return self.log_theta
+        if batch.group.ndim == 1:
+            return self.log_theta[:, batch.group]
+        of_cells = batch.group.unsqueeze(-1).expand(-1, -1, self.shape.n_genes)
+        return self.log_theta.gather(1, of_cells)
 
     def decode_hidden(self, z: Tensor, covariates: Tensor) -> Tensor:
         """Compute the decoder up to its last hidden layer, (R, B, H)."""
-        covariates = covariates.expand(len(z), *covariates.shape)
+        covariates = covariates.expand(len(z), *covariates.shape[-2:])
         for block in self.decoder:
             z = block(torch.cat([z, covariates], -1) if self.shape.n_covariates else z)
         return z
