@@ -94,6 +94,9 @@ def functions() -> dict[str, Function]:
     }
 
 
+STUDIES = pd.DataFrame({"effect": [0.1, 0.2, 0.4], "se": 0.1}, index=["a", "b", "c"])
+
+
 def needed(fitted: AnnData, name: str) -> dict[str, Any]:
     """Arguments that a function cannot do without, all of them good."""
     every = {
@@ -104,6 +107,8 @@ def needed(fitted: AnnData, name: str) -> dict[str, Any]:
         "name": "cortex",
         "path": "nowhere",
         "which": 1,
+        "table": STUDIES,
+        "found": zt.tl.meta(STUDIES),
     }
     parameters = inspect.signature(functions()[name]).parameters.values()
     return {p.name: every[p.name] for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD}

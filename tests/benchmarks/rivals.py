@@ -3,7 +3,7 @@
 ``python tests/benchmarks/rivals.py --out records.jsonl --sets 20 [--data FOLDER] [--only NAME ...]`` adds a
 line for each data set that is not there yet; ``--write PAGE`` replaces the table of a page. With ``--genes``
 the NB alone is fitted and its genes are tested, in seconds a set. Seeds are other than those with which the
-method was made.
+method was made. With ``--groups`` the comparison is repeated in each of the cell types, whose truth is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from zinbtools.stats.count_models import fit_counts
 from zinbtools.stats.zero_inflation import boundary_pval, dropout_likelihood_ratio, dropout_pval_adj
 
 N_CELLS, N_GENES, FIRST_SEED = 1000, 150, 1000
-START, END = "<!-- table -->", "<!-- end of table -->"
+N_IN_TYPES = 1500  # cells of data sets that are compared type by type
+N_TYPES_UNSEEN = 8  # of those that a network of one dimension cannot tell apart
+ONE_DIMENSION = "no dropout, eight types in a network of one dimension"
 
 
 def types(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +91,25 @@ def quality(random: np.random.Generator, kind: np.ndarray, mu: np.ndarray) -> np
     return np.clip(0.08 * random.lognormal(0, 0.8, (len(mu), 1)), 0, 0.9)
 
 
+def in_types(
+    share: Callable[[np.ndarray], np.ndarray], n_types: int = 5, sd: float = 0.8
+) -> Callable[..., AnnData]:
+    """Half of the genes differ between types, ``obs["type"]``; each type loses its ``share``."""
+
+    def make(random: np.random.Generator) -> AnnData:
+        kind = random.integers(0, n_types, N_IN_TYPES)
+        mean = np.exp(random.uniform(np.log(0.2), np.log(20), N_GENES))
+        effect = np.exp(random.normal(0, sd, (n_types, N_GENES)) * (random.random((n_types, N_GENES)) < 0.5))
+        mu = random.lognormal(0, 0.3, N_IN_TYPES)[:, None] * mean * effect[kind]
+        lost = np.broadcast_to(share(np.arange(n_types))[kind][:, None], mu.shape)
+        adata = made(random, mu, np.exp(random.normal(0.7, 0.5, N_GENES)), lost)
+        adata.obs["type"] = pd.Categorical(kind[adata.obs_names.astype(int)].astype(str))
+        adata.uns["inflated_types"] = [str(k) for k in np.flatnonzero(share(np.arange(n_types)))]
+        return adata
+
+    return make
+
+
 def twin(path: Path, n_cells: int = 1500) -> Callable[[np.random.Generator], AnnData]:
     """Means of an NB network of real counts, with an inverse dispersion per gene and cell type."""
 
@@ -129,6 +150,15 @@ def families(data: Path | None) -> dict[str, Callable[[np.random.Generator], Ann
             f"twin of {name}, theta by type": twin(data / f"{file}.h5ad") for name, file in files.items()
         }
     return found
+
+
+def families_of_groups() -> dict[str, Callable[[np.random.Generator], AnnData]]:
+    return {
+        "no dropout": in_types(lambda k: 0.0 * k),
+        ONE_DIMENSION: in_types(lambda k: 0.0 * k, n_types=N_TYPES_UNSEEN, sd=1.5),
+        "8% dropout in all types": in_types(lambda k: np.full(len(k), 0.08)),
+        "20% dropout in one type": in_types(lambda k: 0.2 * (k == 0)),
+    }
 
 
 def oracle(adata: AnnData) -> int:
@@ -186,6 +216,41 @@ def measured_genes(adata: AnnData, seed: int) -> dict[str, object]:
     }
 
 
+def measured_groups(adata: AnnData, seed: int) -> dict[str, object]:
+    network = {"n_latent": 1, "n_hidden": 8} if adata.obs["type"].nunique() == N_TYPES_UNSEEN else {}
+    zt.tl.model_selection(
+        adata, n_restarts=3, folds=1, groupby="type", rng=seed, progress=False, n_jobs=1, **network
+    )
+    found = zt.get.verdict(adata)
+    groups = found.groups.set_index("group")["verdict"]
+    inflated = groups.index.isin(adata.uns["inflated_types"])
+    return {
+        "verdict": found.verdict,
+        "explained_by": found.explained_by,
+        "n_true": int(inflated.sum()),
+        "n_null": int((~inflated).sum()),
+        "found": int((groups[inflated] == "zinb").sum()),
+        "false": int((groups[~inflated] == "zinb").sum()),
+    }
+
+
+def table_of_groups(records: pd.DataFrame) -> str:
+    """One row per family."""
+    rows = [
+        "| counts | sets | zinb | undecided | types with dropout called zinb | types without called zinb |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, some in records.groupby("family", sort=False):
+        sums = some[["n_true", "n_null", "found", "false"]].sum()
+        zinb, undecided = ((some["verdict"] == answer).sum() for answer in ("zinb", "undecided"))
+        shares = [
+            f"{sums[of]} of {sums[n]}" if sums[n] else ""
+            for of, n in (("found", "n_true"), ("false", "n_null"))
+        ]
+        rows.append(f"| {name} | {len(some)} | {zinb} | {undecided} | {shares[0]} | {shares[1]} |")
+    return "\n".join(rows) + "\n"
+
+
 def table_of_genes(records: pd.DataFrame) -> str:
     """One row per family."""
     rows = [
@@ -226,8 +291,9 @@ def wanted(
     arguments: argparse.Namespace, known: Sequence[Mapping[str, object]]
 ) -> Iterator[tuple[str, Callable[..., AnnData], int]]:
     there = {(record["family"], record["set"]) for record in known}
+    made_by = families_of_groups() if arguments.groups else families(arguments.data)
     for k in range(arguments.sets):
-        for name, make in families(arguments.data).items():
+        for name, make in made_by.items():
             if (name, k) not in there and (
                 not arguments.only or any(word in name for word in arguments.only)
             ):
@@ -241,11 +307,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--write", type=Path)
-    parser.add_argument("--genes", action="store_true")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--genes", action="store_true")
+    what.add_argument("--groups", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    measure, tabulate = (measured_genes, table_of_genes) if arguments.genes else (measured, table)
-    start, end = (mark.replace("table", "genes") if arguments.genes else mark for mark in (START, END))
+    measure, tabulate, mark = measured, table, "table"
+    if arguments.genes:
+        measure, tabulate, mark = measured_genes, table_of_genes, "genes"
+    elif arguments.groups:
+        measure, tabulate, mark = measured_groups, table_of_groups, "groups"
+    start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     for name, make, k in wanted(arguments, jsonl.read(arguments.out)):
         seed = FIRST_SEED + k
         adata = make(np.random.default_rng([seed, len(name)]))

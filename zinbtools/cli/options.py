@@ -67,6 +67,15 @@ of a study.
 
 A saved model is a pickle, which can run programs: open only those that you trust."""
 
+META_EPILOG = """examples:
+  zinbtools meta study1 study2 study3 --out family
+  zinbtools meta studies/*/summary.json --about studies.csv --by protocol --out family
+
+Each STUDY is the folder of a study, or its summary.json. Studies are taken to be independent: two analyses of
+the same cells are not.
+
+DIR gets meta.csv, a row per group and one for all, studies.csv, a row per study, and forest.png."""
+
 REPRODUCE_EPILOG = """examples:
   zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
   zinbtools reproduce --table 2 --dataset zheng_ercc --file zheng_ercc=droplets.h5ad --out table2
@@ -133,6 +142,20 @@ def parser() -> argparse.ArgumentParser:
     _add_covariates(tune)
     _add_fit_options(tune)
     _add_tune_options(tune.add_argument_group("search"))
+    meta = command(
+        "meta",
+        "summarise many studies: the mean, how they differ, what the next will show",
+        "Summarise what many studies found by a random-effects model.",
+        META_EPILOG,
+    )
+    meta.add_argument("studies", nargs="+", type=Path, metavar="STUDY", help="folder of a study")
+    meta.add_argument(
+        "--by", metavar="COLUMN", help="summarise groups too: counts, verdict, or a column of --about"
+    )
+    meta.add_argument(
+        "--about", type=Path, metavar="CSV", help="table about the studies, whose first column names them"
+    )
+    meta.set_defaults(resume=None)  # it takes seconds
     reproduce = command(
         "reproduce",
         "make the tables of the 2019 study again",
@@ -142,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce_options(reproduce.add_argument_group("table"))
     for each in (study, genes, evaluate, tune, reproduce):
         _add_run_options(each.add_argument_group("how to run"))
-    for each in (study, genes, reads, evaluate, tune, reproduce):
+    for each in (study, genes, reads, evaluate, tune, meta, reproduce):
         each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
         each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top

@@ -153,6 +153,15 @@ def tune(arguments: Namespace, *, command: str) -> Outcome:
     )
 
 
+def meta(arguments: Namespace, *, command: str) -> Outcome:
+    """Read summaries, and summarise them."""
+    from ..study import run_meta, write_meta
+
+    family = run_meta(arguments.studies, about=arguments.about, by=arguments.by)
+    after = f"\n{arguments.out / 'forest.png'} shows every study"
+    return Outcome(str(family), lambda folder: write_meta(family, folder), after)
+
+
 def reproduce(arguments: Namespace, *, command: str) -> Outcome:
     """Simulate or read, and compare."""
     from .. import study
@@ -187,6 +196,7 @@ VERBS = {
     "reads": reads,
     "evaluate": evaluate,
     "tune": tune,
+    "meta": meta,
     "reproduce": reproduce,
 }
 
@@ -195,6 +205,8 @@ def title(arguments: Namespace) -> str:
     """Say what a verb works on; FileNotFoundError if it is not there."""
     if arguments.verb == "reproduce":
         return f"Table {arguments.table}"
+    if arguments.verb == "meta":
+        return f"{len(arguments.studies)} studies"
     if arguments.input is None:
         return f"ZISynth, lambda = {arguments.lam:g}"
     if not arguments.input.exists():

@@ -9,6 +9,7 @@ from ._checks import calibration_df, ppc_df, ppc_ks_df
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
+from ._meta import MetaAnalysis
 from ._power import power_df
 from ._reads import reads_per_molecule_df
 from ._replication import zi_replication_df
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._model import expected_counts, model, posterior_dropout
 
 __all__ = [
+    "MetaAnalysis",
     "NLLDifference",
     "Verdict",
     "calibration_df",

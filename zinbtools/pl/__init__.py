@@ -6,6 +6,7 @@ from ._calibration import calibration
 from ._dropout import dropout
 from ._gene import gene
 from ._history import history
+from ._meta import meta
 from ._model_selection import model_selection
 from ._power import power
 from ._ppc import ppc
@@ -21,6 +22,7 @@ __all__ = [
     "dropout",
     "gene",
     "history",
+    "meta",
     "model_selection",
     "power",
     "ppc",

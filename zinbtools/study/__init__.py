@@ -15,11 +15,13 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
+from ._summaries import Family, read_summaries, run_meta, with_columns_of, write_meta
 from ._summary import summary
 from ._writable import writable
 from ._write import parts, write_study, write_tuning
 
 __all__ = [
+    "Family",
     "Incomplete",
     "Picture",
     "Reproduction",
@@ -29,11 +31,13 @@ __all__ = [
     "load_scvi",
     "parts",
     "read",
+    "read_summaries",
     "report_html",
     "reproduce",
     "resolve_device",
     "run_evaluation",
     "run_genes",
+    "run_meta",
     "run_reads",
     "run_study",
     "run_tuning",
@@ -42,10 +46,12 @@ __all__ = [
     "summary",
     "summary_json",
     "unescaped",
+    "with_columns_of",
     "with_genes_of",
     "writable",
     "write_csv",
     "write_h5ad",
+    "write_meta",
     "write_study",
     "write_tuning",
 ]

@@ -40,6 +40,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "genes": ("genes.csv",),
     "reads": ("reads.csv", "cells.csv"),
     "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
+    "meta": ("meta.csv", "studies.csv", "forest.png"),
     "reproduce": ("table.csv", "data.csv", "table.txt"),
 }
 FILES["evaluate"] = FILES["study"]
@@ -76,6 +77,7 @@ class Manifest:
             "evaluate": "evaluation of models of",
             "reads": "estimate of reads of",
             "tune": "search for",
+            "meta": "summary of",
             "reproduce": "reproduction of",
         }[self.verb]
         return f"the {what} {self.title} of {self.date}"

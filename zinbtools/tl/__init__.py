@@ -5,6 +5,7 @@ from ._explain_zeros import explain_zeros
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
+from ._meta import meta
 from ._model_selection import model_selection
 from ._power import power
 from ._ppc import ppc
@@ -20,6 +21,7 @@ __all__ = [
     "fit_nb_zinb",
     "import_scvi",
     "marginal_ll",
+    "meta",
     "model_selection",
     "power",
     "ppc",

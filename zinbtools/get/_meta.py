@@ -1,0 +1,55 @@
+"""What many studies say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..stats.random_effects import FEWEST_TO_PREDICT
+
+ALL = "all"  # the group of all studies
+
+
+@dataclass(frozen=True)
+class MetaAnalysis:
+    """What many studies say together; `zinbtools.tl.meta` makes it, and as text it has a sentence per group.
+
+    Attributes
+    ----------
+    groups
+        A row for each value of ``by`` and one for all: ``n_studies``, the mean ``effect``, its ``se``,
+        interval ``low``, ``high`` and ``pval``; ``next_low``, ``next_high``, between which the true effect of
+        another such study is expected; ``tau``, the standard deviation of the true effects, with ``tau_low``
+        and ``tau_high``; ``i2``, the share of the variance that is not error; Cochran's ``q`` and ``q_pval``.
+        A group of one study has that study's effect and error. What cannot be said is NaN.
+    studies
+        A row for each study: ``effect``, ``se``, ``group``, its ``weight`` in the mean of the group, and
+        ``without``, that mean if the study is left out.
+    moderators
+        A row for each coefficient: ``effect``, ``se``, ``low``, ``high``, ``pval``; empty without moderators.
+    asymmetry_pval
+        Do studies with larger errors find other effects (Egger's regression)? NaN for fewer than ten studies.
+    level
+        Of all intervals.
+    """
+
+    groups: pd.DataFrame
+    studies: pd.DataFrame
+    moderators: pd.DataFrame
+    asymmetry_pval: float
+    level: float
+
+    def __str__(self) -> str:
+        return "\n".join(_sentence(str(name), row, self.level) for name, row in self.groups.iterrows())
+
+
+def _sentence(name: str, row: pd.Series, level: float) -> str:
+    number = f"{row['effect']:.3g}"
+    if row["n_studies"] == 1:
+        return f"{name}: one study, {number}; nothing is known of others."
+    means = f"{name}: {row['n_studies']:.0f} studies, on average {number} ({100 * level:.0f} % interval "
+    means += f"{row['low']:.3g} to {row['high']:.3g})"
+    if row["n_studies"] < FEWEST_TO_PREDICT:
+        return f"{means}; fewer than {FEWEST_TO_PREDICT} studies do not say what the next will show."
+    return f"{means}; the next is expected between {row['next_low']:.3g} and {row['next_high']:.3g}."
