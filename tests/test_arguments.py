@@ -59,6 +59,8 @@ def test_names_that_are_not_there_are_told_with_the_nearest_one(fitted: AnnData)
         zt.tl.fit_nb_zinb(fitted, max_epoch=3)
     with pytest.raises(TypeError, match="fit_nb_zinb has no argument 'epoch_max'"):
         zt.tl.model_selection(fitted, epoch_max=3)
+    with pytest.raises(TypeError, match="zi_scores has no argument 'random_state'; did you mean 'rng'?"):
+        zt.tl.zi_scores(fitted, random_state=1)
     with pytest.raises(ValueError, match="max_epochs must be a whole number .* found 2.5."):
         zt.tl.model_selection(fitted, max_epochs=2.5)
 

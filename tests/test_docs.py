@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from functools import cache
 from importlib import import_module
-from inspect import get_annotations
+from inspect import get_annotations, signature
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 
 import zinbtools
+from zinbtools.cli.options import parsed
+from zinbtools.cli.verbs import VERBS
 
 PACKAGE = Path(zinbtools.__file__).parent
 HOME = Path(__file__).parents[1]
@@ -169,3 +172,20 @@ def test_and_so_do_the_functions(name: str) -> None:
     told = " ".join(str(named(name).__doc__).split())
     assert "1 / (1 + N)" in told
     assert "no evidence beyond .05" in told
+
+
+def test_commands_and_calls_of_the_page_of_questions_are_right() -> None:
+    page = (HOME / "docs/questions.md").read_text("utf-8")
+    commands = re.findall(r"`zinbtools (\w+ [^`]+)`", page)
+    assert len(commands) >= 8
+    for command in commands:
+        assert parsed(command.split()).out
+    calls = [ast.parse(code, mode="eval").body for code in re.findall(r"`(zt\.[^`]+\))`", page)]
+    assert len(calls) > 20
+    for call in calls:
+        assert isinstance(call, ast.Call)
+        function = named(ast.unparse(call.func).removeprefix("zt"))
+        assert callable(function)
+        given = [None] * len(call.args), dict.fromkeys(keyword.arg or "" for keyword in call.keywords)
+        signature(function).bind(*given[0], **given[1])
+    assert {command.split()[0] for command in commands} == set(VERBS)

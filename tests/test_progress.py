@@ -57,6 +57,16 @@ def test_hours_and_notes_are_told(clock: list[float]) -> None:
     assert lines.told(3723.0) == "tuning: 2 of 4 fits, 50 %, 1:02:03 so far, about 1:02:03 left, NLL 3.00"
 
 
+def test_a_first_step_that_waited_for_a_compilation_foretells_nothing(clock: list[float]) -> None:
+    lines = Lines(1600, "NB and ZINB", "epoch")
+    clock[0] = 55.0
+    lines.update()
+    assert lines.told(55.0) == "NB and ZINB: 1 of 1,600 epochs, 0 %, 0:55 so far"
+    clock[0] = 85.0
+    lines.update(799)
+    assert lines.told(85.0) == "NB and ZINB: 800 of 1,600 epochs, 50 %, 1:25 so far, about 0:30 left"
+
+
 def test_nothing_is_told_on_request(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="zinbtools")
     with progress_bar(2, "tuning", "fit", shown=False) as bar:

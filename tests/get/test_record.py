@@ -135,3 +135,13 @@ def test_a_damaged_record_is_refused_in_a_sentence(
     adata = fake_fit()
     damage(adata.uns["zinbtools"])
     assert words in said(call, adata)
+
+
+@pytest.mark.parametrize(
+    "reader", [*OF_A_FIT.values(), zt.tl.marginal_ll, zt.tl.zi_scores, zt.get.zi_genes_df, zt.get.ppc_df]
+)
+def test_of_a_transposed_object_all_say_that_it_is_one(reader: Callable[..., Any]) -> None:
+    assert said(reader, fake_fit().T) == (
+        "adata is transposed: the fit wrote 'zinbtools_split' of each cell, and it is in adata.var; "
+        "give adata.T."
+    )

@@ -84,6 +84,21 @@ def test_points_have_the_color_of_their_model(adata: AnnData) -> None:
     assert drawn == expected
 
 
+def test_of_many_genes_a_line_says_which_model_is_nearer() -> None:
+    adata = fake_fit(200, 600)
+    table = get.ppc_df(adata).query("check == 'dropout_ratio'")
+    assert len(pl.ppc(fake_fit(200, 400), checks="dropout_ratio")[0].lines) == 1  # the diagonal
+    *lines, _ = pl.ppc(adata, checks="dropout_ratio")[0].lines
+    assert [to_hex(line.get_color()) for line in lines] == [COLORS[model].lower() for model in ("nb", "zinb")]
+    for line, model in zip(lines, ("nb", "zinb"), strict=True):
+        of_model = table[table["model"] == model].dropna(subset=["observed", "predicted"])
+        observed, predicted = np.asarray(line.get_xydata()).T
+        assert len(observed) == len(of_model) // 40
+        assert (np.diff(observed) >= 0).all()
+        n_above = (of_model["predicted"] > np.interp(of_model["observed"], observed, predicted)).sum()
+        assert 0.4 < n_above / len(of_model) < 0.6
+
+
 def test_the_legend_gives_the_distance_of_the_best_restart_and_the_last_split(adata: AnnData) -> None:
     results = adata.uns["zinbtools"]
     metrics = results["metrics"]

@@ -170,14 +170,28 @@ def test_a_phone_scrolls_tables_and_not_the_page(report: Opened) -> None:
     assert not hint.is_visible()
 
 
-def test_a_dark_page_has_a_dark_picture(report: Opened) -> None:
-    image = report.page.locator("#verdict img")
+def test_a_phone_shows_wide_pictures_large_enough_to_be_read(report: Opened) -> None:
+    report.page.set_viewport_size({"width": 360, "height": 700})
+    figure = report.page.locator("figure.wide").first
+    image, box = figure.locator("img").bounding_box(), figure.locator(".scroll").bounding_box()
+    assert image is not None
+    assert box is not None
+    assert image["width"] > 700 > 360 >= box["width"]
+    hint = figure.locator(".hint")
+    assert hint.inner_text() == "The picture goes on to the right: scroll it sideways."
+    assert hint.is_visible()
+
+
+def test_a_dark_page_has_dark_pictures(report: Opened) -> None:
     sources, papers = [], []
     for scheme in ("light", "dark"):
         report.page.emulate_media(color_scheme=scheme)
-        sources.append(image.evaluate("image => image.decode().then(() => image.currentSrc)"))
+        images = report.page.locator("img").all()
+        loaded = "image => image.decode().then(() => image.currentSrc)"
+        sources.append([image.evaluate(loaded) for image in images])
         papers.append(report.page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert sources[0] != sources[1]
+    assert len(sources[0]) > 5
+    assert len({*sources[0], *sources[1]}) == 2 * len(sources[0])
     assert papers == ["rgb(255, 255, 255)", "rgb(20, 23, 28)"]
 
 

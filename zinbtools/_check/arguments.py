@@ -77,6 +77,7 @@ _WORDS = {
     "SeedSequence": "a numpy SeedSequence",
     "Inflation": "a rule such as Uniform(0.1)",
 }
+_SEEDS = {"random_state", "seed"}  # as others call ``rng``
 _ARRAYS = set(get_args(ArrayLike))  # of which a union with None has every part by itself
 _LONGEST = 80  # characters of a value that an error shows
 
@@ -198,7 +199,8 @@ def _refuse_unknown(function: Callable[..., Any], names: Collection[str]) -> Non
         return
     for name in names:
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, 1)
+            likely = ["rng"] if name in _SEEDS and "rng" in parameters else []
+            near = likely or difflib.get_close_matches(name, parameters, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ArgumentError(f"{function.__name__} has no argument {name!r}{hint}")
 

@@ -41,8 +41,14 @@ class Record:
 
     @classmethod
     def read(cls, adata: AnnData, key: str | None = None) -> Self:
-        """Look under a key, where there need not be anything."""
-        return cls(adata, Keys(key), dict(adata.uns))
+        """Look under a key, where there need not be anything; ValueError if the object is transposed."""
+        keys = Keys(key)
+        if keys.split in adata.var and keys.split not in adata.obs:
+            raise ValueError(
+                f"adata is transposed: the fit wrote {keys.split!r} of each cell, and it is in adata.var; "
+                "give adata.T."
+            )
+        return cls(adata, keys, dict(adata.uns))
 
     @property
     def is_imported(self) -> bool:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 LOGGER = logging.getLogger("zinbtools")
 _APART = 30.0  # seconds between two lines, at least
 _LATE = 2.0  # seconds after which a step of a verb gets a bar: most are done by then
+_FEWEST = 0.01  # share of the steps from which it is told how long the others will take
 _tells: ContextVar[bool] = ContextVar("tells", default=False)
 
 P = ParamSpec("P")
@@ -126,6 +127,7 @@ class Lines:
     def __init__(self, total: int, what: str, unit: str, late: float = 0.0) -> None:
         self.total, self.what, self.unit, self.late = total, what, unit, late
         self.n, self.note = 0, ""
+        self._first = (0, 0.0)  # how many steps came first, and when: they may have waited for a compilation
         self.began = self._last = time.monotonic()
 
     def __enter__(self) -> Lines:
@@ -138,8 +140,10 @@ class Lines:
 
     def update(self, n: int = 1) -> None:
         """Count steps, and log a line if the last one was half a minute ago."""
-        self.n += n
         now = time.monotonic()
+        if not self.n:
+            self._first = (n, now)
+        self.n += n
         if n and now - self._last >= _APART:
             self._last = now
             LOGGER.info(self.told(now))
@@ -151,11 +155,18 @@ class Lines:
     def told(self, now: float) -> str:
         """Say how far it has come."""
         taken = now - self.began
-        left = taken * (self.total - self.n) / self.n if self.n else 0.0
         parts = [f"{self.what}: {self.n:,} of {self.total:,} {self.unit}s"]
         parts += [f"{self.n / max(self.total, 1):.0%}".replace("%", " %"), f"{_clock(taken)} so far"]
-        parts += [f"about {_clock(left)} left"] if self.n < self.total else []
+        parts += self._left(now) if self.n < self.total else []
         return ", ".join(parts + ([self.note] if self.note else []))
+
+    def _left(self, now: float) -> list[str]:
+        """Say about how much is left, by the steps after the first; nothing where these are very few."""
+        n_first, then = self._first
+        n, taken = (self.n - n_first, now - then) if self.n > n_first else (self.n, now - self.began)
+        if n < _FEWEST * self.total:
+            return []
+        return [f"about {_clock(taken * (self.total - self.n) / n)} left"]
 
 
 def _clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -17,6 +18,7 @@ from ._style import COLORS, finish, new_axes, observed_color, plain_numbers, sty
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 FEW_GENES = 200
 GENES_PER_BIN, MOST_BINS = 40, 25
@@ -80,14 +82,19 @@ def _draw_genes(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
 def _draw_medians(ax: Axes, genes: pd.DataFrame, models: Sequence[str]) -> None:
     """Draw medians over bins of equally many genes, and the genes behind them."""
     _draw_observed(ax, genes, size=3, alpha=0.2, label=None)
-    n_bins = min(MOST_BINS, len(genes) // GENES_PER_BIN)
-    rank = genes["mean_count"].rank(method="first").to_numpy() - 1
-    medians = genes.groupby(rank * n_bins // len(genes)).median()
+    medians = genes.groupby(bins_of(genes["mean_count"])).median()
     x = medians["mean_count"]
     ax.plot(x, medians["observed_zero_fraction"], color=observed_color(), lw=3.2, alpha=0.5, label="observed")
     for model, width in zip(models, (1.6, 0.9), strict=False):
         expected = medians[f"{model}_zero_fraction"]
         ax.plot(x, expected, color=COLORS[model], lw=width, label=f"{model_name(model)} expects")
+
+
+def bins_of(values: pd.Series) -> NDArray[np.int64]:
+    """Put genes into bins of equally many by a value, the smallest first, (n_genes,)."""
+    n_bins = min(MOST_BINS, len(values) // GENES_PER_BIN)
+    rank = values.rank(method="first").to_numpy(dtype=np.int64) - 1
+    return np.asarray(rank * n_bins // len(values))
 
 
 def _draw_observed(ax: Axes, genes: pd.DataFrame, *, size: float, alpha: float, label: str | None) -> None:

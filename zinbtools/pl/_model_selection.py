@@ -15,7 +15,7 @@ from .._words.models import MODELS, model_name
 from ..get import metrics_df, verdict
 from ..get._checks import metric_name
 from ..get._frames import compared_rows
-from ._style import COLORS, HEIGHT, WIDTH, finish, observed_color, style
+from ._style import COLORS, HEIGHT, WIDTH, finish, legend_above, observed_color, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,8 @@ def _draw_differences(ax: Axes, found: Verdict) -> None:
         ax.plot([row["low"], row["high"]], [place, place], color=color)
         ax.plot(row["difference"], place, "o", color=color, ms=4)
         runs = found.by_restart.loc[found.by_restart["model"] == row.get("model"), "difference"]
-        ax.plot(runs, np.full(len(runs), place + 0.22), "|", color=color, ms=4, mew=0.5)
+        each = None if place else "each pair of models"
+        ax.plot(runs, np.full(len(runs), place + 0.22), "|", color=color, ms=5, mew=0.8, label=each)
     ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], ylim=(len(rows) - 0.4, -0.6))
     ax.set(xlabel="log likelihood beyond the NB's (nats per test cell)", ylabel="model")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    legend_above(ax)

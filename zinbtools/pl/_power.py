@@ -113,9 +113,10 @@ def _draw_verdict(ax: Axes, table: pd.DataFrame) -> None:
         if max(table[where].max(), table[f"expected_{where}"].max()) > 0.05:
             ax.plot(table["n_cells"], table[where], color=color, label=label)
             ax.plot(table["n_cells"], table[f"expected_{where}"], color=color, ls="--", lw=0.8)
+    ax.plot([], [], color=COLORS["neutral"], ls="--", lw=0.8, label="on average over likely gains")
     restarts = counted(int(table["n_restarts"].iloc[0]), "restart")
     ax.set_ylabel(f"probability ({restarts})")
-    legend_above(ax)
+    legend_above(ax, 1, title="where the verdict's interval will lie")
 
 
 def _draw_genes(ax: Axes, table: pd.DataFrame) -> None:

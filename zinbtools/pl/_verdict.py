@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from .._check.arguments import checked
 from ..get import verdict as verdict_of
@@ -85,4 +86,6 @@ def _draw(ax: Axes, found: Verdict) -> None:
     ax.set_xlim(min(ends) - margin, max(ends) + margin)
     ax.set_xlabel("ZINB better than NB on unseen cells by (nats per cell)")
     ax.set_title(found.headline, loc="left", fontweight="bold", pad=16)
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    interval = Line2D([], [], marker="o", color=text_color(), lw=2, ms=4, label="mean and interval")
+    handles = [*ax.get_legend_handles_labels()[0], interval]
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=2)

@@ -29,6 +29,7 @@ CAUSE_COLORS = {
     Cause.CANNOT_TELL: COLORS["neutral"],
 }
 _EDGES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)  # of classes of means
+_TITLE = "cause of excess zeros"
 _SMALLEST_MEAN = 1e-3  # drawn there where it is smaller
 
 
@@ -91,8 +92,8 @@ def _draw_shares(ax: Axes, genes: pd.DataFrame) -> None:
             ax.bar(np.arange(len(kept)), share, bottom=bottom, color=color, width=0.85, label=cause.value)
         bottom += share
     ax.set_xticks(np.arange(len(kept)), [f"{_class_name(k)}\n{sizes[k]:,}" for k in kept], fontsize=6)
-    ax.set(xlabel="mean count per cell, number of genes", ylabel="share of genes", ylim=(0, 1))
-    legend_above(ax)
+    ax.set(xlabel="mean count per cell, and number of genes", ylabel="share of genes", ylim=(0, 1))
+    legend_above(ax, title=_TITLE)
 
 
 def _class_name(k: int) -> str:
@@ -121,4 +122,4 @@ def _draw_map(ax: Axes, genes: pd.DataFrame) -> None:
         ylim=(-0.03, 1.03),
     )
     plain_numbers(ax.xaxis)
-    legend_above(ax)
+    legend_above(ax, title=_TITLE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 DPI = 240
 MOST_OF_A_COLUMN = 4  # inches
-DARK = "#1d222a"  # --tint of report.css
+INK = "#e4e7ec"  # --ink of a dark page in report.css
+INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Picture:
     png, size
         The file, and its width and height in pixels.
     dark
-        The same on a dark page, where it was drawn.
+        The same for a dark page, whose ground shows through; empty where it was not drawn.
     """
 
     name: str
@@ -64,7 +66,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "it makes no practical difference. Right: a dot per restart, a bar at the median, a star over "
             "the model that is significantly better over restarts.",
             f"Interval of the ZINB's log likelihood beyond the NB's. {get.verdict(adata, key=key).sentence}",
-            pl.model_selection(adata, key=key, show=False, return_fig=True),
+            partial(pl.model_selection, adata, key=key),
         )
     yield _picture(
         "dropout",
@@ -73,7 +75,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
         "that mean.",
         "Scatter of the genes: share of cells without a count against mean count, with what NB and ZINB "
         "expect.",
-        pl.dropout(adata, key=key, show=False, return_fig=True),
+        partial(pl.dropout, adata, key=key),
     )
     distances = get.ppc_ks_df(adata, key=key)
     for check, words in check_words(adata, key).items():
@@ -83,7 +85,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             words.reading,
             f"Scatter of the genes: predicted against observed {words.short} under NB and ZINB. "
             f"{_distances(distances, check)}",
-            pl.ppc(adata, checks=check, key=key, show=False, return_fig=True),
+            partial(pl.ppc, adata, checks=check, key=key),
         )
     yield _scores(adata, key)
     if ZERO_CAUSES in Record.read(adata, key):
@@ -93,7 +95,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "Left: the share of the genes that have each cause, by mean count. Right: each gene by its mean "
             "count and the share of its zeros that an NB given the state of the cells does not make.",
             f"Shares of the causes of zeros by mean count, and a map of the genes. {_shares(adata, key)}",
-            pl.zero_causes(adata, key=key, show=False, return_fig=True),
+            partial(pl.zero_causes, adata, key=key),
         )
     if {Keys(key).dropout(), Keys(key).mean("zinb")} <= set(adata.layers):
         yield _picture(
@@ -102,30 +104,27 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "Every zero by the NB mean and the dropout probability that the ZINB gives it; the darkest shade "
             "holds the densest 20 %, the palest 95 %. High up, an NB would not have made a zero.",
             "Contours: density of log10 NB mean against log10 dropout probability over all zero entries.",
-            pl.zero_study(adata, key=key, show=False, return_fig=True),
+            partial(pl.zero_study, adata, key=key),
         )
     yield _picture(
         "history",
         "Training",
         "Full lines should have levelled off by their dot, which is the epoch whose weights were kept.",
         "Validation and training ELBO per epoch of each restart of NB and ZINB.",
-        pl.history(adata, key=key, show=False, return_fig=True),
+        partial(pl.history, adata, key=key),
     )
 
 
 def _verdict(adata: AnnData, key: str | None) -> Picture:
-    """Draw the verdict for a light page and for a dark one."""
     found = get.verdict(adata, key=key)
-    picture = _picture(
+    return _picture(
         "verdict",
         "The verdict",
         "What a ZINB gains on cells that it has not seen, with its interval; within the grey it makes no "
         "practical difference. It is zero inflation where every row lies to the right of the grey.",
         f"Intervals of the gain of the ZINB against what makes no practical difference. {found.plain}",
-        pl.verdict(adata, key=key, show=False, return_fig=True),
+        partial(pl.verdict, adata, key=key),
     )
-    with plt.style.context(["dark_background", {"savefig.facecolor": DARK, "figure.facecolor": DARK}]):
-        return replace(picture, dark=as_png(pl.verdict(adata, key=key, show=False, return_fig=True)))
 
 
 def _distances(distances: pd.DataFrame, check: str) -> str:
@@ -153,7 +152,7 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
             "interest; grey ones have too few counts to tell.",
             "Scatter of the genes: gain of zero inflation, in nats per cell, against mean count, coloured by "
             f"call. The largest gains: {best or 'none'}.",
-            pl.zi_scores(adata, kind="mean", key=key, show=False, return_fig=True),
+            partial(pl.zi_scores, adata, kind="mean", key=key),
         )
     return _picture(
         "zi_scores",
@@ -162,18 +161,23 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
         "errors from no difference; among many genes some are so by chance.",
         "Histogram of the gain of the ZINB over the NB per gene, in nats per cell. "
         f"The largest gains: {best or 'none'}.",
-        pl.zi_scores(adata, key=key, show=False, return_fig=True),
+        partial(pl.zi_scores, adata, key=key),
     )
 
 
-def _picture(name: str, title: str, reading: str, alt: str, figure: Any) -> Picture:
+def _picture(name: str, title: str, reading: str, alt: str, plot: Callable[..., Any]) -> Picture:
+    """Draw for a light page and for a dark one."""
+    figure = plot(show=False, return_fig=True)
     width, height = figure.get_size_inches() * DPI
-    return Picture(name, title, reading, alt, as_png(figure), (int(width), int(height)))
+    png = as_png(figure)
+    with plt.style.context(["dark_background", dict.fromkeys(INKED, INK)]):
+        dark = as_png(plot(show=False, return_fig=True), transparent=True)
+    return Picture(name, title, reading, alt, png, (int(width), int(height)), dark)
 
 
-def as_png(figure: Any) -> bytes:
+def as_png(figure: Any, *, transparent: bool = False) -> bytes:
     """Write a figure as a PNG file has it, and close it."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI, transparent=transparent)
     plt.close(figure)
     return buffer.getvalue()

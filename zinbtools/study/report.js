@@ -88,13 +88,13 @@
     draw();
   }
 
-  // Where a table is cut off, as on a phone, say that it goes on.
+  // Where a table or a wide picture is cut off, as on a phone, say that it goes on.
   const cut = () => {
     for (const box of document.querySelectorAll(".scroll")) {
       const before = box.previousElementSibling;
       const hint = before?.matches(".hint") ? before : document.createElement("p");
       hint.className = "hint";
-      hint.textContent = "The table goes on to the right: scroll it sideways.";
+      hint.textContent = `The ${box.closest("figure") ? "picture" : "table"} goes on to the right: scroll it sideways.`;
       hint.hidden = box.scrollWidth <= box.clientWidth;
       if (hint !== before) box.before(hint);
     }
