@@ -30,6 +30,7 @@ def real(_fitted: AnnData) -> AnnData:
     tl.tune(adata, max_evals=1, max_epochs=2, n_samples=5, progress=False)
     tl.zi_replication(adata)
     tl.explain_zeros(adata)
+    tl.consequences(adata)
     tl.power(adata, n_cells=[500, 2000], dropout=[0.1])
     return adata
 

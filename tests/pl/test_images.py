@@ -31,6 +31,7 @@ SQUARE, TOLERANCE = 4, 4.0
 
 PLOTS: dict[str, Callable[[AnnData], Figure]] = {
     "calibration": lambda adata: pl.calibration(adata, return_fig=True),
+    "consequences": lambda adata: pl.consequences(adata, return_fig=True),
     "dropout": lambda adata: pl.dropout(adata, return_fig=True),
     "dropout_many": lambda _: pl.dropout(fake_fit(200, 600), return_fig=True),
     "gene": lambda adata: pl.gene(adata, "gene54", return_fig=True),

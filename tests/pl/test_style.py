@@ -114,6 +114,8 @@ def test_what_the_verbs_wrote_is_drawn(name: str, fitted: AnnData) -> None:
         tl.power(fitted)
     if name == "zero_causes":
         tl.explain_zeros(fitted)
+    if name == "consequences":
+        tl.consequences(fitted)
     figure = draw(name, fitted, return_fig=True)
     figure.canvas.draw()
     assert all(ax.has_data() for ax in figure.axes)

@@ -13,7 +13,15 @@ _VERBS = {
     "zi_bootstrap": "zi_scores",
 } | {
     verb: verb
-    for verb in ("model_selection", "power", "ppc", "reads_per_molecule", "zero_test", "zi_replication")
+    for verb in (
+        "consequences",
+        "model_selection",
+        "power",
+        "ppc",
+        "reads_per_molecule",
+        "zero_test",
+        "zi_replication",
+    )
 }
 
 
@@ -116,6 +124,11 @@ ZERO_CAUSES = _part("zero_causes", "genes params")
 CAUSES_GENES = _part("zero_causes/genes", f"gene mean excess_zeros cause {_OF_CAUSE}")
 _OF_FAMILY = "family n_parameters log_likelihood difference se low high df n_genes n_cells"
 CAUSES_FAMILIES = _part("zero_causes/families", _OF_FAMILY, "held_out=True")
+
+CONSEQUENCES = _part("consequences", "measures pairs position sentence params")
+CONSEQUENCES_MEASURES = _part("consequences/measures", "measure nb zinb between pval position")
+_OF_PAIR = "first first_restart second second_restart agreement"
+CONSEQUENCES_PAIRS = _part("consequences/pairs", f"measure {_OF_PAIR}")
 
 # Not in ``uns[key]``, but in a place of its own.
 ZERO_TEST = _part("zero_test/genes", "gene mean_count observed_zero_fraction family")

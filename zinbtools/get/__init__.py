@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._checks import calibration_df, ppc_df, ppc_ks_df
+from ._consequences import consequences_df
 from ._difference import NLLDifference, nll_difference
 from ._frames import dropout_df, history_df, metrics_df, zero_study_df, zero_test_df, zi_genes_df
 from ._gene import gene_df
@@ -18,6 +19,7 @@ from ._tuning import tuning_df, tuning_summary_df
 from ._zero_causes import zero_causes_df
 
 if TYPE_CHECKING:
+    from ._inference_data import inference_data
     from ._model import expected_counts, model, posterior_dropout
 
 __all__ = [
@@ -25,10 +27,12 @@ __all__ = [
     "NLLDifference",
     "Verdict",
     "calibration_df",
+    "consequences_df",
     "dropout_df",
     "expected_counts",
     "gene_df",
     "history_df",
+    "inference_data",
     "metrics_df",
     "model",
     "model_selection_df",
@@ -54,6 +58,8 @@ def __getattr__(name: str) -> Any:
     # A rebuilt model needs torch; tables and pictures do not.
     if name in {"expected_counts", "model", "posterior_dropout"}:
         return getattr(import_module("._model", __name__), name)
+    if name == "inference_data":
+        return import_module("._inference_data", __name__).inference_data
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

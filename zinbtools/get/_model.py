@@ -134,6 +134,18 @@ def posterior_dropout(
     ValueError
         If the ZINB was not fitted.
 
+    Notes
+    -----
+    One minus it is the weight of an observation in an NB regression of the gene, as for differential
+    expression: the probability that the entry is no dropout, ``(1 - pi) NB(0) / ZINB(0)`` of a zero and 1 of
+    a count (Van den Berge et al. 2018). Where nothing is lost a ZINB still finds some dropout: weigh only the
+    genes that `zinbtools.tl.zi_scores` calls zero-inflated, and nothing changes in the others.
+
+    References
+    ----------
+    Van den Berge et al. (2018), Observation weights unlock bulk RNA-seq tools for zero inflation and
+    single-cell transcriptomics, Genome Biology 19.
+
     Examples
     --------
     >>> import zinbtools as zt
@@ -142,6 +154,22 @@ def posterior_dropout(
     >>> p = zt.get.posterior_dropout(adata, var=adata.var_names[:5])
     >>> bool((p.to_numpy()[adata.X[:, :5].toarray() > 0] == 0).all())
     True
+
+    Weights of all entries as a layer, 1 in genes that are not called:
+
+    >>> zt.tl.zi_scores(adata)
+    >>> called = (adata.var["zi_call"] == "zero-inflated").to_numpy()
+    >>> import numpy as np
+    >>> adata.layers["weights"] = np.where(called, 1 - zt.get.posterior_dropout(adata), 1.0)
+
+    with which statsmodels compares two groups of cells in a gene, at a dispersion ``alpha`` (choose it by
+    the likelihood of the fit, as ``tests/benchmarks/weights.py`` does)::
+
+        design = sm.add_constant((adata.obs["cell_type"] == "2").astype(float).to_numpy())
+        family = sm.families.NegativeBinomial(alpha=0.5)
+        counts = adata[:, gene].X.toarray().ravel()
+        weights = adata[:, gene].layers["weights"].ravel()
+        fit = sm.GLM(counts, design, family=family, freq_weights=weights, offset=np.log(depth)).fit()
     """
     return next(_blocks(adata, "zinb", [_dropout_of_zeros], obs, var, device, key))
 

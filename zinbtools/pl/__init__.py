@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._calibration import calibration
+from ._consequences import consequences
 from ._dropout import dropout
 from ._gene import gene
 from ._history import history
@@ -19,6 +20,7 @@ from ._zi_scores import zi_scores
 
 __all__ = [
     "calibration",
+    "consequences",
     "dropout",
     "gene",
     "history",

@@ -1,5 +1,6 @@
 """Verbs on an AnnData: tune and fit both models, evaluate them, score genes."""
 
+from ._consequences import consequences
 from ._embed import embed
 from ._explain_zeros import explain_zeros
 from ._fit import fit_nb_zinb
@@ -16,6 +17,7 @@ from ._zi_replication import zi_replication
 from ._zi_scores import zi_scores
 
 __all__ = [
+    "consequences",
     "embed",
     "explain_zeros",
     "fit_nb_zinb",
