@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import inspect
 import io
 import signal
@@ -97,6 +98,11 @@ def functions() -> dict[str, Function]:
 STUDIES = pd.DataFrame({"effect": [0.1, 0.2, 0.4], "se": 0.1}, index=["a", "b", "c"])
 
 
+@functools.cache
+def family() -> zt.get.MetaAnalysis:
+    return zt.tl.meta(STUDIES)
+
+
 def needed(fitted: AnnData, name: str) -> dict[str, Any]:
     """Arguments that a function cannot do without, all of them good."""
     every = {
@@ -108,7 +114,7 @@ def needed(fitted: AnnData, name: str) -> dict[str, Any]:
         "path": "nowhere",
         "which": 1,
         "table": STUDIES,
-        "found": zt.tl.meta(STUDIES),
+        "found": family(),
     }
     parameters = inspect.signature(functions()[name]).parameters.values()
     return {p.name: every[p.name] for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
