@@ -9,6 +9,12 @@ measurement that is not there yet and prints it:
     Counts of molecules that are said to be reads: what the NB of copied molecules gains.
 ``asked``
     Counts of which nothing is said, with and without a dropout of molecules, and macosko's spike-ins.
+``power``
+    Genes with and without a dropout of molecules that are called in the molecules; in their reads, where all
+    is known of the copies, which bounds what reads can tell; and with copies by the reads.
+``shapes``
+    The same of genes whose copies have shapes of their own, around the NB's means, with one shape for all
+    and with own shapes.
 ``time``
     CPU seconds of the genes of reads, 1,000 genes in 2,000 cells.
 """
@@ -31,6 +37,11 @@ from anndata import AnnData
 from scipy import sparse
 
 import zinbtools as zt
+from zinbtools.stats import zero_inflation
+from zinbtools.stats.cell_copies import Cells
+from zinbtools.stats.count_models import Copies, fit_counts
+from zinbtools.stats.reads import reads_per_molecule
+from zinbtools.tl import _conditional
 
 SHAPES = ("geometric", "negative binomial", "poisson", "lognormal", "pcr")
 UMIS = {
@@ -134,6 +145,62 @@ def verdict(make: Callable[[], AnnData], counts: str = "auto", **options: Any) -
     }
 
 
+def with_dropout(pi: float, seed: int) -> AnnData:
+    """Molecules of 300 genes in 900 cells of one type, lost in 90 of the genes."""
+    base = zt.simulate.gamma_poisson(900, 300, means=np.geomspace(0.3, 8, 300), n_types=1, rng=seed)
+    return zt.simulate.mixed(0.3, base=base, inflation=zt.simulate.Uniform(pi), rng=seed)
+
+
+def power(pi: float, distribution: str, seed: int) -> dict[str, object]:
+    """Around known depths of the molecules, and the totals of the reads."""
+    lost = with_dropout(pi, seed)
+    reads = zt.simulate.amplify(lost, copies=15, distribution=distribution, shape=0.3, rng=seed + 1)
+    inflated = reads.var["is_zero_inflated"].to_numpy(dtype=bool)
+    depth = np.asarray(lost.layers["true_counts"].sum(1)).ravel().astype(float)
+    total = np.asarray(reads.X.sum(1)).ravel().astype(float)
+    start = time.process_time()
+    found = reads_per_molecule(Cells.around(sparse.csr_array(reads.X))).for_genes
+    seconds = time.process_time() - start
+    shape = {"geometric": 1.0, "negative binomial": 0.3, "poisson": 1e6}[distribution]
+    mean = reads.obs["copies_per_molecule"].to_numpy()
+    known = Copies(mean, np.full(len(mean), shape), 0.2)
+    asked = {
+        "molecules": (lost.X, depth, None),
+        "known": (reads.X, depth * mean, known),
+        "found": (reads.X, total, found),
+    }
+    called = {}
+    for name, (counts, means, copies) in asked.items():
+        fits = fit_counts(counts, means, families=["zinb"], negligible_dropout=0.01, copies=copies)
+        pvals = zero_inflation.boundary_pval(zero_inflation.dropout_likelihood_ratio(fits))
+        seen = np.asarray((counts > 0).sum(0)).ravel()
+        chosen = zero_inflation.dropout_pval_adj(pvals, seen) <= 0.05
+        called[name] = [int(chosen[inflated].sum()), int(chosen[~inflated].sum())]
+    errors = np.log(found.mean / mean)
+    return {**called, "error_of_cells": round(float(errors.std()), 3), "seconds": round(seconds, 1)}
+
+
+def own_shapes(spread: float) -> dict[str, object]:
+    """Shapes of ten groups of genes, log-normal about .5; a dropout of .2 in three genes of ten."""
+    lost, groups = with_dropout(0.2, 51), []
+    of_gene = np.arange(lost.n_vars) % 10
+    for group, z in enumerate(np.random.default_rng(51).standard_normal(10)):
+        how = {"distribution": "negative binomial", "shape": 0.5 * np.exp(spread * z)}
+        groups.append(zt.simulate.amplify(lost[:, of_gene == group].copy(), copies=15, rng=52, **how))
+    reads = anndata.concat(groups, axis=1, merge="same")
+    inflated = reads.var["is_zero_inflated"].to_numpy(dtype=bool)
+    zt.tl.fit_nb_zinb(reads, models="nb", rng=0, n_restarts=1, n_jobs=1, progress=False)
+    called, least = {}, _conditional.LEAST_SPREAD
+    for name, above in {"one": np.inf, "own": least}.items():
+        _conditional.LEAST_SPREAD = above
+        zt.tl.zi_scores(reads, counts="reads")
+        chosen = (reads.var["zi_call"] == "zero-inflated").to_numpy()
+        called[name] = [int(chosen[inflated].sum()), int(chosen[~inflated].sum())]
+    _conditional.LEAST_SPREAD = least
+    zt.tl.reads_per_molecule(reads, of_fit=True)
+    return {**called, "shape_sd": round(float(zt.get.reads_per_molecule_df(reads)["shape_sd"].iloc[0]), 2)}
+
+
 def seconds_of_genes() -> dict[str, object]:
     molecules = zt.simulate.gamma_poisson(2000, 1000, means=np.geomspace(0.05, 10, 1000), n_types=3, rng=4)
     reads = zt.simulate.amplify(molecules, copies=15, rng=1)
@@ -176,6 +243,12 @@ def measurements(folder: Path) -> Iterator[tuple[str, Measurement]]:
             for seed in range(3):
                 random = np.random.default_rng([2000 + seed, len(name)])
                 yield f"asked {name} {seed}", partial(verdict, partial(make, random), folds=1, n_restarts=3)
+    for distribution in ("geometric", "poisson", "negative binomial"):
+        for pi in (0.1, 0.2, 0.3):
+            for seed in (11, 12, 13):
+                yield f"power {distribution} {pi} {seed}", partial(power, pi, distribution, seed)
+    for spread in (0.0, 0.9):
+        yield f"shapes {spread}", partial(own_shapes, spread)
     yield "time", seconds_of_genes
 
 

@@ -132,5 +132,5 @@ CONSEQUENCES_PAIRS = _part("consequences/pairs", f"measure {_OF_PAIR}")
 
 # Not in ``uns[key]``, but in a place of its own.
 ZERO_TEST = _part("zero_test/genes", "gene mean_count observed_zero_fraction family")
-_OF_READS = "reads_per_molecule low high molecules_per_cell shape gene_sd"
+_OF_READS = "reads_per_molecule low high molecules_per_cell shape gene_sd shape_sd"
 READS = _part("reads_per_molecule/batches", f"batch n_cells {_OF_READS}")

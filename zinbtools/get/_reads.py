@@ -27,7 +27,8 @@ def reads_per_molecule_df(adata: AnnData, *, key: str | None = None) -> pd.DataF
     ``batch``, ``n_cells``; ``reads_per_molecule``, the reads of all its cells over their molecules, and the
     ends ``low`` and ``high`` of a 95 % interval; ``molecules_per_cell``, the median; ``shape`` of the number
     of reads of a molecule, 1 for geometric ones and less where few molecules have most of the reads;
-    ``gene_sd``, the standard deviation over genes of the logarithm of their own factor of the copies.
+    ``gene_sd``, the standard deviation over genes of the logarithm of their own factor of the copies; and
+    ``shape_sd``, the same of their own shapes: above 0.2 called genes are tested with a shape of their own.
 
     Examples
     --------

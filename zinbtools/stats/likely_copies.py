@@ -10,11 +10,11 @@ from scipy import sparse
 
 from .cell_copies import Cells
 from .count_models import Copies, CountFits, fit_counts
+from .likely_cells import LEAST_COPIES
 from .own_shapes import fit_by_shape, spread_of_shapes
 
 Floats = NDArray[np.float64]
 
-LEAST_COPIES = 1.02
 _FEWEST_GENES, _MOST_GENES, _MOST_CELLS = 30, 100, 500
 _DETECTED = (0.1, 0.85)
 _SHAPE, _LEAST_SHAPE, _LARGEST_SHAPE = 0.8, 0.03, 30.0

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from .cell_copies import Cells, TellingGenes
 from .count_models import Copies
-from .likely_copies import LEAST_COPIES, Likely, most_likely
+from .likely_cells import LEAST_COPIES, LikelyCells
+from .likely_copies import Likely, most_likely
 
 Floats = NDArray[np.float64]
 
@@ -72,13 +73,26 @@ class Amplified:
         reach = np.exp(_Z * self.copies_se)
         return self.copies / reach, self.copies * reach
 
+    @cached_property
+    def likely_cells(self) -> LikelyCells:
+        """What makes the counts of a cell most likely."""
+        return LikelyCells.of(self.cells, self._copies(self.relative))
+
     @property
     def for_genes(self) -> Copies:
-        """What a regression of genes is given."""
-        return self._copies(self.relative)
+        """What a test of genes in these cells is given."""
+        return self.of_tested(self.cells)
+
+    def of_tested(self, cells: Cells) -> Copies:
+        """Copies of cells whose genes are tested: the most likely ones, by the counts of each cell.
+
+        Of an estimate that is shrunk an error is left in the means of all genes; it looks like a dispersion,
+        which hides a dropout.
+        """
+        return self._copies(self.likely_cells.own_copies(cells))
 
     def of_others(self, cells: Cells) -> Copies:
-        """Return the same of other cells, by what these cells say of the batch and of the genes."""
+        """Copies of cells of this batch, by what these cells say of the batch and of the genes."""
         return self._copies(self.genes.relative_copies(cells)[0])
 
     def _copies(self, relative: Floats) -> Copies:
@@ -108,11 +122,13 @@ def reads_per_molecule(cells: Cells) -> Amplified:
     where the dispersion is 1 to where it is 0 and, beyond, 1.96 standard errors: those of genes, and 0.08 of
     the logarithm, by about which levels of known truth err.
 
-    *For genes.* The shape, the copies of the median gene and the spread over genes are those at which 100
-    genes of up to 500 cells are most likely as molecules that may drop out and were copied: with a dropout of
-    its own, a gene's zeros do not tell its copies. The copies of the average gene are between the level and
-    1.35 times less. Where shares are given, both are of entries in which few molecules are to be expected,
-    instead of rare genes, and around these shares.
+    *For genes.* The copies of a cell are those at which its counts of 300 genes, or of so many that there are
+    600,000 counts, are most likely, each gene being what it is in all cells. The shape, the copies of the
+    median gene and the spread over genes are those at which 100 genes of up to 500 cells are most likely as
+    molecules that may drop out and were copied: with a dropout of its own, a gene's zeros do not tell its
+    copies. The copies of the average gene are between the level and 1.35 times less. Where shares are given,
+    both are of entries in which few molecules are to be expected, instead of rare genes, and around these
+    shares.
 
     Raises
     ------

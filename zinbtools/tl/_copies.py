@@ -84,8 +84,8 @@ class BatchCopies:
         reads = sum(float((found.copies * found.molecules).sum()) for found in self._found.values())
         return reads / sum(float(found.molecules.sum()) for found in self._found.values())
 
-    def of(self, cells: np.ndarray) -> Copies:
-        """Copies of some cells of these batches, learned from or not.
+    def of(self, cells: np.ndarray, tested: bool = False) -> Copies:
+        """Copies of some cells of these batches, learned from or not; or as a test of their genes has them.
 
         How far genes differ in copies and shape is that of the batch with most cells.
         """
@@ -93,7 +93,8 @@ class BatchCopies:
         for label in np.unique(self._labels[cells]):
             of_batch = np.flatnonzero(self._labels[cells] == label)
             for some in np.array_split(of_batch, -(-len(of_batch) * self._data.n_genes // _MOST_MEANS)):
-                found = self._found[label].of_others(self._cells(cells[some]))
+                batch, counts = self._found[label], self._cells(cells[some])
+                found = batch.of_tested(counts) if tested else batch.of_others(counts)
                 mean[some], shape[some] = found.mean, found.shape
         likely = self._found[self._largest].likely
         return Copies(mean, shape, likely.gene_sd, likely.shape_sd)
@@ -145,4 +146,4 @@ def copies_of(
             "copies. Genes are tested as if the counts were of molecules."
         )
         return None
-    return found.of(cells)
+    return found.of(cells, tested=True)

@@ -169,4 +169,5 @@ def _row(name: str, found: Amplified) -> dict[str, str | int | float]:
         "molecules_per_cell": float(np.median(found.molecules)),
         "shape": found.likely.shape,
         "gene_sd": found.likely.gene_sd,
+        "shape_sd": found.likely.shape_sd,
     }
