@@ -51,8 +51,8 @@ def inference_data(
 
     Returns
     -------
-    An `arviz.InferenceData`, or where arviz has none (from its release 1.0 on) an `xarray.DataTree`, with the
-    groups:
+    An ``arviz.InferenceData``, or where arviz has none (from its release 1.0 on) an ``xarray.DataTree``, with
+    the groups:
 
     ``log_likelihood``
         ``counts``, nats, with dimensions chain (of size n_restarts), draw (of size 1) and cell. As

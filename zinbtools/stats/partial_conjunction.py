@@ -15,7 +15,7 @@ def partial_conjunction_pval(pval: Floats, at_least: int) -> Floats:
 
     Of the p values of the K studies that tested a gene, all but the ``at_least - 1`` smallest are combined by
     Simes' rule, ``min_j (K - r + 1) / j p_(r - 1 + j)`` (Benjamini and Heller 2008), which holds for studies
-    that are independent of each other.
+    that are independent of each other. The result, (G,), is NaN for genes that fewer studies have tested.
 
     Parameters
     ----------
@@ -23,10 +23,6 @@ def partial_conjunction_pval(pval: Floats, at_least: int) -> Floats:
         Of each study and gene, (K, G); NaN where a study did not test the gene.
     at_least
         r, from 1.
-
-    Returns
-    -------
-    (G,); NaN for genes that fewer studies have tested.
 
     Examples
     --------

@@ -75,7 +75,7 @@ class RandomEffects:
     def prediction(self, row: ArrayLike = (1.0,)) -> tuple[float, float]:
         """Limits between which the true effect of another study with moderators ``row``, (P,), is expected.
 
-        NaN for fewer than `FEWEST_TO_PREDICT` studies: how far effects differ is not known then.
+        NaN for fewer than five studies: how far effects differ is not known then.
         """
         if self.n_studies < FEWEST_TO_PREDICT:
             return np.nan, np.nan

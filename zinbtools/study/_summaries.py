@@ -20,7 +20,7 @@ EFFECT = "ZINB better than NB by (thousandths of the NB's log likelihood)"
 
 
 class Family(NamedTuple):
-    """Studies, a row each, and what they say together; see `run_meta`."""
+    """Studies, a row each, and what they say together, as `zinbtools.study.run_meta` finds."""
 
     table: pd.DataFrame
     found: MetaAnalysis
