@@ -86,8 +86,8 @@ def zi_scores(
     `zinbtools.tl.reads_per_molecule` with ``of_fit``.
     All cells have the same dispersion and dropout probability then. Where a molecule was read less than
     twice, counts are compared as molecules, with a warning; the verdict has the same rule.
-    The price is power: of the genes that the test finds among simulated molecules, it finds a fifth to two
-    thirds among their reads.
+    The price is power: of the genes that the test finds among simulated molecules, it finds half to nine
+    tenths among their reads (``tests/benchmarks/reads.py --only power``).
 
     A gene with a count in fewer than 20 of the cells is not tested, and undecided: of a few counts it is not
     known how many zeros an NB makes, and the p value means nothing
