@@ -1,4 +1,4 @@
-"""Where tests, doctests and the processes that they start keep what numba compiles."""
+"""Where tests, doctests and the processes that they start keep what numba compiles; which examples run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import os
 import shutil
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+
+# Examples of what is an extra run where it is installed.
+collect_ignore = [] if find_spec("arviz") else ["zinbtools/get/_inference_data.py"]
 
 _ROOT = Path(__file__).parent
 _KEPT = _ROOT / ".pytest_cache" / "d"  # which `pytest --cache-clear` empties

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from zinbtools import pl, tl
 from zinbtools.pl._style import root_figure
 
-PLOTS = sorted(pl.__all__)
+PLOTS = sorted(set(pl.__all__) - {"meta"})  # which draws studies and no AnnData; see tl/test_meta.py
 TWO_PANELS = {"power", "zero_causes"}
 
 

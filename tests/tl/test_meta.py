@@ -175,3 +175,7 @@ def test_the_forest_has_every_study_and_mean(table):
     assert len(labels) == len(table) + 3
     assert labels[-1] == "all"
     assert labels[7] == "molecules, mean"
+    long = table.rename(index={"study 0": "a long way to a study " * 9})
+    figure = zt.pl.meta(zt.tl.meta(long), show=False, return_fig=True)
+    figure.canvas.draw()
+    assert max(len(text.get_text()) for text in figure.axes[0].get_yticklabels()) <= 40

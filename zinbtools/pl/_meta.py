@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from .._check.arguments import checked
 from ..get._meta import ALL, MetaAnalysis
+from ._names import shortened
 from ._style import COLORS, WIDTH, finish, style, text_color
 
 
@@ -72,7 +73,7 @@ def _draw_studies(ax: Axes, found: MetaAnalysis, name: str, labels: list[str]) -
         half = norm.isf((1 - found.level) / 2) * row["se"]
         ax.plot([row["effect"] - half, row["effect"] + half], [len(labels)] * 2, color=text_color(), lw=0.8)
         ax.plot(row["effect"], len(labels), "s", color=text_color(), ms=2 + 6 * np.sqrt(row["weight"]))
-        labels.append(str(study))
+        labels.append(shortened(str(study), 36))
 
 
 def _draw_mean(ax: Axes, found: MetaAnalysis, name: str, labels: list[str]) -> None:
@@ -81,4 +82,4 @@ def _draw_mean(ax: Axes, found: MetaAnalysis, name: str, labels: list[str]) -> N
         diamond = [row["low"], row["effect"], row["high"], row["effect"]]
         ax.fill(diamond, place + 0.28 * np.array([0, -1, 0, 1]), color=COLORS["zinb"], lw=0)
         ax.plot([row["next_low"], row["next_high"]], [place + 0.42] * 2, color=COLORS["zinb"], lw=2)
-    labels.append(name if name == ALL else f"{name}, mean")
+    labels.append(name if name == ALL else f"{shortened(name, 30)}, mean")
