@@ -250,9 +250,7 @@ class CountData:
 
     def side_by_side(self, cells: Sequence[Tensor]) -> Batch:
         """Read minibatches of one size, one for each replicate."""
-        if self.in_memory:
-            return self.batch(torch.cat(list(cells))).apart(len(cells))
-        return Batch.join([self.batch(own) for own in cells]).apart(len(cells))
+        return self.batch(torch.cat(list(cells))).apart(len(cells))
 
     def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
         """Yield the counts of the cells in order, in blocks of compressed rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from .data import CountData, StoredRows, row_sums
+from .data import Batch, CountData, StoredRows, row_sums
 
 WINDOW_BYTES = 2**27  # of counts and genes that are held in memory at a time; as much is read meanwhile
 _BYTES_PER_COUNT = 8
@@ -140,6 +140,9 @@ class StreamedCountData(CountData):
         mixed = super().shuffled(cells, generator)
         windows = window_of[torch.from_numpy(self._block_of(mixed.numpy(force=True)))]
         return mixed[windows.argsort(stable=True).to(mixed.device)]
+
+    def side_by_side(self, cells: Sequence[Tensor]) -> Batch:
+        return Batch.join([self.batch(own) for own in cells]).apart(len(cells))  # each from its own window
 
     def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
         largest_block = int(np.diff(self._source.bounds).max())

@@ -69,12 +69,14 @@ def meta(
     studies = pd.DataFrame({"effect": table[effect], "se": table[se]}).astype(np.float64)
     studies["group"] = ALL if by is None else table[by].astype(str)
     parts = {name: part for name, part in studies.groupby("group") if name != ALL} | {ALL: studies}
-    own = pd.concat([_studies(part) for _, part in studies.groupby("group")])
+    groups = pd.DataFrame({name: _group(part, level) for name, part in parts.items()}).T
+    own = [
+        _studies(parts[name], groups["tau"][name] if len(parts[name]) > 1 else 0.0)
+        for name in set(studies["group"])
+    ]
     return MetaAnalysis(
-        groups=pd.DataFrame({name: _group(part, level) for name, part in parts.items()}).T.astype(
-            {"n_studies": int}
-        ),
-        studies=studies.join(own),
+        groups=groups.astype({"n_studies": int}),
+        studies=studies.join(pd.concat(own)),
         moderators=_explained(table, studies, moderators, level),
         asymmetry_pval=_asymmetry(studies),
         level=level,
@@ -118,11 +120,10 @@ def _group(part: pd.DataFrame, level: float) -> dict[str, float]:
     }
 
 
-def _studies(part: pd.DataFrame) -> pd.DataFrame:
+def _studies(part: pd.DataFrame, tau: float) -> pd.DataFrame:
     """Weight of each study of a group in its mean, and the mean without it."""
     effect, se = part["effect"].to_numpy(), part["se"].to_numpy()
-    tau2 = random_effects(effect, se).tau2 if len(part) > 1 else 0.0
-    weight = 1 / (se**2 + tau2)
+    weight = 1 / (se**2 + tau**2)
     others = [np.arange(len(part)) != place for place in range(len(part))]
     without = [_mean(effect[rest], se[rest]) for rest in others]
     return pd.DataFrame({"weight": weight / weight.sum(), "without": without}, index=part.index)
