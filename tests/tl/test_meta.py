@@ -86,6 +86,7 @@ def test_few_studies_have_words_and_no_prediction(table):
         ),
         (lambda t: t.set_axis(["a"] * len(t)), {}, ValueError, "two studies are called 'a'"),
         (lambda t: t[:1], {}, ValueError, "no family"),
+        (lambda t: t.assign(counts="all"), {"by": "counts"}, ValueError, "the name of all studies"),
         (lambda t: t.assign(se=0.0), {}, ValueError, "positive"),
         (lambda t: t[:3], {"moderators": ["counts", "depth"]}, ValueError, "too few"),
     ],

@@ -65,7 +65,7 @@ def meta(
     >>> found.groups["effect"].round(2).to_dict()
     {'m': 0.4, 'r': 1.2, 'all': 0.8}
     """
-    _check(table, [effect, se, *(moderators or []), *([] if by is None else [by])])
+    _check(table, [effect, se, *(moderators or []), *([] if by is None else [by])], by)
     studies = pd.DataFrame({"effect": table[effect], "se": table[se]}).astype(np.float64)
     studies["group"] = ALL if by is None else table[by].astype(str)
     parts = {name: part for name, part in studies.groupby("group") if name != ALL} | {ALL: studies}
@@ -83,7 +83,7 @@ def meta(
     )
 
 
-def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
+def _check(table: pd.DataFrame, columns: Sequence[str], by: str | None) -> None:
     for column in columns:
         if column not in table:
             raise KeyError(
@@ -95,6 +95,10 @@ def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"two studies are called {twice!r}; give them names of their own, as the index.")
+    if by is not None and (table[by].astype(str) == ALL).any():
+        raise ValueError(
+            f"by={by!r} has a group {ALL!r}, which is the name of all studies; call it otherwise."
+        )
     if len(table) < 2:
         raise ValueError(f"{len(table)} study is no family; give two or more.")
 
