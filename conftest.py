@@ -1,4 +1,4 @@
-"""Where tests, doctests and the processes that they start keep what numba compiles; which examples run."""
+"""Tests and examples alike: where compiled code is kept, which of them run; no figure stays open."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 # Examples of what is an extra run where it is installed.
 collect_ignore = [] if find_spec("arviz") else ["zinbtools/get/_inference_data.py"]
@@ -35,3 +38,12 @@ def _use_cache(folder: Path) -> None:
 
 
 _use_cache(_KEPT / f"numba-{_digest()}")
+os.environ["MPLBACKEND"] = "Agg"  # no window is opened
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures() -> Iterator[None]:
+    """Close what a test or an example has drawn."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -180,7 +180,6 @@ def test_a_check_of_ones_own_brings_its_words(study: Study, tmp_path: Path) -> N
     assert "Fano factor, ZINB" in text
     assert (tmp_path / "figures" / "ppc_fano.png").is_file()
     assert pl.ppc(study.adata, checks="fano", show=False)[0].get_title() == "variance over mean"
-    plt.close("all")
 
 
 def test_all_genes_can_be_searched(study: Study) -> None:

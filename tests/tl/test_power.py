@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import anndata
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,4 +183,3 @@ def test_plots_have_what_was_found(judged: AnnData, pilot: AnnData) -> None:
     assert stats.rankdata([line.get_ydata()[-1] for line in alone.lines[: len(classes)]]).tolist() == [
         *range(1, len(classes) + 1)
     ]
-    plt.close("all")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -158,7 +157,6 @@ def test_checks_of_ones_own(fitted: AnnData) -> None:
     assert zt.pl.ppc(fitted, checks="fano", show=False)[0].get_title() == "variance / mean"
     words = check_words(fitted, None)["fano"]
     assert words == ("variance / mean", "variance / mean", "The closer to the dotted line, the better.")
-    plt.close("all")
 
 
 def test_every_check_survives_a_file(fitted: AnnData, tmp_path: Path) -> None:
