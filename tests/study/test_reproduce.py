@@ -114,7 +114,7 @@ def test_data_sets_that_are_not_there_are_named(quick: list[Any], shared_data: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((4, {}), "table must be one of 1, 2, 3, found 4"),
+        ((4, {}), "table must be one of 1, 2, 3, .all., found 4"),
         ((1, {"max_evals": -1}), "max_evals"),
         ((1, {"names": ["7"]}), "'7'"),
         ((1, {"protocols": ["old"]}), "'old'"),
@@ -124,6 +124,21 @@ def test_what_there_is_not(arguments: tuple[Any, dict[str, Any]], message: str) 
     table, settings = arguments
     with pytest.raises(ValueError, match=message):
         reproduce(table, **settings)
+
+
+def test_all_tables_at_once(quick: list[Any], shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"zheng_ercc": shared_data / "data" / "ercc_zheng2017_gemcode.h5ad"}
+    found = reproduce("all", n_restarts=2, names=["10", "zheng_ercc"], protocols=["default"], files=files)
+    assert found.data[["table", "dataset"]].to_numpy().tolist() == [
+        [1, "ZISynth lambda=10"],
+        [2, "Zheng 2017 ERCC"],
+    ]
+    assert found.table["table"].value_counts().to_dict() == {1: 4, 2: 4}
+    said = capsys.readouterr().out
+    assert "ZISynth lambda=10: simulated" in said
+    assert f"Zheng 2017 ERCC: from {files['zheng_ercc']}" in said
+    with pytest.raises(ValueError, match=r"there is no 'zebra' in the three tables; there are 0, 0\.001"):
+        reproduce("all", names=["zebra"])
 
 
 def test_the_command_writes_the_table(
@@ -140,3 +155,6 @@ def test_the_command_writes_the_table(
     ]
     assert "ZISynth lambda=0.01" in capsys.readouterr().out
     assert "--dataset 0.01" in (out / "table.txt").read_text()
+    words = [*words[:1], "--all", *words[3:], "--dataset", "1", "--out", str(tmp_path / "all")]
+    assert cli.main(words) == 0
+    assert "Tables 1 to 3" in (tmp_path / "all" / "zinbtools_reproduce.json").read_text()

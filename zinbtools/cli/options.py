@@ -78,6 +78,7 @@ DIR gets meta.csv, a row per group and one for all, studies.csv, a row per study
 
 REPRODUCE_EPILOG = """examples:
   zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
+  zinbtools reproduce --all --resume kept --file cortex=cortex.h5ad --out tables
   zinbtools reproduce --table 2 --dataset zheng_ercc --file zheng_ercc=droplets.h5ad --out table2
 
 DIR gets table.csv (a row per data set, protocol and metric), data.csv (mean dropout and verdict) and
@@ -159,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     reproduce = command(
         "reproduce",
         "make the tables of the 2019 study again",
-        "Make Table 1, 2 or 3 of the 2019 study again, beside what it printed.",
+        "Make Table 1, 2 or 3 of the 2019 study again, or all three, beside what it printed.",
         REPRODUCE_EPILOG,
     )
     _add_reproduce_options(reproduce.add_argument_group("table"))
@@ -324,7 +325,9 @@ def _add_tune_options(search: argparse._ArgumentGroup) -> None:
 
 
 def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:
-    table.add_argument("--table", type=int, choices=[1, 2, 3], required=True, help="which table")
+    which = table.add_mutually_exclusive_group(required=True)
+    which.add_argument("--table", type=int, choices=[1, 2, 3], help="which table")
+    which.add_argument("--all", dest="table", action="store_const", const="all", help="the three tables")
     _add(table, "--restarts", "N", int, "fits per model (default: 100)", of="n_restarts", default=100)
     tries = "settings to try for each model under protocol blog2019; 0: the defaults (default: 100)"
     _add(table, "--max-evals", "N", int, tries, of="reproduce.max_evals", default=100)

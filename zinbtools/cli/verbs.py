@@ -204,7 +204,7 @@ VERBS = {
 def title(arguments: Namespace) -> str:
     """Say what a verb works on; FileNotFoundError if it is not there."""
     if arguments.verb == "reproduce":
-        return f"Table {arguments.table}"
+        return "Tables 1 to 3" if arguments.table == "all" else f"Table {arguments.table}"
     if arguments.verb == "meta":
         return f"{len(arguments.studies)} studies"
     if arguments.input is None:

@@ -34,10 +34,10 @@ class Reproduction:
     Attributes
     ----------
     table
-        One row per data set, protocol and metric: ``nb_printed``, ``zinb_printed``, ``better_printed``,
-        ``nb``, ``zinb``, ``better`` (medians, and the model that is significantly better by the one-sided
-        rank-sum test at 5 %), ``nb_runs``, ``zinb_runs``, ``pval_nb_better``, ``pval_zinb_better`` and
-        ``agreement``.
+        One row per data set, protocol and metric: ``table`` (its number in the study), ``nb_printed``,
+        ``zinb_printed``, ``better_printed``, ``nb``, ``zinb``, ``better`` (medians, and the model that is
+        significantly better by the one-sided rank-sum test at 5 %), ``nb_runs``, ``zinb_runs``,
+        ``pval_nb_better``, ``pval_zinb_better`` and ``agreement``.
     data
         One row per data set and protocol: mean dropout as printed and ours, verdict and sentence.
     left_out
@@ -68,7 +68,7 @@ class Reproduction:
 
 @checked
 def reproduce(
-    table: Literal[1, 2, 3],
+    table: Literal[1, 2, 3, "all"],
     *,
     n_restarts: int = 100,
     max_evals: int = 100,
@@ -83,7 +83,7 @@ def reproduce(
     rng: int = 0,
     progress: bool = True,
 ) -> Reproduction:
-    """Make a table of the study again, under its protocol and under ours.
+    """Make a table of the study again, or all of them, under its protocol and under ours.
 
     The study searched for architecture and learning rate of each model and data set with hyperopt, on the
     cells that it tested on, and never published what it found; under its protocol that search is done again,
@@ -92,7 +92,7 @@ def reproduce(
     Parameters
     ----------
     table
-        1: simulated counts. 2: spike-ins. 3: cells.
+        1: simulated counts. 2: spike-ins. 3: cells. ``"all"``: the three of them.
     n_restarts
         Fits per model; the study had 100.
     max_evals
@@ -124,6 +124,8 @@ def reproduce(
     rows = _chosen(table, names)
     run = {"device": device, "n_jobs": n_jobs, "executor": executor, "rng": rng, "progress": progress}
     left_out: dict[str, str] = {}
+    if progress:
+        print("\n".join(f"{row.name}: {_whence(row, files or {})}" for row in rows), flush=True)
     found: list[dict[str, Any]] = []
     for row in rows:
         try:
@@ -139,11 +141,12 @@ def reproduce(
             found.append({"row": row, "protocol": protocol, **_kept(folder, procedure, adata)})
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ValueError(f"none of the data sets of table {table} is there: {why}")
+        raise ValueError(f"none of the data sets of {_title(table)} is there: {why}")
     return Reproduction(
         pd.DataFrame(line for part in found for line in _lines(**part)),
         pd.DataFrame(
             {
+                "table": part["row"].table,
                 "dataset": part["row"].name,
                 "protocol": part["protocol"],
                 "mean_dropout_printed": part["row"].mean_dropout,
@@ -158,17 +161,21 @@ def reproduce(
     )
 
 
-def _chosen(table: int, names: Sequence[str] | None) -> list[Row]:
-    of_table = [row for row in ROWS if row.table == table]
+def _chosen(table: Literal[1, 2, 3, "all"], names: Sequence[str] | None) -> list[Row]:
+    of_table = [row for row in ROWS if table in (row.table, "all")]
     if names is None:
         return of_table
     by_name = {word: row for row in of_table for word in _names(row)}
     unknown = [name for name in names if name.lower() not in by_name]
     if unknown:
         known = ", ".join(row.dataset or f"{row.lam:g}" for row in of_table)
-        raise ValueError(f"there is no {unknown[0]!r} in table {table}; there are {known}.")
+        raise ValueError(f"there is no {unknown[0]!r} in {_title(table)}; there are {known}.")
     wanted = {by_name[name.lower()].name for name in names}
     return [row for row in of_table if row.name in wanted]
+
+
+def _title(table: Literal[1, 2, 3, "all"]) -> str:
+    return "the three tables" if table == "all" else f"table {table}"
 
 
 def _names(row: Row) -> list[str]:
@@ -178,6 +185,17 @@ def _names(row: Row) -> list[str]:
 def _word(row: Row, protocol: str) -> str:
     """Name the folder of a row."""
     return f"{row.dataset or f'zisynth-{row.lam:g}'}-{protocol}"
+
+
+def _whence(row: Row, files: Mapping[str, str | os.PathLike[str]]) -> str:
+    """Say where the counts of a row come from."""
+    if row.dataset is None:
+        return "simulated"
+    return (
+        f"from {files[row.dataset]}"
+        if row.dataset in files
+        else "from its public home, or the cache of fetched files"
+    )
 
 
 def _counts(
@@ -275,6 +293,7 @@ def _lines(row: Row, protocol: str, tests: Iterable[Mapping[str, Any]], **_: Any
     for test in tests:
         printed = row.metrics[test["metric"]]
         yield {
+            "table": row.table,
             "dataset": row.name,
             "protocol": protocol,
             "metric": test["metric"],
