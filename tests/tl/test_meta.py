@@ -11,7 +11,7 @@ import pytest
 import zinbtools as zt
 from zinbtools import cli
 from zinbtools.stats.random_effects import random_effects
-from zinbtools.study import read_summaries
+from zinbtools.study import read_summaries, run_meta
 
 
 @pytest.fixture
@@ -74,6 +74,18 @@ def test_few_studies_have_words_and_no_prediction(table):
     assert "the next is expected between" in str(zt.tl.meta(some))
 
 
+def test_how_probable_a_difference_is_in_the_next_study(table):
+    reads = table[table["counts"] == "reads"]
+    found = zt.tl.meta(reads, region=3.0)
+    row = found.groups.loc["all"]
+    assert found.groups["next_above"].between(0.2, 0.8).all()
+    assert zt.tl.meta(reads, region=row["next_low"]).groups.loc["all", "next_above"] == pytest.approx(0.975)
+    assert zt.tl.meta(reads, region=row["next_high"]).groups.loc["all", "next_above"] == pytest.approx(0.025)
+    assert str(found).endswith(f"and beyond 3 with a probability of {100 * row['next_above']:.0f} %.")
+    assert zt.tl.meta(reads).groups["next_above"].isna().all()
+    assert zt.tl.meta(reads[:4], region=3.0).groups["next_above"].isna().all()
+
+
 @pytest.mark.parametrize(
     ("change", "options", "error", "message"),
     [
@@ -130,6 +142,30 @@ def test_summaries_are_a_table(folders):
     assert zt.tl.meta(table).groups.loc["all", "n_studies"] == 3
 
 
+def test_what_a_dropout_adds_beyond_what_explains_most(tmp_path):
+    rivals = [
+        {"model": "nb", "gain": 0.0, "zinb_gain": 1.0, "zinb_low": 0.5, "zinb_high": 1.5},
+        {"model": "nb-amplified", "gain": 3.0, "zinb_gain": 0.1, "zinb_low": -0.292, "zinb_high": 0.492},
+        {"model": "nb-gene-cell", "gain": 2.0, "zinb_gain": 0.7, "zinb_low": 0.6, "zinb_high": 0.8},
+    ]
+    for name, content in {
+        "explained": {"rivals": rivals, "reads_per_molecule": 12.5},
+        "not asked": {"rivals": rivals[:1]},
+        "older": {},
+    }.items():
+        whole = summary(name, 1.0) | content
+        whole["difference"] |= {"level": 0.95}
+        (tmp_path / f"{name}.json").write_text(json.dumps(whole))
+    table = read_summaries(tmp_path / f"{name}.json" for name in ("explained", "not asked", "older"))
+    assert table["beyond"].iloc[:2].tolist() == [0.5, 5.0]
+    np.testing.assert_allclose(table["beyond_se"].iloc[:2], [1.0, 1.0], rtol=1e-3)
+    assert table.loc["older", ["beyond", "beyond_se"]].isna().all()
+    assert table["reads_per_molecule"].iloc[0] == 12.5
+    both = run_meta([tmp_path / "explained.json", tmp_path / "not asked.json"])
+    assert set(both.measures) == {"gain", "beyond"}
+    assert set(run_meta([tmp_path / "explained.json", tmp_path / "older.json"]).measures) == {"gain"}
+
+
 def test_the_command_line_writes_table_and_forest(folders, tmp_path, capsys):
     out = tmp_path / "family"
     about = tmp_path / "about.csv"
@@ -143,6 +179,7 @@ def test_the_command_line_writes_table_and_forest(folders, tmp_path, capsys):
     assert "x: one study, 5; nothing is known of others." in printed
     assert "all: 3 studies, on average 10 " in printed
     assert {path.name for path in out.iterdir()} == {
+        "report.html",
         "meta.csv",
         "studies.csv",
         "forest.png",

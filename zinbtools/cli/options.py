@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -74,7 +74,27 @@ META_EPILOG = """examples:
 Each STUDY is the folder of a study, or its summary.json. Studies are taken to be independent: two analyses of
 the same cells are not.
 
-DIR gets meta.csv, a row per group and one for all, studies.csv, a row per study, and forest.png."""
+DIR gets report.html, meta.csv, a row per measure and group, studies.csv, a row per study, forest.png, and
+moderators.csv where they are asked for."""
+
+# Columns of --sets that are options of one data set.
+OF_A_SET = ("layer", "modality", "batch_key", "groupby", "counts", "n_top_genes", "min_detection")
+
+# What is told of every study, to group and explain them by.
+OF_A_STUDY = ("counts", "verdict", "explained_by", "n_cells", "n_genes", "excess_zeros", "calls_per_thousand")
+
+ATLAS_EPILOG = f"""examples:
+  zinbtools atlas a.h5ad b.h5ad c.h5ad --n-top-genes 1000 --out atlas
+  zinbtools atlas --sets sets.csv --by protocol --resume kept --out atlas
+
+{INPUT}
+
+CSV has a row for each data set: its name in column study; its file, from the folder of the table, in column
+file; in columns {", ".join(OF_A_SET)}
+what is to be said of it alone, where there is something; and other columns, for --by and --moderators.
+
+DIR/studies/NAME gets the files of each study as soon as it is done, and DIR those of zinbtools meta. A data
+set that cannot be read or fitted is named and left out."""
 
 REPRODUCE_EPILOG = """examples:
   zinbtools reproduce --table 1 --restarts 20 --resume kept --out table1
@@ -150,13 +170,24 @@ def parser() -> argparse.ArgumentParser:
         META_EPILOG,
     )
     meta.add_argument("studies", nargs="+", type=Path, metavar="STUDY", help="folder of a study")
-    meta.add_argument(
-        "--by", metavar="COLUMN", help="summarise groups too: counts, verdict, or a column of --about"
-    )
+    _add_meta_options(meta)
     meta.add_argument(
         "--about", type=Path, metavar="CSV", help="table about the studies, whose first column names them"
     )
     meta.set_defaults(resume=None)  # it takes seconds
+    atlas = command(
+        "atlas",
+        "make the studies of many data sets, and summarise them",
+        "Make the study of each data set, then summarise what they found, as meta does.",
+        ATLAS_EPILOG,
+    )
+    sets = atlas.add_argument_group("data sets").add_mutually_exclusive_group(required=True)
+    sets.add_argument("files", nargs="*", default=[], type=_path, metavar="INPUT", help="files or folders")
+    sets.add_argument("--sets", type=_path, metavar="CSV", help="table with a row for each, see below")
+    _add_meta_options(atlas)
+    _add_selection(_add_reading(atlas))
+    _add_covariates(atlas)
+    _add_study_options(_add_fit_options(atlas))
     reproduce = command(
         "reproduce",
         "make the tables of the 2019 study again",
@@ -164,9 +195,9 @@ def parser() -> argparse.ArgumentParser:
         REPRODUCE_EPILOG,
     )
     _add_reproduce_options(reproduce.add_argument_group("table"))
-    for each in (study, genes, evaluate, tune, reproduce):
+    for each in (study, genes, evaluate, tune, atlas, reproduce):
         _add_run_options(each.add_argument_group("how to run"))
-    for each in (study, genes, reads, evaluate, tune, meta, reproduce):
+    for each in (study, genes, reads, evaluate, tune, meta, atlas, reproduce):
         each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
         each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
     return top
@@ -182,6 +213,13 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         arguments.lam = 0.0 if arguments.lam is None else arguments.lam
         arguments.n_obs = 12_000 if arguments.n_obs is None else arguments.n_obs
     return arguments
+
+
+def of_a_set(path: Path, options: Mapping[str, str]) -> dict[str, Any]:
+    """Read the options of one data set by the rules of ``zinbtools study``."""
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    found = vars(parser().parse_args(["study", str(path), *words, "--out", "."]))
+    return {name: found[name] for name in options}
 
 
 def _clash(arguments: argparse.Namespace) -> str:
@@ -213,6 +251,10 @@ def _add_file_options(
     command: argparse.ArgumentParser, source: argparse._ActionsContainer, **optional: Any
 ) -> argparse._ArgumentGroup:
     source.add_argument("input", metavar="INPUT", type=_path, help="file or folder, see below", **optional)
+    return _add_reading(command)
+
+
+def _add_reading(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     data = command.add_argument_group("data")
     _add(data, "--modality", "NAME", str, "which modality of an .h5mu file")
     data.add_argument(
@@ -238,6 +280,10 @@ def _add_data_options(command: argparse.ArgumentParser, *, simulated: bool = Tru
         source.add_argument("--simulate", choices=["zisynth"], help="counts with known truth instead")
         _add(counts, "--lam", "LAM", float, "decay of the simulated dropout (default: 0)")
         _add(counts, "--n-obs", "N", int, "simulated cells (default: 12000)")
+    _add_selection(data)
+
+
+def _add_selection(data: argparse._ArgumentGroup) -> None:
     _add(data, "--layer", "KEY", str, "layer with the raw counts (default: X)")
     data.add_argument(
         "--round", action="store_true", help="round numbers that are not whole, as corrected counts are"
@@ -322,6 +368,18 @@ def _add_tune_options(search: argparse._ArgumentGroup) -> None:
     search.add_argument("--per-model", action="store_true", help="a setting for each model, not one for both")
     at_a_time = "settings suggested at a time, 2 N trainings side by side (default: 1)"
     _add(search, "--max-queue-len", "N", int, at_a_time, default=1)
+
+
+def _add_meta_options(meta: argparse._ActionsContainer) -> None:
+    meta.add_argument(
+        "--by", metavar="COLUMN", help="summarise groups too: counts, verdict, or what else is known of them"
+    )
+    meta.add_argument(
+        "--moderators",
+        type=_keys("moderators"),
+        metavar="COLUMN,...",
+        help="what may tell why studies differ, parted by commas: n_cells, counts, or what else is known",
+    )
 
 
 def _add_reproduce_options(table: argparse._ArgumentGroup) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -22,13 +21,13 @@ from .._files.signals import Stopped, stop_on_signals
 from .._words.sentence import sentence
 from ._hints import in_shell
 from ._streams import steady_streams
+from ._told import is_told
+from .atlas import studies_folder
 from .options import in_utf8, parsed
 from .verbs import VERBS, say, title
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-_PACKAGE = Path(__file__).parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +71,7 @@ def _status(arguments: Namespace, *, command: str) -> int:
         if not are_in_place:
             return _interrupted(arguments, signal if isinstance(signal, Stopped) else Stopped(SIGINT))
     except (ValueError, KeyError, TypeError, OSError) as error:
-        if not _is_told(error):
+        if not is_told(error):
             error.add_note("This is a mistake in zinbtools, not in what it was given; please report it.")
             raise
         print(f"zinbtools: error: {in_shell(sentence(error))}{_which_disk(error)}", file=sys.stderr)
@@ -83,17 +82,13 @@ def _status(arguments: Namespace, *, command: str) -> int:
     return 0
 
 
-def _is_told(error: Exception) -> bool:
-    """Tell what the system or a line of this package raised from what Python found wrong with a program."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = _PACKAGE in Path(last.filename).parents and (last.line or "").startswith("raise ")
-    return is_ours or isinstance(error, OSError)
-
-
 def _interrupted(arguments: Namespace, signal: Stopped) -> int:
     how = "interrupted" if signal.name == "SIGINT" else f"ended by {signal.name}"
     kept = f"; the same command goes on from {arguments.resume}" if arguments.resume else ""
-    print(f"zinbtools: {how}; nothing was written to {arguments.out}{kept}", file=sys.stderr)
+    where = f"nothing was written to {arguments.out}"
+    if arguments.verb == "atlas":
+        where = f"the finished studies are in {studies_folder(arguments)}"
+    print(f"zinbtools: {how}; {where}{kept}", file=sys.stderr)
     return signal.exit_status
 
 

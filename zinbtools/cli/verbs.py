@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..study import Study
+    from ..study import Family, Study
 
 
 class Outcome(NamedTuple):
@@ -155,11 +155,42 @@ def tune(arguments: Namespace, *, command: str) -> Outcome:
 
 def meta(arguments: Namespace, *, command: str) -> Outcome:
     """Read summaries, and summarise them."""
-    from ..study import run_meta, write_meta
+    from ..study import run_meta
 
-    family = run_meta(arguments.studies, about=arguments.about, by=arguments.by)
-    after = f"\n{arguments.out / 'forest.png'} shows every study"
-    return Outcome(str(family), lambda folder: write_meta(family, folder), after)
+    family = run_meta(
+        arguments.studies, about=arguments.about, by=arguments.by, moderators=arguments.moderators
+    )
+    return _report_of_family(family, arguments, command)
+
+
+def atlas(arguments: Namespace, *, command: str) -> Outcome:
+    """Make the study of each data set, and summarise them."""
+    from ..study import run_meta
+    from .atlas import about, made
+
+    with _how_to_run(arguments):  # a device that is not there is told at once
+        done, left_out = made(arguments, command=command)
+    if len(done) < 2:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ValueError(f"{len(done)} of the data sets could be studied, and two are needed; {why}")
+    family = run_meta(
+        done,
+        about=about(arguments),
+        by=arguments.by,
+        moderators=arguments.moderators,
+        left_out=left_out,
+    )
+    return _report_of_family(family, arguments, command)
+
+
+def _report_of_family(family: Family, arguments: Namespace, command: str) -> Outcome:
+    """Write a family of studies as a report."""
+    from ..study import write_meta
+
+    def write(folder: Path) -> None:
+        write_meta(family, folder, home=arguments.out, title=title(arguments), command=command)
+
+    return Outcome(str(family), write, f"\nreport: {arguments.out / 'report.html'}")
 
 
 def reproduce(arguments: Namespace, *, command: str) -> Outcome:
@@ -197,12 +228,19 @@ VERBS = {
     "evaluate": evaluate,
     "tune": tune,
     "meta": meta,
+    "atlas": atlas,
     "reproduce": reproduce,
 }
 
 
 def title(arguments: Namespace) -> str:
     """Say what a verb works on; FileNotFoundError if it is not there."""
+    if "title" in arguments:
+        return str(arguments.title)
+    if arguments.verb == "atlas":
+        from .atlas import data_sets
+
+        return f"{len(data_sets(arguments))} data sets"
     if arguments.verb == "reproduce":
         return "Tables 1 to 3" if arguments.table == "all" else f"Table {arguments.table}"
     if arguments.verb == "meta":

@@ -19,10 +19,11 @@ class MetaAnalysis:
     ----------
     groups
         A row for each value of ``by`` and one for all: ``n_studies``, the mean ``effect``, its ``se``,
-        interval ``low``, ``high`` and ``pval``; ``next_low``, ``next_high``, between which the true effect of
-        another such study is expected; ``tau``, the standard deviation of the true effects, with ``tau_low``
-        and ``tau_high``; ``i2``, the share of the variance that is not error; Cochran's ``q`` and ``q_pval``.
-        A group of one study has that study's effect and error. What cannot be said is NaN.
+        interval ``low``, ``high`` and ``pval``; ``next_low``, ``next_high``, between which the true effect
+        of another such study is expected, and ``next_above``, the probability that it is above ``region``;
+        ``tau``, the standard deviation of the true effects, with ``tau_low`` and ``tau_high``; ``i2``, the
+        share of the variance that is not error; Cochran's ``q`` and ``q_pval``. A group of one study has
+        that study's effect and error. What cannot be said is NaN.
     studies
         A row for each study: ``effect``, ``se``, ``group``, its ``weight`` in the mean of the group, and
         ``without``, that mean if the study is left out.
@@ -30,6 +31,8 @@ class MetaAnalysis:
         A row for each coefficient: ``effect``, ``se``, ``low``, ``high``, ``pval``; empty without moderators.
     asymmetry_pval
         Do studies with larger errors find other effects (Egger's regression)? NaN for fewer than ten studies.
+    region
+        Effect above which there is a practical difference, or None.
     level
         Of all intervals.
     """
@@ -38,18 +41,21 @@ class MetaAnalysis:
     studies: pd.DataFrame
     moderators: pd.DataFrame
     asymmetry_pval: float
+    region: float | None
     level: float
 
     def __str__(self) -> str:
-        return "\n".join(_sentence(str(name), row, self.level) for name, row in self.groups.iterrows())
+        return "\n".join(self._sentence(str(name), row) for name, row in self.groups.iterrows())
 
-
-def _sentence(name: str, row: pd.Series, level: float) -> str:
-    number = f"{row['effect']:.3g}"
-    if row["n_studies"] == 1:
-        return f"{name}: one study, {number}; nothing is known of others."
-    means = f"{name}: {row['n_studies']:.0f} studies, on average {number} ({100 * level:.0f} % interval "
-    means += f"{row['low']:.3g} to {row['high']:.3g})"
-    if row["n_studies"] < FEWEST_TO_PREDICT:
-        return f"{means}; fewer than {FEWEST_TO_PREDICT} studies do not say what the next will show."
-    return f"{means}; the next is expected between {row['next_low']:.3g} and {row['next_high']:.3g}."
+    def _sentence(self, name: str, row: pd.Series) -> str:
+        number = f"{row['effect']:.3g}"
+        if row["n_studies"] == 1:
+            return f"{name}: one study, {number}; nothing is known of others."
+        means = f"{name}: {row['n_studies']:.0f} studies, on average {number} ({100 * self.level:.0f} % "
+        means += f"interval {row['low']:.3g} to {row['high']:.3g})"
+        if row["n_studies"] < FEWEST_TO_PREDICT:
+            return f"{means}; fewer than {FEWEST_TO_PREDICT} studies do not say what the next will show."
+        means += f"; the next is expected between {row['next_low']:.3g} and {row['next_high']:.3g}"
+        if self.region is None:
+            return f"{means}."
+        return f"{means}, and beyond {self.region:g} with a probability of {100 * row['next_above']:.0f} %."

@@ -26,7 +26,8 @@ def meta(
     """Draw a forest: each study with its interval, each group with its mean and what the next will show.
 
     Diamonds are means with their intervals, the bar below a diamond is where the true effect of another
-    such study is expected. The area of a square is the study's weight in its group.
+    such study is expected. The area of a square is the study's weight in its group. A dotted line is the
+    effect above which there is a practical difference, where `zinbtools.tl.meta` was told of one.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def meta(
         if len(names) > 1:
             _draw_mean(target, found, ALL, labels)
         target.axvline(0, color=text_color(), lw=0.5)
+        if found.region is not None:
+            target.axvline(found.region, color=text_color(), lw=0.8, ls=":")
         target.set(yticks=range(len(labels)), ylim=(len(labels) - 0.3, -0.7), xlabel=label)
         target.set_yticklabels(labels)
         target.plot(

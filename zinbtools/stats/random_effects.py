@@ -79,18 +79,32 @@ class RandomEffects:
         """
         if self.n_studies < FEWEST_TO_PREDICT:
             return np.nan, np.nan
-        mean, se, tau = self._may_be(np.asarray(row, dtype=np.float64))
-        places = stats.t.ppf((np.arange(_N_MEANS) + 0.5) / _N_MEANS, self.n_free)
-        centre = (mean[:, None] + se[:, None] * places).ravel()
-        spread = np.repeat(np.maximum(tau, 1e-9 * se), _N_MEANS)
+        centre, spread = self._next(row)
         reach = np.array([(centre - 9 * spread).min(), (centre + 9 * spread).max()])
 
-        def beyond(x: float, share: float) -> float:
+        def below(x: float, share: float) -> float:
             return float(special.ndtr((x - centre) / spread).mean()) - share
 
         outside = (1 - self.level) / 2
-        low, high = (float(optimize.brentq(beyond, *reach, args=(p,))) for p in (outside, 1 - outside))
+        low, high = (float(optimize.brentq(below, *reach, args=(p,))) for p in (outside, 1 - outside))
         return low, high
+
+    def probability_above(self, value: float, row: ArrayLike = (1.0,)) -> float:
+        """Probability that the true effect of another study with moderators ``row``, (P,), is above a value.
+
+        By the same mixture as `prediction`, and NaN where that is.
+        """
+        if self.n_studies < FEWEST_TO_PREDICT:
+            return np.nan
+        centre, spread = self._next(row)
+        return float(special.ndtr((centre - value) / spread).mean())
+
+    def _next(self, row: ArrayLike) -> tuple[Floats, Floats]:
+        """Means and standard deviations of the normals whose even mixture the next effect has."""
+        mean, se, tau = self._may_be(np.asarray(row, dtype=np.float64))
+        places = stats.t.ppf((np.arange(_N_MEANS) + 0.5) / _N_MEANS, self.n_free)
+        centre = (mean[:, None] + se[:, None] * places).ravel()
+        return centre, np.repeat(np.maximum(tau, 1e-9 * se), _N_MEANS)
 
     def _may_be(self, row: Floats) -> tuple[Floats, Floats, Floats]:
         """Values of tau2 that are as likely as each other, its root, and the mean and its error by them.

@@ -7,6 +7,7 @@ from ..get._fitted import resolve_device
 from ._conclusion import conclusion
 from ._csv import unescaped, write_csv
 from ._evaluate import load_scvi, run_evaluation, with_genes_of
+from ._family import Family, run_meta, with_columns_of, write_meta
 from ._figures import Picture
 from ._h5ad import write_h5ad
 from ._machine import summary_json
@@ -15,7 +16,7 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
-from ._summaries import Family, read_summaries, run_meta, with_columns_of, write_meta
+from ._summaries import read_summaries
 from ._summary import summary
 from ._writable import writable
 from ._write import parts, write_study, write_tuning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,8 @@ class ReportTable:
         Columns that sort by letters and not by the number at their start.
     folded
         Shown on demand only.
+    links
+        Where the first cell of a row leads, by its text.
     """
 
     caption: str
@@ -58,6 +60,7 @@ class ReportTable:
     note: str = ""
     words: frozenset[int] = field(default=frozenset({0}))
     folded: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def evidence(study: Study) -> list[ReportTable]:

@@ -59,7 +59,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     """Draw every plot for which the results are there, one at a time."""
     if SELECTION in Record.read(adata, key):
         yield _verdict(adata, key)
-        yield _picture(
+        yield picture(
             "model_selection",
             "The difference, and every restart",
             "Left: log likelihood beyond the NB's, with its interval and a tick per restart; within the grey "
@@ -68,7 +68,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             f"Interval of the ZINB's log likelihood beyond the NB's. {get.verdict(adata, key=key).sentence}",
             partial(pl.model_selection, adata, key=key),
         )
-    yield _picture(
+    yield picture(
         "dropout",
         "Zeros against the mean",
         "Grey: the genes as observed. A model whose marks or line lie below them expects too few zeros at "
@@ -79,7 +79,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
     )
     distances = get.ppc_ks_df(adata, key=key)
     for check, words in check_words(adata, key).items():
-        yield _picture(
+        yield picture(
             f"ppc_{check}",
             f"{words.short[:1].upper()}{words.short[1:]}, predicted",
             words.reading,
@@ -89,7 +89,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
         )
     yield _scores(adata, key)
     if ZERO_CAUSES in Record.read(adata, key):
-        yield _picture(
+        yield picture(
             "zero_causes",
             "Why there are zeros",
             "Left: the share of the genes that have each cause, by mean count. Right: each gene by its mean "
@@ -98,7 +98,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             partial(pl.zero_causes, adata, key=key),
         )
     if {Keys(key).dropout(), Keys(key).mean("zinb")} <= set(adata.layers):
-        yield _picture(
+        yield picture(
             "zero_study",
             "What the ZINB makes of each zero",
             "Every zero by the NB mean and the dropout probability that the ZINB gives it; the darkest shade "
@@ -106,7 +106,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "Contours: density of log10 NB mean against log10 dropout probability over all zero entries.",
             partial(pl.zero_study, adata, key=key),
         )
-    yield _picture(
+    yield picture(
         "history",
         "Training",
         "Full lines should have levelled off by their dot, which is the epoch whose weights were kept.",
@@ -117,7 +117,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
 
 def _verdict(adata: AnnData, key: str | None) -> Picture:
     found = get.verdict(adata, key=key)
-    return _picture(
+    return picture(
         "verdict",
         "The verdict",
         "What a ZINB gains on cells that it has not seen, with its interval; within the grey it makes no "
@@ -144,7 +144,7 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
     genes = get.zi_genes_df(adata, key=key)
     best = ", ".join(genes.index[genes["score"] > 0][:5].astype(str))
     if "call" in genes:
-        return _picture(
+        return picture(
             "zi_scores",
             "Genes that zero inflation helps",
             "Each gene by its mean count and by how much zero inflation explains it better. Orange genes are "
@@ -154,7 +154,7 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
             f"call. The largest gains: {best or 'none'}.",
             partial(pl.zi_scores, adata, kind="mean", key=key),
         )
-    return _picture(
+    return picture(
         "zi_scores",
         "Genes that zero inflation helps",
         "To the right of zero the ZINB accounts better for a gene. Coloured are genes more than two standard "
@@ -165,8 +165,8 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
     )
 
 
-def _picture(name: str, title: str, reading: str, alt: str, plot: Callable[..., Any]) -> Picture:
-    """Draw for a light page and for a dark one."""
+def picture(name: str, title: str, reading: str, alt: str, plot: Callable[..., Any]) -> Picture:
+    """Draw for a light page and for a dark one what ``plot(show=False, return_fig=True)`` gives."""
     figure = plot(show=False, return_fig=True)
     width, height = figure.get_size_inches() * DPI
     png = as_png(figure)

@@ -40,10 +40,11 @@ FILES: dict[str, tuple[str, ...]] = {
     "genes": ("genes.csv",),
     "reads": ("reads.csv", "cells.csv"),
     "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
-    "meta": ("meta.csv", "studies.csv", "forest.png"),
+    "meta": ("report.html", "meta.csv", "studies.csv", "moderators.csv", "forest.png"),
     "reproduce": ("table.csv", "data.csv", "table.txt"),
 }
 FILES["evaluate"] = FILES["study"]
+FILES["atlas"] = FILES["meta"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Manifest:
             "reads": "estimate of reads of",
             "tune": "search for",
             "meta": "summary of",
+            "atlas": "atlas of",
             "reproduce": "reproduction of",
         }[self.verb]
         return f"the {what} {self.title} of {self.date}"

@@ -1,9 +1,8 @@
-"""One page that holds a whole study: no script, no font, no picture from elsewhere, and no request."""
+"""One page that holds a whole study."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import get
 from .._record.keys import Keys
@@ -23,6 +21,7 @@ from .._words.answers import Answer
 from .._words.numbers import in_words
 from ._diagnostics import Light, diagnostics
 from ._evidence import ReportTable, evidence, gene_table
+from ._page import page
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,18 +62,11 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
     command
         The command line that made the study.
     """
-    environment = Environment(
-        loader=PackageLoader("zinbtools", "study"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     adata, key = study.adata, study.key
     genes, lights = gene_table(adata, key), diagnostics(adata, key)
     drawn = {picture.name: picture for picture in pictures}
-    environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         title=title,
         date=date.today().isoformat(),
         n_cells=f"{adata.n_obs:,}",

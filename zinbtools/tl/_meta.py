@@ -22,6 +22,7 @@ def meta(
     se: str = "se",
     by: str | None = None,
     moderators: Sequence[str] | None = None,
+    region: float | None = None,
     level: float = 0.95,
 ) -> MetaAnalysis:
     """Summarise the effects of many studies: their mean, how far they differ, and what the next will show.
@@ -41,6 +42,8 @@ def meta(
     moderators
         Columns, of numbers or words, that may tell why effects differ: one model of all studies has them.
         ``intercept`` is the effect where numbers are 0 and words the first in order.
+    region
+        Effect above which there is a practical difference: how probable is it that the next study's is?
     level
         Of the intervals.
 
@@ -69,7 +72,7 @@ def meta(
     studies = pd.DataFrame({"effect": table[effect], "se": table[se]}).astype(np.float64)
     studies["group"] = ALL if by is None else table[by].astype(str)
     parts = {name: part for name, part in studies.groupby("group") if name != ALL} | {ALL: studies}
-    groups = pd.DataFrame({name: _group(part, level) for name, part in parts.items()}).T
+    groups = pd.DataFrame({name: _group(part, region, level) for name, part in parts.items()}).T
     own = [
         _studies(parts[name], groups["tau"][name] if len(parts[name]) > 1 else 0.0)
         for name in set(studies["group"])
@@ -79,6 +82,7 @@ def meta(
         studies=studies.join(pd.concat(own)),
         moderators=_explained(table, studies, moderators, level),
         asymmetry_pval=_asymmetry(studies),
+        region=region,
         level=level,
     )
 
@@ -103,7 +107,7 @@ def _check(table: pd.DataFrame, columns: Sequence[str], by: str | None) -> None:
         raise ValueError(f"{len(table)} study is no family; give two or more.")
 
 
-def _group(part: pd.DataFrame, level: float) -> dict[str, float]:
+def _group(part: pd.DataFrame, region: float | None, level: float) -> dict[str, float]:
     """One row of `MetaAnalysis.groups`."""
     if len(part) == 1:
         return {"n_studies": 1, "effect": part["effect"].iloc[0], "se": part["se"].iloc[0]}
@@ -115,6 +119,7 @@ def _group(part: pd.DataFrame, level: float) -> dict[str, float]:
         **row,
         "next_low": next_low,
         "next_high": next_high,
+        "next_above": np.nan if region is None else found.probability_above(region),
         "tau": np.sqrt(found.tau2),
         "tau_low": np.sqrt(found.tau2_low),
         "tau_high": np.sqrt(found.tau2_high),
