@@ -35,7 +35,8 @@ def test_nothing_better_is_found_by_search() -> None:
         gene = _gene(x[:, g], depth)
         for _ in range(10):
             at = np.array([random.normal(0, 2), random.normal(0, 2), random.normal(-1, 2)])
-            height, _ = climb.maximise(gene, np.ones((1, 1)), likelihood.ZINB, at, np.empty((3, 3)), -np.inf)
+            rows, hessian = np.ones((1, 1)), np.empty((3, 3))
+            height, _ = climb.maximise(gene, rows, likelihood.ZINB, at, hessian, -np.inf, 3, climb.TOLERANCE)
             worst = max(worst, height - fits.log_likelihood[g, 3])
     assert worst < 1e-4
 

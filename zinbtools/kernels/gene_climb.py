@@ -13,7 +13,7 @@ from .gene_likelihood import NB, ZINB, evaluate, n_coefficients
 _MOST_STEPS, _LONGEST_STEP = 150, 3.0
 _PATIENCE = 6  # steps after which a climb must be above what is known
 _HOPE = 3.0  # times what a step promises: where that is not enough, a climb is given up earlier
-_TOLERANCE = 1e-9  # nats that another step of Newton's promises
+TOLERANCE = 1e-9  # nats that another step of Newton's promises
 _LITTLE = 1e-6  # nats: where a parameter runs to its bound and gains no more than this, it is put there
 _ROUNDING = 1e-13  # share of a log likelihood that rounding may take from it
 _RUNNING = 0.2  # how far from -1 a step is at most that runs to a bound
@@ -74,20 +74,20 @@ def maximise(
     at: np.ndarray,
     hessian: np.ndarray,
     known: float,
-    held: bool = False,
-    tolerance: float = _TOLERANCE,
+    n_free: int,
+    tolerance: float,
 ) -> tuple[float, bool]:
     """Climb from ``at``, which ends at the maximum, by damped Newton steps; the height, and whether it ended.
 
     ``hessian`` becomes that of the end. A climb that will hardly end above the ``known`` height is given up.
-    The last parameter may be ``held`` where it is. The climb ends with a step that promised no more nats than
-    the ``tolerance``.
+    Only the first ``n_free`` parameters move. The climb ends with a step that promised no more nats than the
+    ``tolerance``. Every argument has one type in all calls, as another is compiled for seconds.
     """
     d, p = len(at), n_coefficients(gene, table)
     lower, upper = _bounds(gene, family, d - p)
     gradient, trial = np.empty(d), np.empty(d)
     new_gradient, new_hessian, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))
-    value = _evaluate(gene, table, family, at, gradient, hessian, held)
+    value = _evaluate(gene, table, family, at, gradient, hessian, n_free)
     damping = 0.0
     for n_steps in range(_MOST_STEPS):
         damping = factorise_damped(hessian, damping, factor)
@@ -108,7 +108,7 @@ def maximise(
             step *= _LONGEST_STEP / longest
         trial[:] = at + step
         trial[p:] = np.minimum(np.maximum(trial[p:], lower), upper)
-        new_value = _evaluate(gene, table, family, trial, new_gradient, new_hessian, held)
+        new_value = _evaluate(gene, table, family, trial, new_gradient, new_hessian, n_free)
         if new_value >= value - _ROUNDING * abs(value):
             at[:], value = trial, new_value
             gradient[:], hessian[:] = new_gradient, new_hessian
@@ -158,13 +158,14 @@ def _evaluate(
     at: np.ndarray,
     gradient: np.ndarray,
     hessian: np.ndarray,
-    held: bool,
+    n_free: int,
 ) -> float:
-    """As `evaluate`, as if nothing depended on the last parameter where it is ``held``."""
+    """As `evaluate`, as if nothing depended on the parameters behind the first ``n_free``."""
     value = evaluate(gene, table, family, at, gradient, hessian)
-    if held:
-        gradient[-1] = 0.0
-        hessian[-1, :] = 0.0
-        hessian[:, -1] = 0.0
-        hessian[-1, -1] = -1.0
+    for i in range(n_free, len(at)):
+        gradient[i] = 0.0
+        for j in range(len(at)):
+            hessian[i, j] = 0.0
+            hessian[j, i] = 0.0
+        hessian[i, i] = -1.0
     return value

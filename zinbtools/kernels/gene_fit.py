@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .double import compiled
-from .gene_climb import factorise, maximise, solve
+from .gene_climb import TOLERANCE, factorise, maximise, solve
 from .gene_compare import compare, compare_reads
 from .gene_counts import Gene, gather
 from .gene_interval import About, dropout_interval
@@ -225,7 +225,7 @@ def _negligible(
             at = estimate[start].copy()
             at[-2] = max(at[-2], log(1e-4))
             at[-1] = logit
-            height, _ = maximise(gene, table.values, ZINB, at, hessian, highest, True)
+            height, _ = maximise(gene, table.values, np.int64(ZINB), at, hessian, highest, d - 1, TOLERANCE)
             highest = max(highest, height)
     return min(highest, value[ZINB])
 
@@ -291,7 +291,7 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     if inflated:
         at[:n_columns] -= log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
         at[d - 1] = log(start.share / (1.0 - start.share))
-    height, converged = maximise(gene, table.values, family, at, hessian, known)
+    height, converged = maximise(gene, table.values, family, at, hessian, known, d, TOLERANCE)
     if not height > value[family]:
         return
     value[family] = height

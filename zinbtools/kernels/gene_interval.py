@@ -65,7 +65,7 @@ def _end(
         else:
             pi = inside + (outside - inside) * above / (above - below)
         at[last] = log(pi / (1.0 - pi))
-        height, _ = maximise(gene, values, ZINB, at, hessian, -np.inf, True, _TOLERANCE)
+        height, _ = maximise(gene, values, np.int64(ZINB), at, hessian, -np.inf, last, _TOLERANCE)
         distance = np.sqrt(max(top - height, 0.0)) - wanted
         if abs(distance) < _CLOSE:
             return pi

@@ -314,7 +314,7 @@ class _Compiled:
         """Compute them for M states, (1, M, n_latent) and (1, M, 1), of the cells at places ``among``."""
         every_cell, normalised = among.numpy(), self._model.config.library != "size_factor"
         hidden = self._model.decode_hidden(z, self._covariates[among])[0]
-        log_library, values = library[0, :, 0].numpy(), np.empty(len(among))
+        log_library, values = np.ascontiguousarray(library[0, :, 0].numpy()), np.empty(len(among))
         for start in range(0, len(among), self._at_once):
             here = slice(start, start + self._at_once)
             cells, of_cells = every_cell[here], hidden[here]
