@@ -9,8 +9,8 @@ covers 83 to 93 %, and not 95 %, where effects differ about as much as the error
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,8 +30,8 @@ class RandomEffects:
     ----------
     coefficients, se
         Of the columns of ``X``, (P,); the first is the mean effect where ``X`` is one column of ones.
-    tau2, tau2_low, tau2_high
-        Variance of the true effects, and its interval by the profile of Q (Viechtbauer 2007).
+    tau2
+        Variance of the true effects.
     i2
         Share of the variance between studies in that of their estimates, from 0 to 1 (Higgins 2002).
     q, q_pval
@@ -47,8 +47,6 @@ class RandomEffects:
     coefficients: Floats
     se: Floats
     tau2: float
-    tau2_low: float
-    tau2_high: float
     i2: float
     q: float
     q_pval: float
@@ -56,6 +54,16 @@ class RandomEffects:
     level: float
     covariance: Floats
     studies: tuple[Floats, Floats, Floats] = field(repr=False)
+
+    @cached_property
+    def tau2_low(self) -> float:
+        """Lower end of the interval of ``tau2``, by the profile of Q (Viechtbauer 2007)."""
+        return self._profile((1 - self.level) / 2)
+
+    @cached_property
+    def tau2_high(self) -> float:
+        """Upper end of that interval."""
+        return self._profile((1 + self.level) / 2)
 
     @property
     def n_free(self) -> int:
@@ -125,6 +133,20 @@ class RandomEffects:
     def _quantile(self) -> float:
         return float(stats.t.isf((1 - self.level) / 2, self.n_free))
 
+    def _profile(self, tail: float) -> float:
+        """Solve Q(tau2) = the quantile with that tail; 0 where Q is below it at once."""
+        quantile = float(stats.chi2.isf(tail, self.n_free))
+
+        def beyond(tau2: float) -> float:
+            return _Weighted(*self.studies, tau2).q - quantile
+
+        if beyond(0.0) <= 0:
+            return 0.0
+        high = float(self.studies[1].max())
+        while beyond(high) > 0:
+            high *= 4
+        return float(optimize.brentq(beyond, 0.0, high, xtol=1e-12 * high))
+
 
 def random_effects(
     effect: ArrayLike, se: ArrayLike, X: ArrayLike | None = None, *, level: float = 0.95
@@ -160,17 +182,11 @@ def random_effects(
     n_free = len(y) - x.shape[1]
     tau2 = _restricted_maximum(y, v, x)
     found = _Weighted(y, v, x, tau2)
-    low, high = (
-        _profile(lambda t: _Weighted(y, v, x, t).q, float(stats.chi2.isf(tail, n_free)), v)
-        for tail in ((1 - level) / 2, (1 + level) / 2)
-    )
     typical = n_free / fixed.trace
     return RandomEffects(
         coefficients=found.beta,
         se=np.sqrt(_factor(found.q, n_free) * np.diag(found.covariance)),
         tau2=tau2,
-        tau2_low=low,
-        tau2_high=high,
         i2=tau2 / (tau2 + typical),
         q=fixed.q,
         q_pval=float(stats.chi2.sf(fixed.q, n_free)),
@@ -216,16 +232,6 @@ def _restricted_maximum(y: Floats, v: Floats, x: Floats) -> float:
         options={"xatol": 1e-9 * most},
     )
     return float(found.x) if -found.fun > values[0] else 0.0
-
-
-def _profile(q: Callable[[float], float], quantile: float, v: Floats) -> float:
-    """Solve Q(tau2) = quantile; 0 where Q is below it at once."""
-    if q(0.0) <= quantile:
-        return 0.0
-    high = float(v.max())
-    while q(high) > quantile:
-        high *= 4
-    return float(optimize.brentq(lambda t: q(t) - quantile, 0.0, high, xtol=1e-12 * high))
 
 
 def _check(y: Floats, error: Floats, x: Floats) -> None:
