@@ -114,6 +114,7 @@ def needed(fitted: AnnData, name: str) -> dict[str, Any]:
         "path": "nowhere",
         "which": 1,
         "table": STUDIES,
+        "pval": STUDIES[["se"]],
         "found": family(),
     }
     parameters = inspect.signature(functions()[name]).parameters.values()

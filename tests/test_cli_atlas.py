@@ -49,6 +49,7 @@ def test_an_atlas_has_every_study_and_one_answer(home: Path, capsys: pytest.Capt
         "report.html",
         "meta.csv",
         "studies.csv",
+        "genes.csv",
         "forest.png",
         "zinbtools_atlas.json",
     }

@@ -218,7 +218,11 @@ def room_and_name(function: FunctionType) -> str:
 @pytest.mark.parametrize("function", public_functions("tl", "pl", "get"))
 def test_adata_comes_first_and_little_else_by_position(function: FunctionType) -> None:
     parameters = list(inspect.signature(function).parameters.values())
-    first = {"tl.meta": "table", "pl.meta": "found"}  # of many studies, which no AnnData holds
+    first = {
+        "tl.meta": "table",
+        "tl.replicated": "pval",
+        "pl.meta": "found",
+    }  # of many studies, which no AnnData holds
     assert parameters[0].name == first.get(room_and_name(function), "adata")
     by_position = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     assert len(by_position) <= 3

@@ -11,7 +11,7 @@ import pytest
 import zinbtools as zt
 from zinbtools import cli
 from zinbtools.stats.random_effects import random_effects
-from zinbtools.study import read_summaries, run_meta
+from zinbtools.study import read_genes, read_summaries, run_meta
 
 
 @pytest.fixture
@@ -164,6 +164,31 @@ def test_what_a_dropout_adds_beyond_what_explains_most(tmp_path):
     both = run_meta([tmp_path / "explained.json", tmp_path / "not asked.json"])
     assert set(both.measures) == {"gain", "beyond"}
     assert set(run_meta([tmp_path / "explained.json", tmp_path / "older.json"]).measures) == {"gain"}
+
+
+def test_p_values_are_checked():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        zt.tl.replicated(pd.DataFrame({"a": [0.1, 1.5]}))
+
+
+def test_genes_of_several_studies(tmp_path):
+    def write(name, **columns):
+        (tmp_path / name).mkdir()
+        table = pd.DataFrame({"explained_by": "", **columns})
+        table.to_csv(tmp_path / name / "genes.csv", index=False)
+
+    yes, no = "zero-inflated", "undecided"
+    write("a", gene=["Xist", "'=SUM", "Sox2"], pval=[1e-9, 1e-9, 0.5], call=[yes, yes, no])
+    write("b", gene=["Sox2", "Xist", "NA"], pval=[0.4, 1e-8, ""], call=[no, yes, no])
+    write("c", gene=["Xist", "=SUM"], pval=[1e-9, 1e-9], call=[yes, yes], explained_by=["sex", ""])
+    write("d", gene=["Xist"], score=[1.0])
+    paths = {name: tmp_path / name for name in "abcd"} | {"e": tmp_path / "absent" / "summary.json"}
+    found = read_genes(paths)
+    assert found.index.tolist() == ["=SUM", "Xist", "NA", "Sox2"]
+    assert found["n_tested"].tolist() == [2, 3, 0, 2]
+    assert found["n_called"].tolist() == [2, 2, 0, 0]
+    assert found["n_replicated"].tolist() == [2, 2, 0, 0]
+    assert found["called_in"].tolist() == ["a, c", "a, b", "", ""]
 
 
 def test_the_command_line_writes_table_and_forest(folders, tmp_path, capsys):

@@ -74,8 +74,8 @@ META_EPILOG = """examples:
 Each STUDY is the folder of a study, or its summary.json. Studies are taken to be independent: two analyses of
 the same cells are not.
 
-DIR gets report.html, meta.csv, a row per measure and group, studies.csv, a row per study, forest.png, and
-moderators.csv where they are asked for."""
+DIR gets report.html, meta.csv, a row per measure and group, studies.csv, a row per study, genes.csv, in how
+many studies each gene is zero-inflated, forest.png, and moderators.csv where they are asked for."""
 
 # Columns of --sets that are options of one data set.
 OF_A_SET = ("layer", "modality", "batch_key", "groupby", "counts", "n_top_genes", "min_detection")

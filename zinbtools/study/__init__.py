@@ -16,7 +16,7 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
-from ._summaries import read_summaries
+from ._summaries import read_genes, read_summaries
 from ._summary import summary
 from ._writable import writable
 from ._write import parts, write_study, write_tuning
@@ -32,6 +32,7 @@ __all__ = [
     "load_scvi",
     "parts",
     "read",
+    "read_genes",
     "read_summaries",
     "report_html",
     "reproduce",

@@ -24,11 +24,12 @@ from ._csv import write_csv
 from ._evidence import ABSENT, ReportTable
 from ._figures import Picture, picture
 from ._page import page
-from ._summaries import read_summaries
+from ._summaries import read_genes, read_summaries
 
 EFFECT = "Gain of the ZINB over the NB"
 BEYOND = "Gain of the ZINB over the NB, both with what explains most"
 UNIT = "thousandths of the NB's log likelihood"
+_MOST_GENES = 25  # in the report
 _REGION = 1.0  # thousandths of the NB's log likelihood: what makes no practical difference by default
 
 
@@ -44,6 +45,8 @@ class Family:
         What `zinbtools.tl.meta` says of the ZINB's gain.
     beyond
         The same of its gain beyond what else explains it; None if a summary does not tell it.
+    genes
+        What `read_genes` gives; without a row where no study tells of genes.
     left_out
         Data sets of which there is no study, and why.
     """
@@ -51,6 +54,7 @@ class Family:
     table: pd.DataFrame
     found: MetaAnalysis
     beyond: MetaAnalysis | None
+    genes: pd.DataFrame
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -128,6 +132,7 @@ def run_meta(
         table,
         tl.meta(table, **asked),
         tl.meta(table, effect="beyond", se="beyond_se", **asked) if told else None,
+        read_genes(table["path"].to_dict()),
         left_out or {},
     )
 
@@ -140,14 +145,15 @@ def write_meta(
     title: str = "studies",
     command: str | None = None,
 ) -> None:
-    """Write ``report.html``, ``meta.csv``, ``studies.csv``, ``forest.png``; if asked for, ``moderators.csv``.
+    """Write the report, the forest and the tables of a family of studies.
 
     Parameters
     ----------
     family
         What `run_meta` gives.
     folder
-        An existing folder. ``meta.csv`` has a row per measure and group, ``studies.csv`` one per study.
+        An existing folder, for ``report.html``, ``forest.png`` and tables: ``meta.csv`` with a row per measure
+        and group, ``studies.csv`` per study, ``genes.csv`` per gene, and ``moderators.csv`` if asked for.
     home
         Where ``folder`` will be in the end, for links to the reports of the studies; by default where it is.
     title, command
@@ -158,6 +164,8 @@ def write_meta(
     write_csv(studies.rename_axis("study"), folder / "studies.csv", index=True)
     if not family.found.moderators.empty:
         write_csv(_stacked(family, "moderators", "term"), folder / "moderators.csv")
+    if len(family.genes):
+        write_csv(family.genes, folder / "genes.csv", index=True)
     drawn = [_forest(label, found) for label, found in family.measures.values()]
     (folder / "forest.png").write_bytes(drawn[0].png)
     text = page(
@@ -168,7 +176,7 @@ def write_meta(
         plain=_plain(family),
         left_out=family.left_out,
         pictures=drawn,
-        tables=[_studies(family, home or folder), _groups(family), *_moderators(family)],
+        tables=[_studies(family, home or folder), _groups(family), *_moderators(family), *_genes(family)],
         command=command,
         version=version("zinbtools"),
     )
@@ -300,6 +308,25 @@ def _moderators(family: Family) -> list[ReportTable]:
     note = "One model of all studies: the intercept, and how much the effect differs with each of these."
     columns = ["term", "measure", "effect", "p"]
     return [ReportTable("What differs with what", columns, rows, note, frozenset({0, 1}))] if rows else []
+
+
+def _genes(family: Family) -> list[ReportTable]:
+    genes = family.genes
+    shown = genes[genes["n_replicated"] >= 2].head(_MOST_GENES)
+    if genes.empty:
+        return []
+    rows = [
+        [str(name), *(str(row[of]) for of in ("n_replicated", "n_called", "n_tested")), row["called_in"]]
+        for name, row in shown.iterrows()
+    ]
+    n = int((genes["n_replicated"] >= 2).sum())
+    note = (
+        f"{counted(n, 'gene')} of {len(genes):,} {'is' if n == 1 else 'are'} zero-inflated in two studies or "
+    )
+    note += "more, at a false discovery rate of 5 % for each number of studies; genes.csv has all. Genes are "
+    note += "the same where their names are; a gene that a column or copies explain counts as none."
+    columns = ["gene", "zero-inflated in at least", "called in", "tested in", "called by"]
+    return [ReportTable("Genes of several studies", columns, rows, note, frozenset({0, 4}))]
 
 
 def _interval(value: float, se: float, level: float) -> str:

@@ -40,7 +40,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "genes": ("genes.csv",),
     "reads": ("reads.csv", "cells.csv"),
     "tune": ("tuned.h5ad", "trials.csv", "summary.csv", "tuning.png"),
-    "meta": ("report.html", "meta.csv", "studies.csv", "moderators.csv", "forest.png"),
+    "meta": ("report.html", "meta.csv", "studies.csv", "genes.csv", "moderators.csv", "forest.png"),
     "reproduce": ("table.csv", "data.csv", "table.txt"),
 }
 FILES["evaluate"] = FILES["study"]

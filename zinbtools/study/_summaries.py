@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from .. import tl
 from .._check.arguments import checked
+from .._words.answers import Call
+from ._csv import unescaped
 from ._machine import FORMAT
 
 _EFFECTS = ["effect", "se", "beyond", "beyond_se"]
@@ -62,6 +65,70 @@ def read_summaries(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     twice = table["title"].duplicated(keep=False)
     names = table["title"].where(~twice, table["path"].map(lambda path: Path(path).parent.as_posix()))
     return table.drop(columns="title").set_axis(pd.Index(names, name="study"))
+
+
+@checked
+def read_genes(paths: Mapping[str, str | os.PathLike[str]], alpha: float = 0.05) -> pd.DataFrame:
+    """Read the ``genes.csv`` of studies, and say in how many each gene is zero-inflated.
+
+    Parameters
+    ----------
+    paths
+        Where each study lies, by its name: its folder or its ``summary.json``. Those without tests of genes
+        are left out.
+    alpha
+        False discovery rate.
+
+    Returns
+    -------
+    A row for each gene, by its name, the most replicated first: ``n_tested``, the studies that tested it;
+    ``n_called``, those that call it, and no column or copies explain it; ``n_replicated``, in at least how
+    many it is zero-inflated, with a false discovery rate for each number
+    (`zinbtools.tl.replicated`); and ``called_in``, the names of the studies that
+    call it.
+
+    Examples
+    --------
+    >>> from zinbtools.study import read_genes
+    >>> read_genes({}).columns.tolist()
+    ['n_tested', 'n_called', 'n_replicated', 'called_in']
+    """
+    columns = ["n_tested", "n_called", "n_replicated", "called_in"]
+    read = {name: _of_genes(Path(path)) for name, path in paths.items()}
+    tables = {name: table for name, table in read.items() if table is not None}
+    if not tables:
+        return pd.DataFrame(columns=columns, index=pd.Index([], name="gene"))
+    pval = pd.concat({name: table["pval"] for name, table in tables.items()}, axis=1).sort_index()
+    called = pd.concat({name: table["called"] for name, table in tables.items()}, axis=1)
+    called = called.reindex(pval.index).eq(True)
+    found = pd.DataFrame(
+        {
+            "n_tested": pval.notna().sum(axis=1),
+            "n_called": called.sum(axis=1),
+            "n_replicated": tl.replicated(pval.T, alpha=alpha),
+            "called_in": [", ".join(called.columns[of].astype(str)) for of in called.to_numpy()],
+        },
+        index=pval.index.rename("gene"),
+    )
+    return found.sort_values(["n_replicated", "n_called"], ascending=False, kind="stable")[columns]
+
+
+def _of_genes(path: Path) -> pd.DataFrame | None:
+    """P values and calls of one study; what explains a gene's zeros leaves it without evidence."""
+    file = (path if path.is_dir() else path.parent) / "genes.csv"
+    if not file.exists():
+        return None
+    table = pd.read_csv(file, keep_default_na=False, na_values={"pval": [""]}, dtype={"gene": str})
+    if "pval" not in table:
+        return None
+    explained = table["explained_by"] != "" if "explained_by" in table else np.zeros(len(table), dtype=bool)
+    found = pd.DataFrame(
+        {
+            "pval": table["pval"].astype(np.float64).where(~explained, 1.0),
+            "called": (table["call"] == Call.ZERO_INFLATED) & ~explained,
+        }
+    )
+    return found.set_axis(pd.Index([unescaped(name) for name in table["gene"]], name="gene"))
 
 
 def _content(path: Path) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from ._explain_zeros import explain_zeros
 from ._fit import fit_nb_zinb
 from ._import_scvi import import_scvi
 from ._marginal import marginal_ll
-from ._meta import meta
+from ._meta import meta, replicated
 from ._model_selection import model_selection
 from ._power import power
 from ._ppc import ppc
@@ -28,6 +28,7 @@ __all__ = [
     "power",
     "ppc",
     "reads_per_molecule",
+    "replicated",
     "tune",
     "zero_test",
     "zi_replication",

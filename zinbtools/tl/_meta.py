@@ -1,4 +1,4 @@
-"""`meta`: one answer from many studies."""
+"""`meta` and `replicated`: one answer from many studies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._check.arguments import checked
 from ..get._meta import ALL, MetaAnalysis
+from ..stats.partial_conjunction import n_replicated
 from ..stats.random_effects import RandomEffects, random_effects
 
 _FEWEST_TO_REGRESS = 10  # studies, below which a regression on their errors sees hardly anything
@@ -85,6 +86,43 @@ def meta(
         region=region,
         level=level,
     )
+
+
+@checked
+def replicated(pval: pd.DataFrame, *, alpha: float = 0.05) -> pd.Series:
+    """Say in at least how many studies each gene has something, at a false discovery rate for each number.
+
+    Partial conjunctions of p values (Benjamini and Heller 2008), for studies that are independent of each
+    other: `zinbtools.stats.partial_conjunction.n_replicated`.
+
+    Parameters
+    ----------
+    pval
+        Studies by genes; NaN where a study did not test a gene.
+    alpha
+        False discovery rate.
+
+    Raises
+    ------
+    ValueError
+        If a number is no p value.
+
+    Returns
+    -------
+    Whole numbers, by gene.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import zinbtools as zt
+    >>> pval = pd.DataFrame({"Xist": [1e-9, 1e-7, 0.3], "Sox2": [1e-5, 0.8, None]}, index=list("abc"))
+    >>> zt.tl.replicated(pval).to_dict()
+    {'Xist': 2, 'Sox2': 1}
+    """
+    numbers = pval.to_numpy(dtype=np.float64)
+    if ((numbers < 0) | (numbers > 1)).any():
+        raise ValueError("p values must be between 0 and 1, and empty where a gene was not tested.")
+    return pd.Series(n_replicated(numbers, alpha), index=pval.columns, name="n_replicated")
 
 
 def _check(table: pd.DataFrame, columns: Sequence[str], by: str | None) -> None:
