@@ -152,8 +152,8 @@ def write_meta(
     family
         What `run_meta` gives.
     folder
-        An existing folder, for ``report.html``, ``forest.png`` and tables: ``meta.csv`` with a row per measure
-        and group, ``studies.csv`` per study, ``genes.csv`` per gene, and ``moderators.csv`` if asked for.
+        An existing folder, for ``report.html``, ``forest.png`` and tables: ``meta.csv`` with a row per
+        measure and group, ``studies.csv`` per study, ``genes.csv`` per gene, ``moderators.csv`` if asked for.
     home
         Where ``folder`` will be in the end, for links to the reports of the studies; by default where it is.
     title, command
