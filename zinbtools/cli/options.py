@@ -19,11 +19,11 @@ STUDY_EPILOG = f"""examples:
 
 {INPUT}
 
-DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
-differences.csv, rivals.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and
-figures/*.png, all of them once everything is done, and zinbtools_study.json, which lists them. An earlier
-study there is replaced as a whole; all other files stay, and one with such a name is refused before the
-work begins."""
+DIR gets annotated.h5ad (counts and results; opens in scanpy), report.html (one self-contained page),
+summary.json (the same for programs), differences.csv, rivals.csv, model_selection.csv, metrics.csv,
+genes.csv, ppc.csv, history.csv and figures/*.png, all of them once everything is done, and
+zinbtools_study.json, which lists them. An earlier study there is replaced as a whole; all other files stay,
+and one with such a name is refused before the work begins."""
 
 TUNE_EPILOG = f"""examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --resume kept --out tuned
@@ -165,6 +165,8 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce_options(reproduce.add_argument_group("table"))
     for each in (study, genes, evaluate, tune, reproduce):
         _add_run_options(each.add_argument_group("how to run"))
+    for each in (study, evaluate):
+        _add_file_contents(each.add_argument_group("what to write"))
     for each in (study, genes, reads, evaluate, tune, meta, reproduce):
         each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
         each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
@@ -351,6 +353,15 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not (name and sign and path):
         raise argparse.ArgumentTypeError(f"must be NAME=PATH, found {text!r}")
     return name, Path(path)
+
+
+def _add_file_contents(files: argparse._ArgumentGroup) -> None:
+    files.add_argument(
+        "--layers",
+        action="store_true",
+        help="means and dropout probabilities of all cells and genes too, as layers of annotated.h5ad, which "
+        "make it many times larger",
+    )
 
 
 def _add_run_options(run: argparse._ArgumentGroup) -> None:

@@ -12,6 +12,7 @@ from .._anndata.reading import checked_column, gene_names
 from .._check.arguments import checked
 from .._record.record import Record
 from ..stats.count_models import fit_counts
+from ._layers import layers_of
 from ._settings import FitSettings
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def gene_df(
     Raises
     ------
     KeyError
-        If there is no such gene or column, no fit, or its layer ``nb_mean`` was left out.
+        If there is no such gene or column, or no fit.
     ValueError
-        If the gene was not fitted, ``max_count`` is below 1, or there are other numbers than those that were
-        fitted.
+        If the fit has no NB, the gene was not fitted, ``max_count`` is below 1, or there are other
+        numbers than those that were fitted.
 
     Examples
     --------
@@ -66,8 +67,8 @@ def gene_df(
     names = gene_names(adata)
     if gene not in names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    record, place = Record.read(adata, key), [names.get_loc(gene)]
-    means = record.layer(record.keys.mean("nb"))[:, place].astype(np.float64)
+    record, place = Record.read(adata, key), names.get_indexer([gene])
+    means = layers_of(adata, "nb", ["mean"], place, key)[0].astype(np.float64)
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")

@@ -50,7 +50,7 @@ def zero_study(
     Parameters
     ----------
     adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with its layers; or several, as a list or as
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run; or several, as a list or as
         a dict with their titles, which are drawn side by side on the same axes.
     x
         What is drawn along x: ``"dropout"``, the probability pi of a dropout (the study's Figure 1); or
@@ -76,9 +76,10 @@ def zero_study(
     Raises
     ------
     KeyError
-        If the fit has no ZINB, or its dense layers were left out.
+        If there is no fit.
     ValueError
-        If ``x``, ``truth`` or ``levels`` is none of the above, or there is not one axes for each object.
+        If the fit has no ZINB, ``x``, ``truth`` or ``levels`` is none of the above, or there is not one
+        axes for each object.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
+from ._source import Source, source_of
 from ._summaries import Family, read_summaries, run_meta, with_columns_of, write_meta
 from ._summary import summary
 from ._writable import writable
@@ -25,6 +26,7 @@ __all__ = [
     "Incomplete",
     "Picture",
     "Reproduction",
+    "Source",
     "Study",
     "called",
     "conclusion",
@@ -42,6 +44,7 @@ __all__ = [
     "run_study",
     "run_tuning",
     "select",
+    "source_of",
     "staged",
     "summary",
     "summary_json",

@@ -143,9 +143,9 @@ def _best_restarts(table: pd.DataFrame) -> ReportTable:
         "The best restarts",
         ["model", *COLUMNS.values()],
         table_cells(table, best=True),
-        "The same of one restart of each model, that of the highest validation ELBO. The layers of the "
-        "annotated file are its own, and so are log likelihoods of cells and gene scores. The verdict rests "
-        "on all restarts.",
+        "The same of one restart of each model, that of the highest validation ELBO. The "
+        "embedding in the annotated file is its own, and so are log likelihoods of cells and gene scores. "
+        "The verdict rests on all restarts.",
         folded=True,
     )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ._figures import Picture
     from ._pipeline import Study
+    from ._source import Source
 
 N_GENES_SHOWN = 25
 # What makes a fit readable for machines says little to people.
@@ -49,7 +50,14 @@ REFERENCES = (
 )
 
 
-def report_html(study: Study, pictures: Sequence[Picture], *, title: str, command: str | None = None) -> str:
+def report_html(
+    study: Study,
+    pictures: Sequence[Picture],
+    *,
+    title: str,
+    command: str | None = None,
+    source: Source | None = None,
+) -> str:
     """Lay out the study as one self-contained HTML page.
 
     Parameters
@@ -62,6 +70,8 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         What the counts are called.
     command
         The command line that made the study.
+    source
+        What the counts were read from.
     """
     environment = Environment(
         loader=PackageLoader("zinbtools", "study"),
@@ -95,7 +105,7 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         genes=replace(genes, rows=genes.rows[:N_GENES_SHOWN]),
         gene_data=_json(genes.rows),
         command=command,
-        settings=_settings(adata, key),
+        settings=[*_input(source), *_settings(adata, key)],
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
         references=[f"zinbtools {version('zinbtools')} ({date.today().year}).", *REFERENCES],
     )
@@ -146,6 +156,10 @@ def _failures(adata: AnnData, key: str | None) -> list[str]:
     """Write one sentence for each restart whose training broke off."""
     table = Record.read(adata, key).get(FAILURES)
     return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
+
+
+def _input(source: Source | None) -> list[tuple[str, str]]:
+    return [] if source is None else [("input", str(source)), ("sha256 of the input", source.sha256)]
 
 
 def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:
