@@ -360,7 +360,7 @@ def _add_file_contents(files: argparse._ArgumentGroup) -> None:
         "--layers",
         action="store_true",
         help="means and dropout probabilities of all cells and genes too, as layers of annotated.h5ad, which "
-        "make it many times larger",
+        "make it several times larger",
     )
 
 

@@ -12,7 +12,7 @@ from .. import get
 from .._record.parts import PPC_KS, SELECTION
 from .._record.record import Record
 from .._words.models import model_name
-from .._words.numbers import counted
+from .._words.numbers import counted, with_ends
 from ..get._checks import check_words, metric_name
 from ._summary import COLUMNS, summary, table_cells
 
@@ -78,9 +78,9 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
     rows = [
         [
             f"{model_name(row['model'])}, {counted(int(row['n_restarts']), 'restart')}",
-            _with_ends(row, "gain", "gain_low", "gain_high") if row["model"] != "nb" else ABSENT,
-            _with_ends(row, "over_zinb", "over_zinb_low", "over_zinb_high"),
-            _with_ends(row, "zinb_gain", "zinb_low", "zinb_high"),
+            with_ends(*row[["gain", "gain_low", "gain_high"]]) if row["model"] != "nb" else ABSENT,
+            with_ends(*row[["over_zinb", "over_zinb_low", "over_zinb_high"]]),
+            with_ends(*row[["zinb_gain", "zinb_low", "zinb_high"]]),
             POSITIONS[row["zinb_position"]],
             "yes" if row["excess_zeros"] else "no",
         ]
@@ -97,10 +97,6 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
         "of molecules, which make a ZINB better too: gene by gene, around the NB's means, NB and ZINB are "
         "compared as such and of molecules that were copied.",
     )
-
-
-def _with_ends(row: pd.Series, mean: str, low: str, high: str) -> str:
-    return f"{row[mean]:+.3g} ({row[low]:.3g} to {row[high]:.3g})"
 
 
 def _restarts(tests: pd.DataFrame) -> ReportTable:

@@ -103,7 +103,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "What the ZINB makes of each zero",
             "Every zero by the NB mean and the dropout probability that the ZINB gives it; the darkest shade "
             "holds the densest 20 %, the palest 95 %. High up, an NB would not have made a zero.",
-            "Contours: density of log10 NB mean against log10 dropout probability over all zero entries.",
+            "Contours on logarithmic axes: density of NB mean against dropout probability over all zeros.",
             partial(pl.zero_study, adata, key=key),
         )
     yield _picture(

@@ -50,7 +50,7 @@ def write_study(
     source
         What the counts were read from, as :func:`source_of` tells it, for the report and its summary.
     layers
-        Write the dense layers of the fit too. Without them the file is many times smaller, and
+        Write the dense layers of the fit too. Without them the file is several times smaller, and
         :func:`zinbtools.tl.embed` computes them again.
 
     Raises
