@@ -67,6 +67,17 @@ def test_a_first_step_that_waited_for_a_compilation_foretells_nothing(clock: lis
     assert lines.told(85.0) == "NB and ZINB: 800 of 1,600 epochs, 50 %, 1:25 so far, about 0:30 left"
 
 
+def test_a_large_first_step_foretells_nothing_unless_it_took_long(clock: list[float]) -> None:
+    lines = Lines(2000, "tests of genes", "gene")
+    clock[0] = 153.0
+    lines.update(128)
+    assert lines.told(153.0) == "tests of genes: 128 of 2,000 genes, 6 %, 2:33 so far"
+    lines = Lines(6, "tuning", "fit")
+    clock[0] = 753.0
+    lines.update(1)
+    assert lines.told(753.0) == "tuning: 1 of 6 fits, 17 %, 10:00 so far, about 50:00 left"
+
+
 def test_nothing_is_told_on_request(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="zinbtools")
     with progress_bar(2, "tuning", "fit", shown=False) as bar:

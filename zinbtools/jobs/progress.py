@@ -17,6 +17,7 @@ from tqdm import tqdm
 LOGGER = logging.getLogger("zinbtools")
 _APART = 30.0  # seconds between two lines, at least
 _LATE = 2.0  # seconds after which a step of a verb gets a bar: most are done by then
+_COMPILED = 300.0  # seconds that no compilation takes, even where other programs want the cores
 _FEWEST = 0.01  # share of the steps from which it is told how long the others will take
 _tells: ContextVar[bool] = ContextVar("tells", default=False)
 
@@ -119,9 +120,10 @@ class Lines:
     Examples
     --------
     >>> lines = Lines(200, "NB and ZINB", "epoch")
-    >>> lines.update(50)
+    >>> lines.update(1)
+    >>> lines.update(49)
     >>> lines.told(now=lines.began + 75)
-    'NB and ZINB: 50 of 200 epochs, 25 %, 1:15 so far, about 3:45 left'
+    'NB and ZINB: 50 of 200 epochs, 25 %, 1:15 so far, about 3:50 left'
     """
 
     def __init__(self, total: int, what: str, unit: str, late: float = 0.0) -> None:
@@ -161,10 +163,13 @@ class Lines:
         return ", ".join(parts + ([self.note] if self.note else []))
 
     def _left(self, now: float) -> list[str]:
-        """Say about how much is left, by the steps after the first; nothing where these are very few."""
+        """Say about how much is left, by the steps after the first; nothing where these are very few.
+
+        By the first alone only if it took so long that a compilation is but a small part of it.
+        """
         n_first, then = self._first
         n, taken = (self.n - n_first, now - then) if self.n > n_first else (self.n, now - self.began)
-        if n < _FEWEST * self.total:
+        if n < _FEWEST * self.total or (self.n == n_first and taken < _COMPILED):
             return []
         return [f"about {_clock(taken * (self.total - self.n) / n)} left"]
 
