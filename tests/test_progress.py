@@ -49,6 +49,14 @@ def test_a_step_that_takes_no_time_has_no_line(clock: list[float], caplog: pytes
     assert [record.getMessage() for record in caplog.records] == ["twins: 2 of 2 twins, 100 %, 0:03 so far"]
 
 
+def test_the_end_is_told_once(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    with progress_bar(2, "twins", "twin", shown=True) as bar:
+        clock[0] += 73.0
+        bar.update(2)
+    assert [record.getMessage() for record in caplog.records] == ["twins: 2 of 2 twins, 100 %, 1:13 so far"]
+
+
 def test_hours_and_notes_are_told(clock: list[float]) -> None:
     lines = Lines(4, "tuning", "fit")
     lines.update(2)

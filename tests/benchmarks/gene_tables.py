@@ -26,14 +26,14 @@ What was run, with `--n-obs`, `--n-batches`, `--bases`, `--methods` and `--seeds
 name no size are of {size}:
 
 {what}
-`bound` is our test around the true means, of a dropout above 0.01; `bound, any dropout` tests for any dropout
-at all. `conditional` is the default of `zt.tl.zi_scores`. HIPPO's z compares with a Poisson distribution,
-NBDrop's with an NB whose dispersion is a smooth function of the mean. Both, like `zero_test` without types, ask
-about all cells together and not about cells in the same state. Where there are cell types that is another
-question. AUTOZI is that of scvi-tools 1.4.2, 200 epochs. A fifth of the genes of `beta_poisson` burst: they are
-silent in some cells by design. That is no dropout, but the tests call many of them, around the true means too;
-they are listed apart. In `knocked-out pbmc4k` nothing is known of the genes that were left alone: a call among
-them may be right, although it is counted as false.
+`bound` is our test around the true means, of a dropout above 0.01; `bound, any dropout` tests for any
+dropout at all. `conditional` is the default of `zt.tl.zi_scores`. HIPPO's z compares with a Poisson
+distribution, NBDrop's with an NB whose dispersion is a smooth function of the mean. Both, like `zero_test`
+without types, ask about all cells together and not about cells in the same state. Where there are cell
+types that is another question. AUTOZI is that of scvi-tools 1.4.2, 200 epochs. A fifth of the genes of
+`beta_poisson` burst: they are silent in some cells by design. That is no dropout, but the tests call many
+of them, around the true means too; they are listed apart. In `knocked-out pbmc4k` nothing is known of the
+genes that were left alone: a call among them may be right, although it is counted as false.
 
 ## Nominal and found
 

@@ -128,7 +128,7 @@ class Lines:
 
     def __init__(self, total: int, what: str, unit: str, late: float = 0.0) -> None:
         self.total, self.what, self.unit, self.late = total, what, unit, late
-        self.n, self.note = 0, ""
+        self.n, self.note, self._told = 0, "", 0
         self._first = (0, 0.0)  # how many steps came first, and when: they may have waited for a compilation
         self.began = self._last = time.monotonic()
 
@@ -137,7 +137,7 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         now = time.monotonic()
-        if self.n and now - self.began >= self.late:
+        if self.n > self._told and now - self.began >= self.late:
             LOGGER.info(self.told(now))
 
     def update(self, n: int = 1) -> None:
@@ -147,7 +147,7 @@ class Lines:
             self._first = (n, now)
         self.n += n
         if n and now - self._last >= _APART:
-            self._last = now
+            self._last, self._told = now, self.n
             LOGGER.info(self.told(now))
 
     def set_postfix_str(self, note: str, refresh: bool = True) -> None:
