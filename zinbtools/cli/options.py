@@ -298,6 +298,8 @@ def _add_evaluate_options(models: argparse._ArgumentGroup) -> None:
 
 
 def _add_judgement(group: argparse._ArgumentGroup) -> None:
+    draws = "importance samples per cell, and draws of the predictive checks (default: 100)"
+    _add(group, "--n-samples", "N", int, draws, default=100)
     kinds = "what the counts are, or auto: what they look like (default: auto)"
     _add(group, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
     region = "half-width of what makes no practical difference, nats per cell (default: NLL / 1000)"

@@ -56,6 +56,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             folds=arguments.folds,
             cells=arguments.cells,
             counts=arguments.counts,
+            n_samples=arguments.n_samples,
             **run,
         )
 
@@ -99,6 +100,7 @@ def evaluate(arguments: Namespace, *, command: str) -> Outcome:
             rope=arguments.rope,
             alpha=arguments.alpha,
             counts=arguments.counts,
+            n_samples=arguments.n_samples,
             **run,
         )
 

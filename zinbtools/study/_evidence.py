@@ -204,6 +204,9 @@ def _known(row: pd.Series) -> bool:
 
 
 GENE_COLUMNS = {
+    "call": "call",
+    "class": "cause of zeros",
+    "explained_by": "explained by",
     "score": "gain, nats per cell",
     "score_se": "standard error",
     "mean_count": "mean count",
@@ -214,9 +217,6 @@ GENE_COLUMNS = {
     "dropout_low": "from",
     "dropout_high": "to",
     "pval_adj": "adjusted p",
-    "explained_by": "explained by",
-    "class": "cause of zeros",
-    "call": "call",
 }
 GENE_WORDS = {"explained_by", "class", "call"}
 PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}

@@ -32,8 +32,18 @@ if TYPE_CHECKING:
     from ._source import Source
 
 N_GENES_SHOWN = 25
+CALL = 1  # column of the genes
 # What makes a fit readable for machines says little to people.
-NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes", "var_names"}
+NOT_SHOWN = {
+    "covariates",
+    "draw_seed",
+    "failed",
+    "fitted_genes",
+    "format",
+    "layer_memory",
+    "layers",
+    "var_names",
+}
 PACKAGES = ("zinbtools", "anndata", "scanpy", "torch", "numpy", "scipy", "pandas")
 # A level is told by its sign and its word, and not by its colour alone.
 LAMPS = {"good": "● Good", "look": "▲ Look", "bad": "■ Bad"}
@@ -83,6 +93,7 @@ def report_html(
     adata, key = study.adata, study.key
     genes, lights = gene_table(adata, key), diagnostics(adata, key)
     drawn = {picture.name: picture for picture in pictures}
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -105,7 +116,8 @@ def report_html(
         genes=replace(genes, rows=genes.rows[:N_GENES_SHOWN]),
         gene_data=_json(genes.rows),
         command=command,
-        settings=[*_input(source), *_settings(adata, key)],
+        source=source,
+        settings=_settings(adata, key),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
         references=[f"zinbtools {version('zinbtools')} ({date.today().year}).", *REFERENCES],
     )
@@ -117,10 +129,8 @@ def _health(lights: Sequence[Light]) -> str:
     if not raised:
         return f"All {len(lights)} diagnostics are good."
     worst = sum(light.level == "bad" for light in raised)
-    return (
-        f"{len(lights) - len(raised)} of {len(lights)} diagnostics are good, {len(raised) - worst} to look "
-        f"at, {worst} bad."
-    )
+    others = [f"{n} {what}" for n, what in ((len(raised) - worst, "to look at"), (worst, "bad")) if n]
+    return f"{len(lights) - len(raised)} of {len(lights)} diagnostics are good, {', '.join(others)}."
 
 
 def _answer(adata: AnnData, key: str | None) -> str:
@@ -130,11 +140,11 @@ def _answer(adata: AnnData, key: str | None) -> str:
 
 def _call_names(genes: ReportTable) -> list[str]:
     """List the calls that were made: zero-inflated, undecided, negligible."""
-    return sorted({row[-1] for row in genes.rows}, reverse=True) if genes.columns[-1] == "call" else []
+    return sorted({row[CALL] for row in genes.rows}, reverse=True) if genes.columns[CALL] == "call" else []
 
 
 def _calls(genes: ReportTable) -> str:
-    found = Counter(row[-1] for row in genes.rows)
+    found = Counter(row[CALL] for row in genes.rows)
     words = ", ".join(f"{found[call]:,} {call}" for call in _call_names(genes))
     return f"Of {len(genes.rows):,} genes: {words}." if words else ""
 
@@ -156,10 +166,6 @@ def _failures(adata: AnnData, key: str | None) -> list[str]:
     """Write one sentence for each restart whose training broke off."""
     table = Record.read(adata, key).get(FAILURES)
     return [] if table is None else [message[0].upper() + message[1:] for message in table["message"]]
-
-
-def _input(source: Source | None) -> list[tuple[str, str]]:
-    return [] if source is None else [("input", str(source)), ("sha256 of the input", source.sha256)]
 
 
 def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:
