@@ -64,15 +64,16 @@ def gene_df(
     >>> table["count"].tolist(), int(table["observed"].sum()), round(float(table["zinb"].sum()))
     ([0, 1, 2, 3, 4, 5], 400, 400)
     """
-    names = gene_names(adata)
+    record, names = Record.read(adata, key), gene_names(adata)
+    settings = FitSettings.restored(record)
     if gene not in names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    record, place = Record.read(adata, key), names.get_indexer([gene])
+    place = names.get_indexer([gene])
     means = layers_of(adata, "nb", ["mean"], place, key)[0].astype(np.float64)
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    fitted = FitSettings.restored(record).counts(adata, record.keys)
+    fitted = settings.counts(adata, record.keys)
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from .._check.arguments import checked
 from ..get._meta import ALL, MetaAnalysis
 from ._names import shortened
-from ._style import COLORS, WIDTH, finish, style, text_color
+from ._style import COLORS, WIDTH, finish, legend_above, style, text_color
 
 
 @checked
@@ -59,11 +59,13 @@ def meta(
         target.axvline(0, color=text_color(), lw=0.5)
         target.set(yticks=range(len(labels)), ylim=(len(labels) - 0.3, -0.7), xlabel=label)
         target.set_yticklabels(labels)
-        target.plot(
-            [], [], "D", color=COLORS["zinb"], ms=5, label=f"mean, {100 * found.level:.0f} % interval"
-        )
+        interval = f"{100 * found.level:.0f} % interval"
+        target.plot([], [], "s-", color=text_color(), ms=4, lw=0.8, label=f"study, {interval}")
+        target.plot([], [], "D", color=COLORS["zinb"], ms=5, label=f"mean, {interval}")
         target.plot([], [], color=COLORS["zinb"], lw=2, label="where the next effect is expected")
-        target.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+        target.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, columnspacing=1.0, borderaxespad=0.2
+        )
         return finish(target, "meta", given=ax is not None, show=show, return_fig=return_fig)
 
 
