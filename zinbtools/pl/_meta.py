@@ -11,7 +11,7 @@ from scipy.stats import norm
 from .._check.arguments import checked
 from ..get._meta import ALL, MetaAnalysis
 from ._names import shortened
-from ._style import COLORS, WIDTH, finish, legend_above, style, text_color
+from ._style import COLORS, WIDTH, finish, style, text_color
 
 
 @checked
