@@ -154,7 +154,7 @@ def _rival(found: Mapping[str, Any]) -> Iterator[str]:
         return
     row = rivals.loc["nb-gene-cell"]
     left = with_ends(row["zinb_gain"], row["zinb_low"], row["zinb_high"], f"{_level(found)} interval ")
-    left = f"With a dispersion per gene and cell in both models it is {left}"
+    left = f"With a dispersion per gene and cell in both models the gain is {left}"
     above, excess = row["zinb_position"] == "above", row["excess_zeros"]
     if above and excess:
         end = "and there are more zeros than this NB expects: the dispersion does not explain them"

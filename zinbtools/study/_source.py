@@ -35,12 +35,14 @@ class Source:
 
 
 def source_of(path: Path) -> Source:
-    """Tell what :func:`read` reads of a path; each file is read once more, some megabytes at a time.
+    """Tell the size and the hash of what :func:`zinbtools.study.read` reads of a path.
+
+    Each file is read once more, a piece at a time.
 
     Parameters
     ----------
     path
-        What was given to :func:`read`.
+        What was given to :func:`zinbtools.study.read`.
 
     Raises
     ------
