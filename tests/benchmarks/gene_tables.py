@@ -38,11 +38,12 @@ genes that were left alone: a call among them may be right, although it is count
 ## Nominal and found
 
 {nominal}
-Each seed draws counts, split and networks anew, so that what they change is seen together and not one by
-one; two fits of the same counts are not compared. There is no Monte Carlo error to test: `conditional`
-draws no random numbers. All of this holds for counts of these families; of real counts the truth is not
-known. No call rests on a bootstrap p value (`n_bootstrap`), which cannot be below 1 / (1 + N) with N
-numbers from twins: with 19 it is no evidence beyond .05.
+Each seed draws counts, split and networks anew, so that the choice of cells, the seed and the split
+are tested together and cannot be told apart; two fits of the same counts are not compared. There is
+no Monte Carlo error to test: `conditional` draws nothing. What was tested are counts of these
+families; of real counts the truth is not known. No call rests on a bootstrap p value
+(`n_bootstrap`), which cannot be below 1 / (1 + N) with N ratios of twins: with 19 it ends at .05,
+and is no evidence beyond .05.
 
 ## Without inflation: genes called
 
