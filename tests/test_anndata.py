@@ -321,7 +321,7 @@ def test_keys_that_files_cannot_hold_are_refused(counts: AnnData, key: str) -> N
         ("uns", "zinbtools", {"my": "notes"}, None),
         ("uns", "zinbtools", "notes", None),
         ("layers", "nb_mean", np.ones((300, 50)), None),
-        ("obsm", "run_X_nb", np.ones((300, 2)), "run"),
+        ("obsm", "X_run_nb", np.ones((300, 2)), "run"),
         ("var", "zi_score", np.ones(50), None),
     ],
 )

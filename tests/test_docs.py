@@ -147,7 +147,7 @@ def test_the_page_of_the_calls_tells_nominal_and_found(monkeypatch: pytest.Monke
     unknown = record("knocked-out pbmc4k", null_called=50, found=50)
     null = [record("a", null=600, null_called=3)]
     told = tables._nominal(null, [*inflated, unknown], ["a", "b", "knocked-out pbmc4k"])
-    assert "Found: 1.0 % to 6.0 % of them, most for b." in " ".join(told.split())
+    assert "Found: 1.0 % to 6.0 % of them, the most for b." in " ".join(told.split())
     assert "Found: 3 of 600 genes called = 0.50 %" in " ".join(told.split())
     page, whole = (HOME / "docs/gene_calls.md").read_text("utf-8"), tables.PAGE
     start, end = (whole.index(title) for title in ("{nominal}", "## Without inflation"))

@@ -49,6 +49,14 @@ def test_a_step_that_takes_no_time_has_no_line(clock: list[float], caplog: pytes
     assert [record.getMessage() for record in caplog.records] == ["twins: 2 of 2 twins, 100 %, 0:03 so far"]
 
 
+def test_the_end_is_told_once(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="zinbtools")
+    with progress_bar(2, "twins", "twin", shown=True) as bar:
+        clock[0] += 73.0
+        bar.update(2)
+    assert [record.getMessage() for record in caplog.records] == ["twins: 2 of 2 twins, 100 %, 1:13 so far"]
+
+
 def test_hours_and_notes_are_told(clock: list[float]) -> None:
     lines = Lines(4, "tuning", "fit")
     lines.update(2)
@@ -65,6 +73,17 @@ def test_a_first_step_that_waited_for_a_compilation_foretells_nothing(clock: lis
     clock[0] = 85.0
     lines.update(799)
     assert lines.told(85.0) == "NB and ZINB: 800 of 1,600 epochs, 50 %, 1:25 so far, about 0:30 left"
+
+
+def test_a_large_first_step_foretells_nothing_unless_it_took_long(clock: list[float]) -> None:
+    lines = Lines(2000, "tests of genes", "gene")
+    clock[0] = 153.0
+    lines.update(128)
+    assert lines.told(153.0) == "tests of genes: 128 of 2,000 genes, 6 %, 2:33 so far"
+    lines = Lines(6, "tuning", "fit")
+    clock[0] = 753.0
+    lines.update(1)
+    assert lines.told(753.0) == "tuning: 1 of 6 fits, 17 %, 10:00 so far, about 50:00 left"
 
 
 def test_nothing_is_told_on_request(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:

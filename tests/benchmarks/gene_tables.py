@@ -13,7 +13,7 @@ PAGE = """# Gene calls on known truth
 
 How often each method is right about zero inflation, gene by gene, on counts whose truth is known: three
 families of simulated counts and a trajectory, twins of real data drawn from a model without inflation, and
-real counts from which some were taken. Where genes are inflated, two in five of them lose counts, each with a
+real counts of which some were removed. Where genes are inflated, two in five of them lose counts, each with a
 probability of its own between 0.02 and 0.3. Gene means of the simulated sets are uniform on a log scale
 from 0.01 to 100. Calls are at a false discovery rate of 5 %.
 
@@ -26,14 +26,14 @@ What was run, with `--n-obs`, `--n-batches`, `--bases`, `--methods` and `--seeds
 name no size are of {size}:
 
 {what}
-`bound` is our test around the true means; its null hypothesis is a dropout of 0.01 at most, and that of
-`bound, any dropout` none. `conditional` is the default of `zt.tl.zi_scores`. HIPPO's z compares with a
-Poisson distribution, NBDrop's with an NB whose dispersion is a smooth function of the mean; both ask about
-the gene as a whole and not given the state of a cell, as does `zero_test` without types, so that on data with
-structure they answer another question. AUTOZI is that of scvi-tools 1.4.2, 200 epochs. Bursting genes, a
-fifth of `beta_poisson`, are silent in some cells by design; they are no dropout, yet the test takes them for
-it, as it does around the true means, and they are listed apart. In `knocked-out pbmc4k` nothing is known of
-the genes that were left alone: a call there may be right.
+`bound` is our test around the true means, of a dropout above 0.01; `bound, any dropout` tests for any
+dropout at all. `conditional` is the default of `zt.tl.zi_scores`. HIPPO's z compares with a Poisson
+distribution, NBDrop's with an NB whose dispersion is a smooth function of the mean. Both, like `zero_test`
+without types, ask about all cells together and not about cells in the same state. Where there are cell
+types that is another question. AUTOZI is that of scvi-tools 1.4.2, 200 epochs. A fifth of the genes of
+`beta_poisson` burst: they are silent in some cells by design. That is no dropout, but the tests call many
+of them, around the true means too; they are listed apart. In `knocked-out pbmc4k` nothing is known of the
+genes that were left alone: a call among them may be right, although it is counted as false.
 
 ## Nominal and found
 
@@ -146,9 +146,9 @@ def _nominal(null: Sequence[Record], inflated: Sequence[Record], bases: Sequence
     called, n = _sum(null, "conditional", "null_called"), _sum(null, "conditional", "null")
     fewest, most = (f"{100 * share:.1f} %" for share in (min(false.values()), false[worst]))
     return (
-        f"Of the calls of `conditional` nominally 5 % at most are false. Found: {fewest} to {most} of them, "
-        f"most\nfor {worst}. Where nothing is inflated, nominally 5 % of the data sets at most have any "
-        f"call. Found: {called} of\n{n:,} genes called = {100 * called / n:.2f} %, bursting genes apart.\n"
+        f"At most 5 % of the calls of `conditional` should be false. Found: {fewest} to {most} of them, the "
+        f"most for\n{worst}. Where nothing is inflated, at most 5 % of the data sets should have any call. "
+        f"Found: {called} of\n{n:,} genes called = {100 * called / n:.2f} %, bursting genes apart.\n"
     )
 
 

@@ -63,7 +63,7 @@ def main() -> None:
         for sizes in ((5, 9), (10, 20), (5, 20)):
             shares = " | ".join(f"{100 * share:.1f} %" for share in coverage(random, tau, n, sizes))
             print(f"| {tau:g} | {sizes[0]} to {sizes[1]} | {shares} |", flush=True)
-    print("\n| studies | largest share of false genes, over r | for r = 2 |\n| --- | --- | --- |")
+    print("\n| studies | false genes among those told, for the worst r | for r = 2 |\n| --- | --- | --- |")
     for n_studies in (3, 5, 10, 20):
         false = replicability(random, n_studies, 100)
         print(f"| {n_studies} | {100 * max(false):.1f} % | {100 * false[1]:.1f} % |", flush=True)

@@ -110,7 +110,11 @@ def summary(found: pd.DataFrame) -> str:
         numbers = [f"{100 * of[c].mean():.1f} ± {100 * of[c].sem():.1f} %" for c in Found._fields[2:5]]
         rows.append([f"{dropout:.0%}", WAYS[str(way)], *numbers, f"{of['mean_weight'].mean():.3f}"])
     return table(
-        ["lost", "weights", "power", "false discoveries", "others with p up to .05", "weight of a zero"], rows
+        [
+            *("lost", "weights", "power", "false discoveries"),
+            *("p up to .05, of genes that do not differ", "mean weight of a zero"),
+        ],
+        rows,
     )
 
 

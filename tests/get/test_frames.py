@@ -201,9 +201,3 @@ def test_without_the_truth_a_zero_is_a_zero(adata: AnnData) -> None:
 def test_a_dropout_probability_of_nothing_has_a_logarithm(adata: AnnData) -> None:
     adata.layers["zinb_dropout"][:] = 0.0
     np.testing.assert_allclose(get.zero_study_df(adata)["log10_dropout"], -12, rtol=1e-6)
-
-
-def test_layers_that_were_left_out_are_asked_for(adata: AnnData) -> None:
-    del adata.layers["zinb_dropout"]
-    with pytest.raises(KeyError, match=r"no 'zinb_dropout'; run .*layers=\('mean', 'dropout'\)"):
-        get.zero_study_df(adata)

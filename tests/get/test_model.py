@@ -7,6 +7,7 @@ from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
@@ -56,6 +57,29 @@ def test_expected_counts_are_the_layers(fitted: AnnData, model: str, kind: str) 
     assert block.index.equals(fitted.obs_names)
     assert block.columns.equals(fitted.var_names)
     np.testing.assert_array_equal(block, fitted.layers[f"{model}_{kind}"])
+
+
+def test_what_needs_layers_computes_those_that_were_left_out(fitted: AnnData) -> None:
+    calls = (zt.get.zero_study_df, lambda adata: zt.get.gene_df(adata, adata.var_names[3]))
+    expected = [call(fitted) for call in calls]
+    del fitted.layers["nb_mean"], fitted.layers["zinb_mean"]
+    for call, frame in zip(calls, expected, strict=True):
+        pd.testing.assert_frame_equal(call(fitted), frame)
+
+
+def test_cells_and_genes_that_were_not_fitted_have_no_layers_computed(counts: AnnData) -> None:
+    zt.tl.fit_nb_zinb(counts, max_epochs=1, progress=False, mask_var="even", n_draws=1, layers=())
+    more = anndata.concat([counts, counts[:7].copy()], merge="same", uns_merge="same", index_unique="-")
+    more.obs.iloc[-7:, more.obs.columns.get_indexer(["zinbtools_split"])] = np.nan
+    assert len(zt.get.zero_study_df(more)) == (counts.X.toarray() == 0)[:, counts.var["even"]].sum()
+    assert zt.get.gene_df(more, counts.var_names[0])["observed"].sum() == counts.n_obs
+    with pytest.raises(ValueError, match=r"was not fitted; name one within mask_var\.$"):
+        zt.get.gene_df(more, counts.var_names[1])
+
+
+def test_layers_of_a_model_that_was_not_fitted_are_not_computed(large: AnnData) -> None:
+    with pytest.raises(ValueError, match=r"model must be one of zinb, found 'nb'\.$"):
+        zt.get.gene_df(large, large.var_names[0])
 
 
 @pytest.mark.parametrize("model", ["nb", "zinb"])

@@ -80,17 +80,15 @@ def test_what_follows_a_fit_names_its_verb_and_the_key(call: Callable[..., Any],
     assert said(call, adata, key="run2") == f"adata.uns['run2'] {words}"
 
 
-def test_columns_and_layers_name_their_verb_and_the_key() -> None:
+def test_columns_name_their_verb_and_the_key() -> None:
     adata = fake_fit(key="run2")
-    del adata.var["run2_zi_score"], adata.obs["run2_nb_marginal_ll"], adata.layers["run2_zinb_dropout"]
-    del adata.uns["run2_zero_test"]
-    scores, difference, zeros, test = (
+    del adata.var["run2_zi_score"], adata.obs["run2_nb_marginal_ll"], adata.uns["run2_zero_test"]
+    scores, difference, test = (
         said(call, adata, key="run2")
-        for call in (zt.get.zi_genes_df, zt.get.nll_difference, zt.get.zero_study_df, zt.get.zero_test_df)
+        for call in (zt.get.zi_genes_df, zt.get.nll_difference, zt.get.zero_test_df)
     )
     assert scores.endswith("has no column 'run2_zi_score'; run zt.tl.zi_scores(adata, key='run2') first.")
     assert difference.endswith("'run2_nb_marginal_ll'; run zt.tl.marginal_ll(adata, key='run2') first.")
-    assert "layers=('mean', 'dropout'), key_added='run2') first." in zeros
     assert test.endswith("run zt.tl.zero_test(adata, key_added='run2') first.")
 
 

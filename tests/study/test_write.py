@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from compare import assert_same_anndata
 from fake_fit import fake_fit
 
 from zinbtools import get, pl
@@ -23,6 +25,7 @@ from zinbtools.study import (
     conclusion,
     parts,
     report_html,
+    source_of,
     summary,
     summary_json,
     write_study,
@@ -58,7 +61,7 @@ def files_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def write(study: Study, folder: Path, **options: str) -> str:
+def write(study: Study, folder: Path, **options: Any) -> str:
     folder.mkdir(exist_ok=True)
     write_study(study, folder, **({"title": "some counts"} | options))
     return (folder / "report.html").read_text(encoding="utf-8")
@@ -85,6 +88,23 @@ def test_the_annotated_file_is_compressed(study: Study, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "annotated.h5ad") as file:
         assert file["layers/more"].compression == "gzip"
         assert file["layers/more"].id.get_storage_size() < 0.05 * 400 * 60 * 4
+
+
+def test_the_layers_of_the_fit_are_written_on_request_only(study: Study, tmp_path: Path) -> None:
+    study.adata.layers["mine"], study.adata.raw = study.adata.X.copy(), study.adata[:, :5].copy()
+    before = study.adata.copy()
+    (tmp_path / "whole").mkdir()
+    write_study(study, tmp_path / "whole", title="x", layers=True)
+    whole = anndata.read_h5ad(tmp_path / "whole" / "annotated.h5ad")
+    assert set(whole.layers) == {"mine", "true_counts", "nb_mean", "zinb_mean", "zinb_dropout"}
+    write(study, tmp_path)
+    assert_same_anndata(study.adata, before)
+    found = anndata.read_h5ad(tmp_path / "annotated.h5ad")
+    assert set(found.layers) == {"mine", "true_counts"}
+    for name in ("nb_mean", "zinb_mean", "zinb_dropout"):
+        del whole.layers[name]
+    assert_same_anndata(found, whole)
+    assert found.raw.shape == (400, 5)
 
 
 def test_without_layers_the_zero_study_is_left_out(study: Study, tmp_path: Path) -> None:
@@ -186,7 +206,7 @@ def test_all_genes_can_be_searched(study: Study) -> None:
     genes = get.zi_genes_df(study.adata)
     rows = gene_data(report_html(study, [], title="counts"))
     assert [row[0] for row in rows] == genes.index.tolist()
-    assert [float(row[1]) for row in rows] == pytest.approx(genes["score"], rel=5e-3, abs=1e-12)
+    assert [float(row[2]) for row in rows] == pytest.approx(genes["score"], rel=5e-3, abs=1e-12)
     assert {len(row) for row in rows} == {8}
 
 
@@ -306,9 +326,21 @@ def test_the_summary_is_json_with_the_numbers_of_the_verdict(tmp_path: Path) -> 
     assert [light["level"] for light in found["diagnostics"]] == [light.level for light in diagnostics(adata)]
 
 
+def test_report_and_summary_name_the_input(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("abc")
+    source = source_of(tmp_path / "counts.csv")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of abc, FIPS 180-2
+    report = write(study, tmp_path / "out", source=source)
+    assert f"Input: counts.csv (3 bytes), SHA-256 <code>{sha256}</code>" in report
+    found = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["input"]
+    assert found == {"name": "counts.csv", "n_files": 1, "n_bytes": 3, "sha256": sha256}
+    assert "SHA-256" not in report_html(study, [], title="x")
+    assert json.loads(summary_json(study, title="x"))["input"] is None
+
+
 def test_the_fields_of_the_summary_are_those_of_the_docs(study: Study) -> None:
     page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
     told = page[page.index("## For other programs") : page.index("## Data sets")]
-    content = json.loads(summary_json(study, title="x"))
+    content = json.loads(summary_json(study, title="x", source=source_of(Path(__file__))))
     names = {*content, *(name for part in content.values() if isinstance(part, dict) for name in part)}
     assert [name for name in sorted(names) if f"`{name}`" not in told] == []

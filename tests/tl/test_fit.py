@@ -54,7 +54,7 @@ def test_every_key_is_written(counts: AnnData, key: str | None) -> None:
     prefix = "" if key is None else f"{key}_"
     name = key or "zinbtools"
     assert new == {
-        "obsm": {f"{prefix}X_nb", f"{prefix}X_zinb"},
+        "obsm": {f"X_{prefix}nb", f"X_{prefix}zinb"},
         "layers": {f"{prefix}nb_mean", f"{prefix}zinb_mean", f"{prefix}zinb_dropout"},
         "obs": {f"{name}_split", f"{name}_digest"},
         "var": {

@@ -254,7 +254,7 @@ def test_a_pair_that_was_plainly_trained_gets_the_verdict(scvi: Any, counts: Ann
     assert any("favours the NB" in caution for caution in verdict.cautions)
     assert not any("validation cells" in caution for caution in verdict.cautions)
     np.testing.assert_allclose(
-        counts.obsm["scvi_X_nb"], pair[0].get_latent_representation(), rtol=1e-3, atol=1e-4
+        counts.obsm["X_scvi_nb"], pair[0].get_latent_representation(), rtol=1e-3, atol=1e-4
     )
 
 
@@ -273,7 +273,7 @@ def test_imports_live_side_by_side_and_one_says_what_another_lacks(scvi: Any, co
     nb, zinb = (trained(scvi, counts, likelihood) for likelihood in ("nb", "zinb"))
     zt.tl.import_scvi(counts, zinb)
     zt.tl.import_scvi(counts, nb, key_added="theirs")
-    assert {"scvi_X_zinb", "theirs_X_nb"} <= set(counts.obsm)
+    assert {"X_scvi_zinb", "X_theirs_nb"} <= set(counts.obsm)
     for key, name in (("scvi", "zinb"), ("theirs", "nb")):
         zt.tl.marginal_ll(counts, n_samples=5, key=key)
         assert counts.obs[f"{key}_{name}_marginal_ll"].notna().sum() == 30

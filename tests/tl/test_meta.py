@@ -202,7 +202,7 @@ def test_the_command_line_writes_table_and_forest(folders, tmp_path, capsys):
     assert cli.main(words) == 0
     printed = capsys.readouterr().out
     assert "x: one study, 5; nothing is known of others." in printed
-    assert "all: 3 studies, on average 10 " in printed
+    assert "all: 3 studies, on average +10 (" in printed
     assert {path.name for path in out.iterdir()} == {
         "report.html",
         "meta.csv",

@@ -88,7 +88,8 @@ PARAMETERS = {
     ),
     "progress": "Show progress bars (in a terminal or notebook).",
     "key_added": (
-        "Takes the place of ``zinbtools`` in ``uns`` and ``obs`` and is prefixed to all other names."
+        "Takes the place of ``zinbtools`` in ``uns`` and ``obs`` and is prefixed to all other names: "
+        "``run2_nb_mean``, and ``X_run2_nb`` in ``obsm``."
     ),
     "copy": "Return a changed copy rather than change ``adata``.",
     # Plots.

@@ -33,12 +33,12 @@ class Keys:
     """Where the results of one fit live.
 
     ``key_added=None`` gives the plain names; another key replaces ``zinbtools`` in ``uns`` and
-    ``obs`` and prefixes all other names.
+    ``obs`` and prefixes all other names, after the ``X_`` of an embedding.
 
     Examples
     --------
-    >>> Keys().mean("nb"), Keys("run2").mean("nb"), Keys("run2").uns
-    ('nb_mean', 'run2_nb_mean', 'run2')
+    >>> Keys().mean("nb"), Keys("run2").mean("nb"), Keys("run2").latent("nb"), Keys("run2").uns
+    ('nb_mean', 'run2_nb_mean', 'X_run2_nb', 'run2')
     """
 
     key_added: str | None = None
@@ -74,8 +74,8 @@ class Keys:
         return f"{self.key_added}_{name}" if self.key_added else name
 
     def latent(self, model: str) -> str:
-        """``obsm``: posterior mean of z."""
-        return self._prefixed(f"X_{model}")
+        """``obsm``: posterior mean of z; it begins with ``X_``, by which others know an embedding."""
+        return f"X_{self._prefixed(model)}"
 
     def mean(self, model: str) -> str:
         """``layers``: mean of the NB part."""

@@ -103,13 +103,6 @@ class Record:
             raise KeyError(f"adata.{axis} has no column {name!r}; {self.hint(verb)}")
         return frame[name].to_numpy(dtype=np.float64)
 
-    def layer(self, name: str) -> NDArray[np.floating]:
-        """Return a dense layer, n_obs x n_vars; KeyError that says how to get it where there is none."""
-        if name not in self.adata.layers:
-            asked = "layers=('mean', 'dropout')"
-            raise KeyError(f"adata.layers has no {name!r}; {self.hint(FIT, asked)}")
-        return np.asarray(self.adata.layers[name])
-
     def damaged(self, part: Part, what: str, remedy: str = _REMEDY) -> ValueError:
         """Return the error for a part that no verb left like this; it may come from anybody's file."""
         return ValueError(f"{self._place(part)}[{part.name!r}]{what}; {remedy}")

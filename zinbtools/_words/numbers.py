@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import floor, log10
+from math import floor, inf, log10
 
 
 def with_error(value: float, error: float) -> str:
@@ -17,6 +17,41 @@ def with_error(value: float, error: float) -> str:
         return f"{value:,.4g} ± {error:.2g}"
     digits = min(max(0, 1 - floor(log10(error))), 12)
     return f"{value:,.{digits}f} ± {error:,.{digits}f}"
+
+
+def decimals(low: float, high: float, *beside: float) -> int:
+    """Count the decimals that give the half-width of an interval, and numbers beside it, two digits.
+
+    Examples
+    --------
+    >>> decimals(-0.481, 1.4), decimals(0.5, 12.34), decimals(1200.4, 1310.2), decimals(0.5, 12.34, 0.157)
+    (2, 1, 0, 2)
+    """
+    needed = [1 - floor(log10(size)) for size in ((high - low) / 2, *beside) if 0 < size < inf]
+    return min(max(0, *needed), 12) if needed else 2
+
+
+def ends(low: float, high: float, digits: int) -> str:
+    """Write both ends of an interval.
+
+    Examples
+    --------
+    >>> ends(-0.481, 1.4, 2), ends(-0.001, 1200.4, 0)
+    ('-0.48 to 1.40', '0 to 1,200')
+    """
+    return f"{low:z,.{digits}f} to {high:z,.{digits}f}"
+
+
+def with_ends(mean: float, low: float, high: float, what: str = "") -> str:
+    """Write a difference with its sign and the ends of its interval, all to the same digit.
+
+    Examples
+    --------
+    >>> with_ends(0.46, -0.481, 1.4), with_ends(7.7123, 7.34, 8.09, "95 % interval ")
+    ('+0.46 (-0.48 to 1.40)', '+7.71 (95 % interval 7.34 to 8.09)')
+    """
+    digits = decimals(low, high)
+    return f"{mean:+z,.{digits}f} ({what}{ends(low, high, digits)})"
 
 
 def counted(n: int, what: str) -> str:

@@ -31,6 +31,7 @@ _SAME = (
     "smallest_dropout",
     "device",
     "n_jobs",
+    "n_samples",
     "max_evals",
     "max_queue_len",
     "space",

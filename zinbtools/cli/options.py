@@ -19,11 +19,11 @@ STUDY_EPILOG = f"""examples:
 
 {INPUT}
 
-DIR gets annotated.h5ad (counts and all results; opens in scanpy), report.html (one self-contained page),
-differences.csv, rivals.csv, model_selection.csv, metrics.csv, genes.csv, ppc.csv, history.csv and
-figures/*.png, all of them once everything is done, and zinbtools_study.json, which lists them. An earlier
-study there is replaced as a whole; all other files stay, and one with such a name is refused before the
-work begins."""
+DIR gets annotated.h5ad (counts and results; opens in scanpy), report.html (one self-contained page),
+summary.json (the same for programs), differences.csv, rivals.csv, model_selection.csv, metrics.csv,
+genes.csv, ppc.csv, history.csv and figures/*.png, all of them once everything is done, and
+zinbtools_study.json, which lists them. An earlier study there is replaced as a whole; all other files stay,
+and one with such a name is refused before the work begins."""
 
 TUNE_EPILOG = f"""examples:
   zinbtools tune counts.h5ad --layer counts --n-top-genes 1200 --resume kept --out tuned
@@ -197,6 +197,8 @@ def parser() -> argparse.ArgumentParser:
     _add_reproduce_options(reproduce.add_argument_group("table"))
     for each in (study, genes, evaluate, tune, atlas, reproduce):
         _add_run_options(each.add_argument_group("how to run"))
+    for each in (study, evaluate, atlas):
+        _add_file_contents(each.add_argument_group("what to write"))
     for each in (study, genes, reads, evaluate, tune, meta, atlas, reproduce):
         each.add_argument("--out", required=True, type=_folder, metavar="DIR", help="folder for the results")
         each.add_argument("--quiet", action="store_true", help="print the table and the conclusion only")
@@ -343,6 +345,8 @@ def _add_evaluate_options(models: argparse._ArgumentGroup) -> None:
 
 
 def _add_judgement(group: argparse._ArgumentGroup) -> None:
+    draws = "importance samples per cell, and draws of the predictive checks (default: 100)"
+    _add(group, "--n-samples", "N", int, draws, default=100)
     kinds = "what the counts are, or auto: what they look like (default: auto)"
     _add(group, "--counts", "", Literal["auto", "molecules", "reads"], kinds, default="auto")
     region = "half-width of what makes no practical difference, nats per cell (default: NLL / 1000)"
@@ -412,6 +416,15 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not (name and sign and path):
         raise argparse.ArgumentTypeError(f"must be NAME=PATH, found {text!r}")
     return name, Path(path)
+
+
+def _add_file_contents(files: argparse._ArgumentGroup) -> None:
+    files.add_argument(
+        "--layers",
+        action="store_true",
+        help="means and dropout probabilities of all cells and genes too, as layers of annotated.h5ad, which "
+        "make it several times larger",
+    )
 
 
 def _add_run_options(run: argparse._ArgumentGroup) -> None:

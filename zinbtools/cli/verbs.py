@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..study import Family, Study
+    from ..study import Family, Source, Study
 
 
 class Outcome(NamedTuple):
@@ -43,7 +43,7 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
     from ..study import run_study
 
     with _how_to_run(arguments) as run:
-        adata = _selected(arguments)
+        adata, source = _selected(arguments), _source(arguments)
         found = run_study(
             adata,
             **_fitting(arguments),
@@ -56,10 +56,11 @@ def study(arguments: Namespace, *, command: str) -> Outcome:
             folds=arguments.folds,
             cells=arguments.cells,
             counts=arguments.counts,
+            n_samples=arguments.n_samples,
             **run,
         )
 
-    return _report_of(found, str(found), arguments, command)
+    return _report_of(found, str(found), arguments, command, source)
 
 
 def genes(arguments: Namespace, *, command: str) -> Outcome:
@@ -89,7 +90,7 @@ def evaluate(arguments: Namespace, *, command: str) -> Outcome:
     from ..study import load_scvi, run_evaluation, with_genes_of, writable
 
     with _how_to_run(arguments) as run:
-        counts = _counts(arguments)
+        counts, source = _counts(arguments), _source(arguments)
         say(arguments, f"{title(arguments)}: {counts.n_obs:,} cells x {counts.n_vars:,} genes")
         adata = writable(with_genes_of(counts, arguments.scvi))
         say(arguments, f"kept the {adata.n_vars:,} genes of the model")
@@ -99,19 +100,28 @@ def evaluate(arguments: Namespace, *, command: str) -> Outcome:
             rope=arguments.rope,
             alpha=arguments.alpha,
             counts=arguments.counts,
+            n_samples=arguments.n_samples,
             **run,
         )
 
-    return _report_of(found, "\n\n".join(filter(None, [of_one, str(found)])), arguments, command)
+    text = "\n\n".join(filter(None, [of_one, str(found)]))
+    return _report_of(found, text, arguments, command, source)
 
 
-def _report_of(found: Study, text: str, arguments: Namespace, command: str) -> Outcome:
+def _report_of(found: Study, text: str, arguments: Namespace, command: str, source: Source | None) -> Outcome:
     """Write a study as a report."""
     from ..study import write_study
 
     def write(folder: Path) -> None:
         say(arguments, "drawing and writing")
-        write_study(found, folder, title=title(arguments), command=command)
+        write_study(
+            found,
+            folder,
+            title=title(arguments),
+            command=command,
+            source=source,
+            layers=arguments.layers,
+        )
 
     return Outcome(text, write, f"\nreport: {arguments.out / 'report.html'}")
 
@@ -249,7 +259,7 @@ def title(arguments: Namespace) -> str:
         return f"ZISynth, lambda = {arguments.lam:g}"
     if not arguments.input.exists():
         raise FileNotFoundError(f"there is no file {arguments.input}.")
-    return in_utf8(arguments.input.name)
+    return in_utf8(arguments.input.name or arguments.input.resolve().name)  # of "." too
 
 
 def say(arguments: Namespace, line: str) -> None:
@@ -276,6 +286,13 @@ def _selected(arguments: Namespace) -> AnnData:
     n_empty = counts.n_obs - adata.n_obs
     say(arguments, f"kept {adata.n_vars:,} genes; dropped {n_empty:,} cells without a count of these")
     return adata
+
+
+def _source(arguments: Namespace) -> Source | None:
+    """What the counts came from; None for simulated ones."""
+    from ..study import source_of
+
+    return None if arguments.input is None else source_of(arguments.input)
 
 
 def _fitting(arguments: Namespace) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from .._record.parts import HISTORY, METRICS, ZERO_TEST
 from .._record.record import Record
 from ..stats.discrepancies import GeneStatistics
 from ..stats.zero_inflation import classes
+from ._layers import layers_of
 from ._settings import FitSettings
 
 if TYPE_CHECKING:
@@ -247,9 +248,9 @@ def zero_study_df(
     Raises
     ------
     KeyError
-        If the fit has no ZINB, or its dense layers were left out.
+        If there is no fit.
     ValueError
-        If there are other numbers than those that were fitted.
+        If the fit has no ZINB, or there are other numbers than those that were fitted.
 
     Examples
     --------
@@ -260,7 +261,7 @@ def zero_study_df(
     ['limited sensitivity', 'dropout']
     """
     record, keys = Record.read(adata, key), Keys(key)
-    mean, dropout = record.layer(keys.mean("zinb")), record.layer(keys.dropout())
+    mean, dropout = layers_of(adata, "zinb", ["mean", "dropout"], None, key)
     counts = FitSettings.restored(record).counts(adata, keys)
     zero = np.zeros(adata.shape, dtype=bool)
     zero[:, counts.genes] = np.concatenate([_is_zero(block) for block in counts.blocks()])

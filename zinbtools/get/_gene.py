@@ -12,6 +12,7 @@ from .._anndata.reading import checked_column, gene_names
 from .._check.arguments import checked
 from .._record.record import Record
 from ..stats.count_models import fit_counts
+from ._layers import layers_of
 from ._settings import FitSettings
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def gene_df(
     Raises
     ------
     KeyError
-        If there is no such gene or column, no fit, or its layer ``nb_mean`` was left out.
+        If there is no such gene or column, or no fit.
     ValueError
-        If the gene was not fitted, ``max_count`` is below 1, or there are other numbers than those that were
-        fitted.
+        If the fit has no NB, the gene was not fitted, ``max_count`` is below 1, or there are other
+        numbers than those that were fitted.
 
     Examples
     --------
@@ -63,15 +64,16 @@ def gene_df(
     >>> table["count"].tolist(), int(table["observed"].sum()), round(float(table["zinb"].sum()))
     ([0, 1, 2, 3, 4, 5], 400, 400)
     """
-    names = gene_names(adata)
+    record, names = Record.read(adata, key), gene_names(adata)
+    settings = FitSettings.restored(record)
     if gene not in names:
         raise KeyError(f"gene {gene!r} is not in adata.var_names.")
-    record, place = Record.read(adata, key), [names.get_loc(gene)]
-    means = record.layer(record.keys.mean("nb"))[:, place].astype(np.float64)
+    place = names.get_indexer([gene])
+    means = layers_of(adata, "nb", ["mean"], place, key)[0].astype(np.float64)
     known = np.isfinite(means[:, 0])  # but for cells that were added after the fit
     if not known.any():
         raise ValueError(f"gene {gene!r} was not fitted; name one within mask_var.")
-    fitted = FitSettings.restored(record).counts(adata, record.keys)
+    fitted = settings.counts(adata, record.keys)
     column = np.flatnonzero(fitted.genes == place)
     counts = np.concatenate([block[:, column].toarray() for block in fitted.blocks()])
     counts, means, groups = counts[known], means[known], _groups(adata, groupby)[known]

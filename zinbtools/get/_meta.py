@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from .._words.numbers import decimals, with_ends
 from ..stats.random_effects import FEWEST_TO_PREDICT
 
 ALL = "all"  # the group of all studies
@@ -48,14 +49,15 @@ class MetaAnalysis:
         return "\n".join(self._sentence(str(name), row) for name, row in self.groups.iterrows())
 
     def _sentence(self, name: str, row: pd.Series) -> str:
-        number = f"{row['effect']:.3g}"
         if row["n_studies"] == 1:
-            return f"{name}: one study, {number}; nothing is known of others."
-        means = f"{name}: {row['n_studies']:.0f} studies, on average {number} ({100 * self.level:.0f} % "
-        means += f"interval {row['low']:.3g} to {row['high']:.3g})"
+            return f"{name}: one study, {row['effect']:.3g}; nothing is known of others."
+        means = f"{name}: {row['n_studies']:.0f} studies, on average "
+        means += with_ends(row["effect"], row["low"], row["high"], f"{100 * self.level:.0f} % interval ")
         if row["n_studies"] < FEWEST_TO_PREDICT:
             return f"{means}; fewer than {FEWEST_TO_PREDICT} studies do not say what the next will show."
-        means += f"; the next is expected between {row['next_low']:.3g} and {row['next_high']:.3g}"
+        digits = decimals(row["next_low"], row["next_high"])
+        low, high = (f"{row[name]:z,.{digits}f}" for name in ("next_low", "next_high"))
+        means += f"; the next is expected between {low} and {high}"
         if self.region is None:
             return f"{means}."
         return f"{means}, and beyond {self.region:g} with a probability of {100 * row['next_above']:.0f} %."

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from torch import Tensor
 
-from .._anndata.reading import gene_names
+from .._anndata.reading import checked_column, gene_names
 from .._check.arguments import checked
 from ..jobs.threads import single_threaded
 from ..model.predictive import Expectation, expectations
 from ..model.vae import CountVAE
 from ._fitted import Fitted, resolve_device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Kind = Literal["mean", "dropout", "zero"]
 
@@ -178,6 +181,22 @@ def posterior_dropout(
 def zero_probabilities(adata: AnnData, key: str | None) -> Iterator[pd.DataFrame]:
     """Compute `expected_counts` of kind "zero" and `posterior_dropout` of all entries from the same draws."""
     return _blocks(adata, "zinb", [attrgetter("zero"), _dropout_of_zeros], None, None, "auto", key)
+
+
+@single_threaded()
+def of_fitted_cells(
+    adata: AnnData, model: Literal["nb", "zinb"], kinds: Sequence[Kind], genes: np.ndarray, key: str | None
+) -> list[NDArray[np.float32]]:
+    """Compute `expected_counts` of several kinds, for the cells of the fit alone; NaN for others."""
+    split = checked_column(adata.obs, Fitted.read(adata, key).keys.split, "split", "obs")
+    seen, columns = split.notna().to_numpy(), np.isin(np.arange(adata.n_vars), genes)
+    blocks = _blocks(adata, model, [attrgetter(kind) for kind in kinds], seen, columns, "auto", key)
+    found = []
+    for block in blocks:
+        values = np.full((adata.n_obs, len(genes)), np.nan, dtype=np.float32)
+        values[seen] = block
+        found.append(values)
+    return found
 
 
 def _dropout_of_zeros(block: Expectation) -> Tensor:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._words.answers import Answer, Call, Cause, Explanation
 from .._words.count_kinds import CountKind, advice
-from .._words.numbers import counted, in_words, percent
+from .._words.numbers import counted, decimals, ends, in_words, percent, with_ends
 from ..stats.crossed import CrossedMean
 from ..stats.power import verdict_needs
 
@@ -56,11 +56,12 @@ def _difference(found: Mapping[str, Any]) -> Iterator[str]:
     row = found["differences"].set_index("model").loc["zinb"]
     answer = Answer(found["verdict"])
     nll = float(row["nll"] + row["difference"])  # of the NB
+    digits = decimals(row["low"], row["high"], row["rope"])
     yield (
         f"{OPENINGS[answer]}: on {_sample(row)} the ZINB's log likelihood minus the NB's is "
-        f"{row['difference']:+.3g} nats per cell ({_interval(row, _level(found))}; "
+        f"{row['difference']:+z,.{digits}f} nats per cell ({_interval(row, _level(found), digits)}; "
         f"{percent(abs(row['difference']) / nll)} of the NB's {nll:,.4g}), {_RELATIONS[row['position']]} the "
-        f"±{row['rope']:.2g} that make no practical difference."
+        f"±{row['rope']:.{digits}f} that make no practical difference."
     )
     if answer is Answer.UNDECIDED:
         yield _advice(row, float(found["params"]["alpha"]))
@@ -94,9 +95,9 @@ def _level(found: Mapping[str, Any]) -> str:
     return f"{100 * (1 - float(found['params']['alpha'])):g} %"
 
 
-def _interval(row: pd.Series, level: str) -> str:
+def _interval(row: pd.Series, level: str, digits: int) -> str:
     if row["se"] > 0:
-        return f"{level} interval {row['low']:.3g} to {row['high']:.3g}"
+        return f"{level} interval {ends(row['low'], row['high'], digits)}"
     return "one test cell: no interval" if int(row["n_cells"]) == 1 else "the same in all cells: no interval"
 
 
@@ -136,11 +137,13 @@ def _copies(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"Each molecule was read {times}; its copies, not lost molecules, explain the zeros{but}."
     else:
         yield f"Each molecule was read {times}."
-    ends = f"{level} interval {row['over_zinb_low']:.3g} to {row['over_zinb_high']:.3g}"
-    more = f"{row['zinb_gain']:+.3g} ({row['zinb_low']:.3g} to {row['zinb_high']:.3g})"
+    low, high = row["over_zinb_low"], row["over_zinb_high"]
+    digits = decimals(low, high)
+    more = with_ends(row["zinb_gain"], row["zinb_low"], row["zinb_high"])
     yield (
         f"Gene by gene, the log likelihood of an NB of copied molecules minus that of a ZINB of reads is "
-        f"{row['over_zinb']:+.3g} nats per cell ({ends}), and a dropout of molecules adds {more}."
+        f"{row['over_zinb']:+z,.{digits}f} nats per cell ({level} interval {ends(low, high, digits)}), and a "
+        f"dropout of molecules adds {more}."
     )
 
 
@@ -150,8 +153,8 @@ def _rival(found: Mapping[str, Any]) -> Iterator[str]:
     if "nb-gene-cell" not in rivals.index:
         return
     row = rivals.loc["nb-gene-cell"]
-    interval = f"{_level(found)} interval {row['zinb_low']:.3g} to {row['zinb_high']:.3g}"
-    left = f"With a dispersion per gene and cell in both models it is {row['zinb_gain']:+.3g} ({interval})"
+    left = with_ends(row["zinb_gain"], row["zinb_low"], row["zinb_high"], f"{_level(found)} interval ")
+    left = f"With a dispersion per gene and cell in both models the gain is {left}"
     above, excess = row["zinb_position"] == "above", row["excess_zeros"]
     if above and excess:
         end = "and there are more zeros than this NB expects: the dispersion does not explain them"

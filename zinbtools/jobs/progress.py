@@ -17,6 +17,7 @@ from tqdm import tqdm
 LOGGER = logging.getLogger("zinbtools")
 _APART = 30.0  # seconds between two lines, at least
 _LATE = 2.0  # seconds after which a step of a verb gets a bar: most are done by then
+_COMPILED = 300.0  # seconds that no compilation takes, even where other programs want the cores
 _FEWEST = 0.01  # share of the steps from which it is told how long the others will take
 _tells: ContextVar[bool] = ContextVar("tells", default=False)
 
@@ -119,14 +120,15 @@ class Lines:
     Examples
     --------
     >>> lines = Lines(200, "NB and ZINB", "epoch")
-    >>> lines.update(50)
+    >>> lines.update(1)
+    >>> lines.update(49)
     >>> lines.told(now=lines.began + 75)
-    'NB and ZINB: 50 of 200 epochs, 25 %, 1:15 so far, about 3:45 left'
+    'NB and ZINB: 50 of 200 epochs, 25 %, 1:15 so far, about 3:50 left'
     """
 
     def __init__(self, total: int, what: str, unit: str, late: float = 0.0) -> None:
         self.total, self.what, self.unit, self.late = total, what, unit, late
-        self.n, self.note = 0, ""
+        self.n, self.note, self._told = 0, "", 0
         self._first = (0, 0.0)  # how many steps came first, and when: they may have waited for a compilation
         self.began = self._last = time.monotonic()
 
@@ -135,7 +137,7 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         now = time.monotonic()
-        if self.n and now - self.began >= self.late:
+        if self.n > self._told and now - self.began >= self.late:
             LOGGER.info(self.told(now))
 
     def update(self, n: int = 1) -> None:
@@ -145,7 +147,7 @@ class Lines:
             self._first = (n, now)
         self.n += n
         if n and now - self._last >= _APART:
-            self._last = now
+            self._last, self._told = now, self.n
             LOGGER.info(self.told(now))
 
     def set_postfix_str(self, note: str, refresh: bool = True) -> None:
@@ -161,10 +163,13 @@ class Lines:
         return ", ".join(parts + ([self.note] if self.note else []))
 
     def _left(self, now: float) -> list[str]:
-        """Say about how much is left, by the steps after the first; nothing where these are very few."""
+        """Say about how much is left, by the steps after the first; nothing where these are very few.
+
+        By the first alone only if it took so long that a compilation is but a small part of it.
+        """
         n_first, then = self._first
         n, taken = (self.n - n_first, now - then) if self.n > n_first else (self.n, now - self.began)
-        if n < _FEWEST * self.total:
+        if n < _FEWEST * self.total or (self.n == n_first and taken < _COMPILED):
             return []
         return [f"about {_clock(taken * (self.total - self.n) / n)} left"]
 

@@ -65,7 +65,7 @@ def consequences(
         names = [f"{name}{mark}" for name, mark in zip(measures.index, marks, strict=True)]
         axes.set_xticks(np.arange(len(names)), names)
         axes.set(
-            xlabel="what is taken from a restart",
+            xlabel="what is taken from a restart" + ("\n* outside what a seed changes" if any(marks) else ""),
             ylabel="agreement of two restarts",
             ylim=(min(0, axes.get_ylim()[0]), 1.03),
         )

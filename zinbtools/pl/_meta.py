@@ -62,11 +62,13 @@ def meta(
             target.axvline(found.region, color=text_color(), lw=0.8, ls=":")
         target.set(yticks=range(len(labels)), ylim=(len(labels) - 0.3, -0.7), xlabel=label)
         target.set_yticklabels(labels)
-        target.plot(
-            [], [], "D", color=COLORS["zinb"], ms=5, label=f"mean, {100 * found.level:.0f} % interval"
-        )
+        interval = f"{100 * found.level:.0f} % interval"
+        target.plot([], [], "s-", color=text_color(), ms=4, lw=0.8, label=f"study, {interval}")
+        target.plot([], [], "D", color=COLORS["zinb"], ms=5, label=f"mean, {interval}")
         target.plot([], [], color=COLORS["zinb"], lw=2, label="where the next effect is expected")
-        target.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+        target.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, columnspacing=1.0, borderaxespad=0.2
+        )
         return finish(target, "meta", given=ax is not None, show=show, return_fig=return_fig)
 
 

@@ -81,6 +81,8 @@ def model_selection(
         _draw_differences(axes[0], found)
         for panel, (_, test) in zip(axes[1:], found.tests.iterrows(), strict=True):
             _draw_metric(panel, compared_rows(table, test["metric"]), test)
+        if (found.tests["better"] != "").any():
+            axes[1].set_title("* better over restarts (rank-sum test)", loc="left", fontsize="small")
         return finish(list(axes), "model_selection", given=False, show=show, return_fig=return_fig)
 
 
@@ -97,7 +99,6 @@ def _draw_metric(ax: Axes, runs: pd.DataFrame, test: pd.Series) -> None:
             ax.annotate("*", (place, 1.0), xycoords=("data", "axes fraction"), ha="center", va="top", size=11)
     ax.margins(y=0.12)
     ax.set(xticks=[0, 1], xticklabels=list(map(model_name, MODELS)), xlim=(-0.6, 1.6))
-    ax.set_xlabel("model")
     ax.set_ylabel("NLL (nats per test cell)" if test["metric"] == "nll" else metric_name(test["metric"]))
 
 
@@ -120,5 +121,5 @@ def _draw_differences(ax: Axes, found: Verdict) -> None:
         each = None if place else "each pair of models"
         ax.plot(runs, np.full(len(runs), place + 0.22), "|", color=color, ms=5, mew=0.8, label=each)
     ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], ylim=(len(rows) - 0.4, -0.6))
-    ax.set(xlabel="log likelihood beyond the NB's (nats per test cell)", ylabel="model")
+    ax.set(xlabel="log likelihood beyond the NB's (nats per test cell)")
     legend_above(ax)

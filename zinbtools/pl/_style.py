@@ -119,15 +119,31 @@ def given_axes(ax: Axes | Sequence[Axes], n_panels: int, what: str) -> list[Axes
 def plain_numbers(*axes: Axis) -> None:
     """Write 0.1, 1, 10 and not powers of ten on logarithmic axes whose limits are set.
 
-    An axis of less than two decades gets ticks between the powers of ten too.
+    Numbers below 0.0001 and from a million on are powers of ten. An axis of less than two decades gets ticks
+    between the powers of ten too.
     """
     for axis in axes:
         low, high = axis.get_view_interval()
         decades = log10(high / low) if low > 0 else inf
         if decades < 2:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.8 else (1, 1.5, 2, 3, 5, 7)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
         axis.set_minor_formatter(NullFormatter())
+
+
+def _tick(value: float) -> str:
+    """Write a number of a logarithmic axis.
+
+    Examples
+    --------
+    >>> _tick(0.001), _tick(200), _tick(1e-7), _tick(2e-7)
+    ('0.001', '200', '$10^{-7}$', '$2 · 10^{-7}$')
+    """
+    if 1e-4 * (1 - 1e-9) <= value < 1e6:
+        return f"{value:g}"
+    front, _, power = f"{value:e}".partition("e")
+    times = "" if float(front) == 1 else f"{float(front):g} · "
+    return f"${times}10^{{{int(power)}}}$"
 
 
 def legend_above(ax: Axes, n_columns: int = 3, **legend: Any) -> None:

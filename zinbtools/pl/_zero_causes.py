@@ -29,6 +29,7 @@ CAUSE_COLORS = {
     Cause.CANNOT_TELL: COLORS["neutral"],
 }
 _EDGES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)  # of classes of means
+_LOWEST_TOP = 0.25  # of the axis of excess zeros
 _TITLE = "cause of excess zeros"
 _SMALLEST_MEAN = 1e-3  # drawn there where it is smaller
 
@@ -103,6 +104,7 @@ def _class_name(k: int) -> str:
 
 def _draw_map(ax: Axes, genes: pd.DataFrame) -> None:
     mean = np.maximum(genes["mean"].to_numpy(), _SMALLEST_MEAN)
+    top = min(max(_LOWEST_TOP, 1.05 * genes["excess_zeros"].max()), 1.0)
     for cause, color in CAUSE_COLORS.items():
         members = (genes["cause"] == cause).to_numpy()
         if members.any():
@@ -119,7 +121,7 @@ def _draw_map(ax: Axes, genes: pd.DataFrame) -> None:
         xscale="log",
         xlabel="mean count per cell",
         ylabel="excess zeros (share of zeros)",
-        ylim=(-0.03, 1.03),
+        ylim=(-0.03 * top, 1.03 * top),
     )
     plain_numbers(ax.xaxis)
     legend_above(ax, title=_TITLE)

@@ -14,7 +14,17 @@ from matplotlib.patches import Patch
 from .._check.arguments import checked
 from ..get import zero_study_df
 from ._density import Density, levels_of_mass, smoothed_density
-from ._style import ZERO_CMAPS, finish, given_axes, legend_above, new_axes, new_grid, root_figure, style
+from ._style import (
+    ZERO_CMAPS,
+    finish,
+    given_axes,
+    legend_above,
+    new_axes,
+    new_grid,
+    plain_numbers,
+    root_figure,
+    style,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,8 +34,8 @@ MASSES = (0.95, 0.8, 0.6, 0.4, 0.2)
 FEW_ZEROS = 50
 # Drawn in this order: limited sensitivity comes to lie over dropout, as in the study.
 NAMES = {"dropout": "Dropout", "limited sensitivity": "Limited sensitivity", "zero": "Zeros"}
-X_LABELS = {"dropout": "dropout probability (log10)", "total": "total zero probability (log10)"}
-Y_LABEL = "NB mean (log10)"
+X_LABELS = {"dropout": "dropout probability", "total": "total zero probability"}
+Y_LABEL = "NB mean, counts"
 
 
 @checked
@@ -50,7 +60,7 @@ def zero_study(
     Parameters
     ----------
     adata
-        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run with its layers; or several, as a list or as
+        Object on which :func:`zinbtools.tl.fit_nb_zinb` was run; or several, as a list or as
         a dict with their titles, which are drawn side by side on the same axes.
     x
         What is drawn along x: ``"dropout"``, the probability pi of a dropout (the study's Figure 1); or
@@ -76,9 +86,10 @@ def zero_study(
     Raises
     ------
     KeyError
-        If the fit has no ZINB, or its dense layers were left out.
+        If there is no fit.
     ValueError
-        If ``x``, ``truth`` or ``levels`` is none of the above, or there is not one axes for each object.
+        If the fit has no ZINB, ``x``, ``truth`` or ``levels`` is none of the above, or there is not one
+        axes for each object.
 
     Examples
     --------
@@ -87,7 +98,7 @@ def zero_study(
     >>> zt.tl.fit_nb_zinb(adata, max_epochs=2, progress=False)
     >>> ax = zt.pl.zero_study(adata, show=False)
     >>> ax.get_xlabel()
-    'dropout probability (log10)'
+    'dropout probability'
     >>> axes = zt.pl.zero_study({"one": adata, "other": adata}, x="total", show=False)
     >>> [ax.get_title() for ax in axes]
     ['one', 'other']
@@ -98,13 +109,15 @@ def zero_study(
     with style():
         axes = _axes_for(len(panels), ax)
         for target, clouds, title in zip(axes, panels, titles or [""], strict=True):
+            target.set(xscale="log", yscale="log")
             for place, (kind, cloud) in enumerate(clouds.items()):
                 _draw_cloud(
                     target, kind, cloud, shared.get(kind), in_lines=truth == "posterior" and place > 0
                 )
             target.set(title=title, xlabel=X_LABELS[x], ylabel=Y_LABEL)
         for target in axes:  # the smoothing goes beyond a probability of one, the axis does not
-            target.set_xlim(right=min(target.get_xlim()[1], 0.0))
+            target.set_xlim(right=min(target.get_xlim()[1], 1.0))
+            plain_numbers(target.xaxis, target.yaxis)
         if titles is None:
             expected = truth == "posterior"  # which makes the words too long for one row
             handles = _handles(panels[0], counted=True, expected=expected)
@@ -167,7 +180,8 @@ def _draw_cloud(
     """Fill the contours of a cloud, or draw them, at levels of probability density where some are given."""
     if not cloud.has_density:
         if cloud.weights is None:
-            ax.scatter(cloud.points[:, 0], cloud.points[:, 1], s=6, color=_shade(kind), linewidths=0)
+            x, y = 10.0**cloud.points.T
+            ax.scatter(x, y, s=6, color=_shade(kind), linewidths=0)
         return
     density = smoothed_density(*cloud)
     if levels is None:
@@ -176,10 +190,16 @@ def _draw_cloud(
         density = density.per_area
     colors = plt.get_cmap(ZERO_CMAPS[kind])(np.linspace(0.3, 0.9, len(levels)))
     if in_lines:
-        ax.contour(*density.cropped(levels[0]), levels=levels, colors=colors, linewidths=1.0)
+        ax.contour(*_on_log_axes(density, levels[0]), levels=levels, colors=colors, linewidths=1.0)
         return
     upper = max(float(density.height.max()), levels[-1] * (1 + 1e-6))
-    ax.contourf(*density.cropped(levels[0]), levels=[*levels, upper], colors=colors, alpha=0.75)
+    ax.contourf(*_on_log_axes(density, levels[0]), levels=[*levels, upper], colors=colors, alpha=0.75)
+
+
+def _on_log_axes(density: Density, level: float) -> Density:
+    """Cut out what reaches a level, at probabilities and means in the place of their logarithms."""
+    cropped = density.cropped(level)
+    return cropped._replace(x=10.0**cropped.x, y=10.0**cropped.y)
 
 
 def _shared_levels(panels: Sequence[Mapping[str, Cloud]]) -> dict[str, list[float]]:

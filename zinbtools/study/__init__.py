@@ -16,6 +16,7 @@ from ._publish import Incomplete, staged
 from ._read import read
 from ._report import report_html
 from ._reproduce import Reproduction, reproduce
+from ._source import Source, source_of
 from ._summaries import read_genes, read_summaries
 from ._summary import summary
 from ._writable import writable
@@ -26,6 +27,7 @@ __all__ = [
     "Incomplete",
     "Picture",
     "Reproduction",
+    "Source",
     "Study",
     "called",
     "conclusion",
@@ -44,6 +46,7 @@ __all__ = [
     "run_study",
     "run_tuning",
     "select",
+    "source_of",
     "staged",
     "summary",
     "summary_json",

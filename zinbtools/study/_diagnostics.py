@@ -158,10 +158,13 @@ def _convergence(health: TrainingHealth | None) -> Light:
     return Light("bad" if health.rise > STEEP else "look", question, told, more)
 
 
+_SAMPLES = "(--n-samples, or n_samples in Python)"
+
+
 def _pareto(shares: Mapping[str, SharesOfK | None]) -> Light:
     """Judge the model whose likelihoods can be trusted least."""
     question = "Can the held-out likelihoods be trusted?"
-    advice = "Take ten times as many samples (n_samples) and see whether the difference stays where it is."
+    advice = f"Take ten times as many samples {_SAMPLES} and see whether the difference stays where it is."
     known = {model: found for model, found in shares.items() if found is not None}
     if not known:
         return Light("look", question, "Not known: fewer than 25 draws per cell cannot tell.", advice)
@@ -197,7 +200,7 @@ def _precision(adata: AnnData, metrics: pd.DataFrame, key: str | None) -> Light:
     if not n_cells >= 50:
         return Light("bad", question, found, "Fewer than 50 cells say little: compare more of them.")
     if not monte_carlo <= se:
-        return Light("look", question, found, "Take more samples: n_samples of zinbtools.tl.marginal_ll.")
+        return Light("look", question, found, f"Take more samples {_SAMPLES}.")
     return Light("good", question, found)
 
 

@@ -156,7 +156,12 @@ def run_evaluation(
     model, empty of a pair.
     """
     tl.import_scvi(
-        adata, list(models), device=run.get("device", "auto"), rng=run.get("rng", 0), key_added=KEY
+        adata,
+        list(models),
+        layers=("mean", "dropout") if len(models) > 1 else (),  # the pictures are of a pair
+        device=run.get("device", "auto"),
+        rng=run.get("rng", 0),
+        key_added=KEY,
     )
     how: dict[str, Any] = {"rope": rope, "alpha": alpha, "counts": counts, "n_samples": n_samples}
     how |= {"progress": progress, **run}

@@ -12,7 +12,7 @@ from .. import get
 from .._record.parts import PPC_KS, SELECTION
 from .._record.record import Record
 from .._words.models import model_name
-from .._words.numbers import counted
+from .._words.numbers import counted, with_ends
 from ..get._checks import check_words, metric_name
 from ._summary import COLUMNS, summary, table_cells
 
@@ -81,9 +81,9 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
     rows = [
         [
             f"{model_name(row['model'])}, {counted(int(row['n_restarts']), 'restart')}",
-            _with_ends(row, "gain", "gain_low", "gain_high") if row["model"] != "nb" else ABSENT,
-            _with_ends(row, "over_zinb", "over_zinb_low", "over_zinb_high"),
-            _with_ends(row, "zinb_gain", "zinb_low", "zinb_high"),
+            with_ends(*row[["gain", "gain_low", "gain_high"]]) if row["model"] != "nb" else ABSENT,
+            with_ends(*row[["over_zinb", "over_zinb_low", "over_zinb_high"]]),
+            with_ends(*row[["zinb_gain", "zinb_low", "zinb_high"]]),
             POSITIONS[row["zinb_position"]],
             "yes" if row["excess_zeros"] else "no",
         ]
@@ -100,10 +100,6 @@ def _rivals(rivals: pd.DataFrame) -> ReportTable:
         "of molecules, which make a ZINB better too: gene by gene, around the NB's means, NB and ZINB are "
         "compared as such and of molecules that were copied.",
     )
-
-
-def _with_ends(row: pd.Series, mean: str, low: str, high: str) -> str:
-    return f"{row[mean]:+.3g} ({row[low]:.3g} to {row[high]:.3g})"
 
 
 def _restarts(tests: pd.DataFrame) -> ReportTable:
@@ -146,9 +142,9 @@ def _best_restarts(table: pd.DataFrame) -> ReportTable:
         "The best restarts",
         ["model", *COLUMNS.values()],
         table_cells(table, best=True),
-        "The same of one restart of each model, that of the highest validation ELBO. The layers of the "
-        "annotated file are its own, and so are log likelihoods of cells and gene scores. The verdict rests "
-        "on all restarts.",
+        "The same of one restart of each model, that of the highest validation ELBO. The "
+        "embedding in the annotated file is its own, and so are log likelihoods of cells and gene scores. "
+        "The verdict rests on all restarts.",
         folded=True,
     )
 
@@ -211,6 +207,9 @@ def _known(row: pd.Series) -> bool:
 
 
 GENE_COLUMNS = {
+    "call": "call",
+    "class": "cause of zeros",
+    "explained_by": "explained by",
     "score": "gain, nats per cell",
     "score_se": "standard error",
     "mean_count": "mean count",
@@ -221,9 +220,6 @@ GENE_COLUMNS = {
     "dropout_low": "from",
     "dropout_high": "to",
     "pval_adj": "adjusted p",
-    "explained_by": "explained by",
-    "class": "cause of zeros",
-    "call": "call",
 }
 GENE_WORDS = {"explained_by", "class", "call"}
 PERCENTAGES = {name for name in GENE_COLUMNS if name.endswith("_fraction")}

@@ -17,7 +17,7 @@ from scipy.stats import norm
 from .. import pl, tl
 from .._check.arguments import checked
 from .._words.answers import Answer
-from .._words.numbers import counted
+from .._words.numbers import counted, decimals, ends, with_ends
 from ..get import MetaAnalysis
 from ..get._meta import ALL
 from ._csv import write_csv
@@ -274,8 +274,10 @@ def _groups(family: Family) -> ReportTable:
             name,
             measure,
             f"{row['n_studies']:.0f}",
-            _ends(row["effect"], row["low"], row["high"]) if row["n_studies"] > 1 else f"{row['effect']:.3g}",
-            ABSENT if pd.isna(row["next_low"]) else f"{row['next_low']:.3g} to {row['next_high']:.3g}",
+            with_ends(row["effect"], row["low"], row["high"])
+            if row["n_studies"] > 1
+            else f"{row['effect']:.3g}",
+            _next(row),
             _number(100 * row["next_above"], " %"),
             _number(row["tau"]),
             _number(100 * row["i2"], " %"),
@@ -329,13 +331,14 @@ def _genes(family: Family) -> list[ReportTable]:
     return [ReportTable("Genes of several studies", columns, rows, note, frozenset({0, 4}))]
 
 
+def _next(row: pd.Series) -> str:
+    low, high = row["next_low"], row["next_high"]
+    return ABSENT if pd.isna(low) else ends(low, high, decimals(low, high))
+
+
 def _interval(value: float, se: float, level: float) -> str:
     half = norm.isf((1 - level) / 2) * se
-    return ABSENT if pd.isna(value) else _ends(value, value - half, value + half)
-
-
-def _ends(value: float, low: float, high: float) -> str:
-    return f"{value:+.2f} ({low:.2f} to {high:.2f})"
+    return ABSENT if pd.isna(value) else with_ends(value, value - half, value + half)
 
 
 def _number(value: float | None, unit: str = "") -> str:

@@ -103,7 +103,7 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "What the ZINB makes of each zero",
             "Every zero by the NB mean and the dropout probability that the ZINB gives it; the darkest shade "
             "holds the densest 20 %, the palest 95 %. High up, an NB would not have made a zero.",
-            "Contours: density of log10 NB mean against log10 dropout probability over all zero entries.",
+            "Contours on logarithmic axes: density of NB mean against dropout probability over all zeros.",
             partial(pl.zero_study, adata, key=key),
         )
     yield picture(
@@ -146,7 +146,7 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
     if "call" in genes:
         return picture(
             "zi_scores",
-            "Genes that zero inflation helps",
+            "Does zero inflation help a gene?",
             "Each gene by its mean count and by how much zero inflation explains it better. Orange genes are "
             "called zero-inflated given the state of the cells, blue ones have no more dropout than is of "
             "interest; grey ones have too few counts to tell.",
@@ -156,7 +156,7 @@ def _scores(adata: AnnData, key: str | None) -> Picture:
         )
     return picture(
         "zi_scores",
-        "Genes that zero inflation helps",
+        "Does zero inflation help a gene?",
         "To the right of zero the ZINB accounts better for a gene. Coloured are genes more than two standard "
         "errors from no difference; among many genes some are so by chance.",
         "Histogram of the gain of the ZINB over the NB per gene, in nats per cell. "

@@ -85,6 +85,18 @@ def format_of(path: Path, asked: Asked) -> Format:
     return found
 
 
+def files_of(path: Path) -> list[Path]:
+    """List the files that are read of a path that has a format."""
+    name = path.name.lower()
+    if name.endswith(".zarr"):
+        return [found for found in path.rglob("*") if found.is_file()]
+    if path.is_dir():
+        return _files_of_matrix(path, "")
+    if name.removesuffix(".gz").endswith("matrix.mtx"):
+        return _files_of_matrix(path.parent, _prefix(path))
+    return [path]
+
+
 def _read_h5ad(path: Path, _: Asked) -> AnnData:
     check_hdf5(path)
     return anndata.read_h5ad(path)
@@ -125,8 +137,11 @@ def _read_10x_h5(path: Path, _: Asked) -> AnnData:
 
 def _read_10x_matrix(path: Path, _: Asked) -> AnnData:
     """Read a matrix whose name tells those of its tables, as ``GSM1_matrix.mtx.gz`` does."""
-    prefix = path.name[: path.name.lower().rindex("matrix.mtx")]
-    return _read_matrix(path.parent, prefix)
+    return _read_matrix(path.parent, _prefix(path))
+
+
+def _prefix(path: Path) -> str:
+    return path.name[: path.name.lower().rindex("matrix.mtx")]
 
 
 def _read_10x_folder(path: Path, _: Asked) -> AnnData:
@@ -135,9 +150,8 @@ def _read_10x_folder(path: Path, _: Asked) -> AnnData:
 
 def _read_matrix(folder: Path, prefix: str) -> AnnData:
     """Read the matrix of genes by cells and both tables, packed or not, of any version of Cell Ranger."""
-    matrix = _one_of(folder, f"{prefix}matrix.mtx")
-    genes = _table(_one_of(folder, f"{prefix}features.tsv", f"{prefix}genes.tsv"))
-    cells = _table(_one_of(folder, f"{prefix}barcodes.tsv"))
+    matrix, features, barcodes = _files_of_matrix(folder, prefix)
+    genes, cells = _table(features), _table(barcodes)
     counts = sparse.csr_matrix(read_mtx(matrix).X.T)
     if counts.shape != (len(cells), len(genes)):
         raise ValueError(
@@ -150,6 +164,12 @@ def _read_matrix(folder: Path, prefix: str) -> AnnData:
     adata = AnnData(counts, obs=pd.DataFrame(index=pd.Index(cells[0])), var=var)
     adata.obs_names.name = adata.var_names.name = None
     return _genes_of(adata, folder)
+
+
+def _files_of_matrix(folder: Path, prefix: str) -> list[Path]:
+    """Find the matrix, the table of genes and that of cells."""
+    tables = [[f"{prefix}features.tsv", f"{prefix}genes.tsv"], [f"{prefix}barcodes.tsv"]]
+    return [_one_of(folder, *names) for names in ([f"{prefix}matrix.mtx"], *tables)]
 
 
 def _one_of(folder: Path, *names: str) -> Path:

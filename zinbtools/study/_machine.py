@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._pipeline import Study
+    from ._source import Source
 
 FORMAT = 1  # docs/files.md tells what is in it; another number where a name changes or goes
 
 
-def summary_json(study: Study, *, title: str) -> str:
+def summary_json(study: Study, *, title: str, source: Source | None = None) -> str:
     """Write what a study found as JSON; docs/files.md tells every field.
 
     Parameters
@@ -35,6 +36,8 @@ def summary_json(study: Study, *, title: str) -> str:
         What :func:`~zinbtools.study.run_study` gave.
     title
         What the counts are called.
+    source
+        What they were read from.
 
     Returns
     -------
@@ -51,6 +54,7 @@ def summary_json(study: Study, *, title: str) -> str:
         "version": version("zinbtools"),
         "date": date.today().isoformat(),
         "title": title,
+        "input": None if source is None else asdict(source),
         "data": {
             "n_cells": adata.n_obs,
             "n_genes": adata.n_vars,

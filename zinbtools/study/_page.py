@@ -17,5 +17,6 @@ def page(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
     return environment.get_template(template).render(**content)

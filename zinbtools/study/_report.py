@@ -28,10 +28,21 @@ if TYPE_CHECKING:
 
     from ._figures import Picture
     from ._pipeline import Study
+    from ._source import Source
 
 N_GENES_SHOWN = 25
+CALL = 1  # column of the genes
 # What makes a fit readable for machines says little to people.
-NOT_SHOWN = {"covariates", "draw_seed", "failed", "fitted_genes", "var_names"}
+NOT_SHOWN = {
+    "covariates",
+    "draw_seed",
+    "failed",
+    "fitted_genes",
+    "format",
+    "layer_memory",
+    "layers",
+    "var_names",
+}
 PACKAGES = ("zinbtools", "anndata", "scanpy", "torch", "numpy", "scipy", "pandas")
 # A level is told by its sign and its word, and not by its colour alone.
 LAMPS = {"good": "● Good", "look": "▲ Look", "bad": "■ Bad"}
@@ -48,7 +59,14 @@ REFERENCES = (
 )
 
 
-def report_html(study: Study, pictures: Sequence[Picture], *, title: str, command: str | None = None) -> str:
+def report_html(
+    study: Study,
+    pictures: Sequence[Picture],
+    *,
+    title: str,
+    command: str | None = None,
+    source: Source | None = None,
+) -> str:
     """Lay out the study as one self-contained HTML page.
 
     Parameters
@@ -61,6 +79,8 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         What the counts are called.
     command
         The command line that made the study.
+    source
+        What the counts were read from.
     """
     adata, key = study.adata, study.key
     genes, lights = gene_table(adata, key), diagnostics(adata, key)
@@ -87,6 +107,7 @@ def report_html(study: Study, pictures: Sequence[Picture], *, title: str, comman
         genes=replace(genes, rows=genes.rows[:N_GENES_SHOWN]),
         gene_data=_json(genes.rows),
         command=command,
+        source=source,
         settings=_settings(adata, key),
         versions=[("python", python_version()), *((name, version(name)) for name in PACKAGES)],
         references=[f"zinbtools {version('zinbtools')} ({date.today().year}).", *REFERENCES],
@@ -99,10 +120,8 @@ def _health(lights: Sequence[Light]) -> str:
     if not raised:
         return f"All {len(lights)} diagnostics are good."
     worst = sum(light.level == "bad" for light in raised)
-    return (
-        f"{len(lights) - len(raised)} of {len(lights)} diagnostics are good, {len(raised) - worst} to look "
-        f"at, {worst} bad."
-    )
+    others = [f"{n} {what}" for n, what in ((len(raised) - worst, "to look at"), (worst, "bad")) if n]
+    return f"{len(lights) - len(raised)} of {len(lights)} diagnostics are good, {', '.join(others)}."
 
 
 def _answer(adata: AnnData, key: str | None) -> str:
@@ -112,11 +131,11 @@ def _answer(adata: AnnData, key: str | None) -> str:
 
 def _call_names(genes: ReportTable) -> list[str]:
     """List the calls that were made: zero-inflated, undecided, negligible."""
-    return sorted({row[-1] for row in genes.rows}, reverse=True) if genes.columns[-1] == "call" else []
+    return sorted({row[CALL] for row in genes.rows}, reverse=True) if genes.columns[CALL] == "call" else []
 
 
 def _calls(genes: ReportTable) -> str:
-    found = Counter(row[-1] for row in genes.rows)
+    found = Counter(row[CALL] for row in genes.rows)
     words = ", ".join(f"{found[call]:,} {call}" for call in _call_names(genes))
     return f"Of {len(genes.rows):,} genes: {words}." if words else ""
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from anndata import AnnData
 
 from .. import get, pl
+from .._record.keys import Keys
 from .._record.parts import TUNING
 from .._record.record import Record
 from .._words.sentence import sentence
@@ -19,12 +22,19 @@ from ._publish import Incomplete
 from ._report import report_html
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from ._pipeline import Study
+    from ._source import Source
 
 
-def write_study(study: Study, folder: Path, *, title: str, command: str | None = None) -> None:
+def write_study(
+    study: Study,
+    folder: Path,
+    *,
+    title: str,
+    command: str | None = None,
+    source: Source | None = None,
+    layers: bool = False,
+) -> None:
     """Write the tables, the figures, the report, its summary for programs and the annotated h5ad.
 
     Parameters
@@ -37,6 +47,11 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
         What the counts are called in the report.
     command
         The command line that made the study, for the report.
+    source
+        What the counts were read from, as :func:`source_of` tells it, for the report and its summary.
+    layers
+        Write the dense layers of the fit too. Without them the file is several times smaller, and
+        :func:`zinbtools.tl.embed` computes them again.
 
     Raises
     ------
@@ -66,11 +81,20 @@ def write_study(study: Study, folder: Path, *, title: str, command: str | None =
                 drawn.append(picture)
                 (path / f"{picture.name}.png").write_bytes(picture.png)
         with part("report.html") as path:
-            path.write_text(report_html(study, drawn, title=title, command=command), encoding="utf-8")
+            report = report_html(study, drawn, title=title, command=command, source=source)
+            path.write_text(report, encoding="utf-8")
         with part("summary.json") as path:
-            path.write_text(summary_json(study, title=title), encoding="utf-8")
+            path.write_text(summary_json(study, title=title, source=source), encoding="utf-8")
         with part("annotated.h5ad") as path:
-            write_h5ad(adata, path)
+            write_h5ad(adata if layers else _without_layers(adata, key), path)
+
+
+def _without_layers(adata: AnnData, key: str | None) -> AnnData:
+    """Give an object that shares everything but the dense layers of the fit."""
+    of_fit = Keys(key).all_names()["layers"]
+    parts: dict[str, Any] = {place: dict(getattr(adata, place)) for place in ("obsm", "varm", "obsp", "varp")}
+    parts["layers"] = {name: layer for name, layer in adata.layers.items() if name not in of_fit}
+    return AnnData(adata.X, obs=adata.obs, var=adata.var, uns=adata.uns, raw=adata.raw, **parts)
 
 
 def write_tuning(adata: AnnData, folder: Path, *, command: str) -> None:

@@ -66,7 +66,8 @@
         return line;
       });
       table.tBodies[0].replaceChildren(...drawn);
-      count.textContent = `${drawn.length} of ${found.length} genes shown`;
+      const [n, all] = [drawn.length, found.length].map((number) => number.toLocaleString("en"));
+      count.textContent = `${n} of ${all} genes shown`;
       more.hidden = drawn.length === found.length;
     };
 
