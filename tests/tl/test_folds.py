@@ -117,7 +117,7 @@ def test_rounds_end_when_it_is_clear(counts: AnnData) -> None:
 
 @pytest.mark.parametrize(("rope", "n_folds"), [(1e6, 1), (1e-9, 10)])
 def test_all_cells_where_a_tenth_leaves_it_open(
-    counts: AnnData, monkeypatch: pytest.MonkeyPatch, rope: float, n_folds: int
+    counts: AnnData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rope: float, n_folds: int
 ) -> None:
     monkeypatch.setattr(_comparison, "MOST_AT_ONCE", 200)
     monkeypatch.setattr(_comparison, "AUTO_ROUNDS", (1, 2, 3))
@@ -131,8 +131,14 @@ def test_all_cells_where_a_tenth_leaves_it_open(
         return train(setups, seeds, *rest, **options)
 
     monkeypatch.setattr(_comparison, "train_folds", note)
-    found = compared(counts, folds="auto", n_restarts="auto", rope=rope, max_epochs=1)["differences"].iloc[0]
+    how: dict[str, Any] = {"folds": "auto", "n_restarts": "auto", "rope": rope, "max_epochs": 1}
+    resumed = counts.copy()
+    found = compared(counts, **how, resume=tmp_path)["differences"].iloc[0]
     assert asked == ([(1, 1)] if rope > 1 else [(1, 1), (10, 10)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zinbtools.model.restarts.train", None)  # nothing is trained again
+        compared(resumed, **how, resume=tmp_path)
+    assert_same_anndata(counts, resumed)
     assert found["n_folds"] == n_folds
     assert found["n_cells"] == (30 if rope > 1 else 300)
 

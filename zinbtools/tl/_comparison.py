@@ -76,7 +76,8 @@ class Method:
         found = self._compare_by(asked, sample, settings, n_rounds if by_restarts else 1)
         if by_restarts or found.position != "open":
             return found
-        return self._compare_by(if_open, sample, settings, 2)
+        by_folds = replace(self, run=self.run.within(f"{if_open}-folds"))
+        return by_folds._compare_by(if_open, sample, settings, 2)
 
     def _compare_by(
         self, n_folds: int, sample: Sample, settings: FitSettings, n_rounds: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -74,9 +73,7 @@ def compare_on_enough(
 def _compare(
     part: AnnData, cells: np.ndarray | None, settings: FitSettings, method: Method, *, is_last: bool
 ) -> Compared:
-    run = method.run
-    if cells is not None and run.resume is not None:  # a folder is about one set of cells
-        run = replace(run, resume=Path(run.resume) / f"{len(cells)}-cells")
+    run = method.run if cells is None else method.run.within(f"{len(cells)}-cells")
     sample, digests = read_sample(part, settings)
     if method.counts != "auto":
         told = Finding(CountKind(method.counts), f"counts={method.counts!r} was given")

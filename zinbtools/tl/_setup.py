@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,10 @@ class Run:
         where = resolve_device(device)
         check_workers(n_jobs, executor, where.type)
         return cls(where, available_threads(where) if n_jobs == "auto" else n_jobs, executor, **more)
+
+    def within(self, name: str) -> Run:
+        """Keep finished jobs in a folder of their own, as a folder is about one split of one set of cells."""
+        return self if self.resume is None else replace(self, resume=Path(self.resume) / name)
 
     @property
     def n_threads(self) -> int:
