@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -201,6 +203,9 @@ def test_a_file_becomes_a_folder_of_results(
     out = tmp_path / "out"
     adata = anndata.read_h5ad(out / "annotated.h5ad")
     assert adata.shape == (200, 20)
+    assert not {"nb_mean", "zinb_mean", "zinb_dropout"} & set(adata.layers)
+    source = json.loads((out / "summary.json").read_text(encoding="utf-8"))["input"]
+    assert source["sha256"] == hashlib.sha256((tmp_path / "counts.h5ad").read_bytes()).hexdigest()
     params = adata.uns["zinbtools"]["params"]
     assert (params["batch_key"], params["max_epochs"]) == ("sample", 1)
     assert set(adata.var_names) == set(counts.var_names[np.argsort(-counts.X.toarray().var(axis=0))[:20]])
@@ -234,11 +239,15 @@ def test_zarr_and_h5ad_give_the_same(
 
 @pytest.mark.usefixtures("_no_pictures")
 def test_counts_can_be_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--simulate", "zisynth", "--lam", "0.1", "--n-obs", "150", *QUICK) == 0
+    words = ["--simulate", "zisynth", "--lam", "0.1", "--n-obs", "150", "--layers", "--n-samples", "7"]
+    assert run(tmp_path, *words, *QUICK) == 0
     assert "ZISynth, lambda = 0.1: 150 cells x 50 genes" in capsys.readouterr().out
     adata = anndata.read_h5ad(tmp_path / "out" / "annotated.h5ad")
     expected = simulate.zisynth(lam=0.1, n_obs=150)
     assert (adata.X != expected.X).nnz == 0
+    assert set(adata.layers) == {"true_counts", "nb_mean", "zinb_mean", "zinb_dropout"}
+    assert adata.uns["zinbtools"]["model_selection"]["params"]["n_samples"] == 7
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["input"] is None
 
 
 @pytest.mark.usefixtures("_no_pictures")

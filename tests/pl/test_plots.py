@@ -297,6 +297,15 @@ def test_several_objects_stand_side_by_side(adata: AnnData) -> None:
     assert len(pl.zero_study([adata] * 4)) == 4
 
 
+def test_no_panel_is_cut_off(adata: AnnData) -> None:
+    far = adata.copy()
+    far.layers["zinb_dropout"] = far.layers["zinb_dropout"] ** 6  # far to the left on a log axis
+    axes = pl.zero_study({"near": adata, "far": far})
+    low, high = axes[0].get_xlim()
+    for ax in axes:
+        assert low < ax.dataLim.x0 < ax.dataLim.x1 < high
+
+
 def test_levels_are_shared_or_each_panels_own(adata: AnnData) -> None:
     flat = adata.copy()
     flat.layers["zinb_dropout"] = flat.layers["zinb_dropout"] ** 3  # the same zeros, drawn out

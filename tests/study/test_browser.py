@@ -112,6 +112,16 @@ def test_genes_of_a_call_are_chosen_and_more_are_shown(report: Opened, called: S
     assert len(report.names()) == 25
 
 
+def test_words_are_set_as_words(report: Opened) -> None:
+    report.sort("mean count")  # which draws the rows anew
+    cells = report.page.locator("#genes-table tbody tr:first-child > *")
+    heads = report.page.locator("#genes-table thead th")
+    are_words = [sort == "word" for sort in heads.evaluate_all("all => all.map(head => head.dataset.sort)")]
+    aligned = cells.evaluate_all("all => all.map(cell => getComputedStyle(cell).textAlign)")
+    assert [align in ("left", "start") for align in aligned] == are_words
+    assert sum(are_words) >= 2
+
+
 def test_genes_are_sorted_by_number_and_by_word(report: Opened, called: Study) -> None:
     genes = get.zi_genes_df(called.adata)
     shown = sorted((f"{value:.3g}" for value in genes["mean_count"]), key=float)

@@ -134,8 +134,7 @@ def _draw_genes(
         plain_numbers(ax.xaxis, ax.yaxis)
     for model, label in labels.items():
         ax.scatter([], [], s=14, c=COLORS[model], linewidths=0, label=label)
-    box = {"frameon": True, "framealpha": 0.7, "edgecolor": "none", "fancybox": False}  # over stray genes
-    ax.legend(loc="upper left", handletextpad=0.2, borderaxespad=0.2, **box)
+    ax.legend(loc="upper left", handletextpad=0.2, borderaxespad=0.2)
 
 
 def _draw_distribution(

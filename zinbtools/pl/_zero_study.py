@@ -189,11 +189,15 @@ def _draw_cloud(
     else:
         density = density.per_area
     colors = plt.get_cmap(ZERO_CMAPS[kind])(np.linspace(0.3, 0.9, len(levels)))
+    cropped = _on_log_axes(density, levels[0])
     if in_lines:
-        ax.contour(*_on_log_axes(density, levels[0]), levels=levels, colors=colors, linewidths=1.0)
-        return
-    upper = max(float(density.height.max()), levels[-1] * (1 + 1e-6))
-    ax.contourf(*_on_log_axes(density, levels[0]), levels=[*levels, upper], colors=colors, alpha=0.75)
+        drawn = ax.contour(*cropped, levels=levels, colors=colors, linewidths=1.0)
+    else:
+        upper = max(float(density.height.max()), levels[-1] * (1 + 1e-6))
+        drawn = ax.contourf(*cropped, levels=[*levels, upper], colors=colors, alpha=0.75)
+    for edges in drawn.sticky_edges:  # which matplotlib compares in absolute terms, on log axes too
+        edges.clear()
+    ax.autoscale_view()
 
 
 def _on_log_axes(density: Density, level: float) -> Density:

@@ -161,7 +161,8 @@ def _failures(adata: AnnData, key: str | None) -> list[str]:
 
 def _settings(adata: AnnData, key: str | None) -> list[tuple[str, str]]:
     params = Record.read(adata, key)[PARAMS]
-    return [(name.replace("_", " "), _plain(params[name])) for name in sorted(set(params) - NOT_SHOWN)]
+    shown = {name.replace("_", " "): _plain(params[name]) for name in sorted(set(params) - NOT_SHOWN)}
+    return [(name, value) for name, value in shown.items() if value]
 
 
 def _plain(value: Any) -> str:

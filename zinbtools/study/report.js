@@ -48,7 +48,8 @@
     const [search, call, count, more] = ["search", "call", "count", "more"].map((part) =>
       document.getElementById(`genes-${part}`),
     );
-    const called = [...table.tHead.rows[0].cells].findIndex((head) => head.dataset.call !== undefined);
+    const heads = [...table.tHead.rows[0].cells];
+    const called = heads.findIndex((head) => head.dataset.call !== undefined);
 
     const draw = () => {
       const words = search.value.trim().toLowerCase();
@@ -60,6 +61,7 @@
         for (const [column, text] of row.entries()) {
           const cell = document.createElement(column ? "td" : "th");
           if (!column) cell.scope = "row";
+          else if (heads[column].dataset.sort === "word") cell.className = "word";
           cell.textContent = text;
           line.append(cell);
         }
