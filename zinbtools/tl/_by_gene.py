@@ -28,7 +28,6 @@ from ._copies import FEWEST_COPIES, SMALLEST_MEAN, BatchCopies, expected_means
 from ._trained import Trained
 
 _FEWEST_COUNTS = 5  # training cells with a count of a gene
-_FEWEST_CELLS = 10
 _FAMILIES: tuple[Family, Family] = ("nb", "zinb")
 
 
@@ -102,30 +101,34 @@ def are_explained(found: Sequence[ByGene], rope: float, alpha: float) -> bool:
     return lowest > -rope
 
 
-def are_copies(
+def asked_copies(
     obs: pd.DataFrame,
     fit: Fitted,
     data: CountData,
-    cells: tuple[np.ndarray, np.ndarray, np.ndarray],
+    cells: np.ndarray,
+    held: np.ndarray,
     alpha: float,
     n_threads: int,
-) -> bool:
-    """Whether counts that look like molecules are copies of them.
+) -> Copies | None:
+    """Copies of some cells, by index, whose counts look like molecules; None if that is what they are.
 
-    They are if a molecule was counted twice or more, and an NB of copied molecules serves test cells as well
-    as a ZINB, but for the default region. ``cells`` are those of training, validation and test, by index.
+    They are copies if a molecule was counted twice or more, and an NB of copied molecules serves cells as
+    well as a ZINB, but for the default region. Each half of the cells is evaluated under genes that were
+    fitted to the other half. The network was not trained on the cells that are ``held``.
     """
-    train, held, test = cells
-    if min(len(train), len(test)) < _FEWEST_CELLS:
-        return False
+    found = []
     try:
-        copies = BatchCopies(obs, fit, data, train, held)
+        copies = BatchCopies(obs, fit, data, cells, held)
+        if copies.level < FEWEST_COPIES:
+            return None
+        halves = copies.halves(cells)
+        for learned, others in (halves, halves[::-1]):
+            of_half = BatchCopies(obs, fit, data, learned, held)
+            found.append(by_gene(fit, data, (learned, others), of_half, n_threads))
     except ValueError:  # they do not say how they were copied
-        return False
-    if copies.level < FEWEST_COPIES:
-        return False
-    found = by_gene(fit, data, (train, test), copies, n_threads)
-    return are_explained([found], default_rope(-float(found.zinb.mean())), alpha)
+        return None
+    nll = -float(np.concatenate([of.zinb for of in found]).mean())
+    return copies.of(cells, tested=True) if are_explained(found, default_rope(nll), alpha) else None
 
 
 def gain_of(of_folds: Sequence[ByGene], ours: str, theirs: str) -> CrossedMean:

@@ -21,7 +21,7 @@ from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..stats.zero_causes import zero_causes
 from ._added import says_what_it_added
-from ._by_gene import are_copies
+from ._by_gene import asked_copies
 from ._conditional import BURSTS, CallRule, check_nb, conditional_test, stored_means, write_columns
 from ._copies import copies_if_known, copies_of
 from ._families import family_table
@@ -71,8 +71,9 @@ def explain_zeros(
     Of reads it is not asked for bursts: genes with a dropout beyond their copies are ``cannot tell``.
     Counts that look like molecules may be copies all the same. So where genes are zero-inflated, and it is
     not said that counts are molecules, they are asked for copies too. They are taken for reads if a molecule
-    was counted twice or more and, on the test cells, an NB of copied molecules is shown not to be worse
-    gene by gene than a ZINB by more than a thousandth of the log likelihood.
+    was counted twice or more and, gene by gene, an NB of copied molecules is shown not to be worse than a
+    ZINB by more than a thousandth of the log likelihood. Each half of the cells is tested by genes that were
+    fitted to the other half.
 
     Parameters
     ----------
@@ -140,10 +141,7 @@ def explain_zeros(
     if copies is not None:
         naive = conditional_test(fit, data, cells, rule, means, None, n_threads)
     elif counts == "auto" and not are_reads and (found["call"] == Call.ZERO_INFLATED.value).any():
-        members = adata.obs[fit.keys.split].astype(str).to_numpy()
-        train, held, test = (np.flatnonzero(members == of) for of in ("train", "validation", "test"))
-        if are_copies(adata.obs, fit, data, (train, held, test), alpha, n_threads):
-            copies = copies_if_known(adata.obs, fit, data, cells, held)
+        copies = asked_copies(adata.obs, fit, data, cells, fit.unseen_cells(adata), alpha, n_threads)
         if copies is not None:
             found = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies)
     if copies is not None:
