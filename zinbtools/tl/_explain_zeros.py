@@ -171,6 +171,7 @@ def by_copies(found: Mapping[str, np.ndarray], naive: Mapping[str, np.ndarray]) 
     """What explains the zeros of genes of reads: copies, where only as molecules they would be called."""
     inflated = Call.ZERO_INFLATED.value
     copied = (naive["call"] == inflated) & (found["call"] != inflated)
+    copied &= found["explained_by"] == Explanation.NONE.value  # others are called with one dispersion
     return np.where(copied, Explanation.AMPLIFICATION.value, found["explained_by"])
 
 
