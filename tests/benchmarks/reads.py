@@ -15,6 +15,9 @@ measurement that is not there yet and prints it:
 ``shapes``
     The same of genes whose copies have shapes of their own, around the NB's means, with one shape for all
     and with own shapes.
+``causes``
+    Causes of the zeros of genes: of UMIs and of the same UMIs copied by simulation; of simulated molecules of
+    which none is lost, and of their reads, of which nothing is said; and of macosko's spike-ins.
 ``time``
     CPU seconds of the genes of reads, 1,000 genes in 2,000 cells.
 """
@@ -201,6 +204,32 @@ def own_shapes(spread: float) -> dict[str, object]:
     return {**called, "shape_sd": round(float(zt.get.reads_per_molecule_df(reads)["shape_sd"].iloc[0]), 2)}
 
 
+def copied_umis(path: Path) -> AnnData:
+    adata = most_variable(some_cells(counts_of(path), 1000), 300)
+    return zt.simulate.amplify(adata, copies=15, rng=1)
+
+
+def copied_types(name: str) -> AnnData:
+    seed = SHAPES.index(name)
+    base = zt.simulate.gamma_poisson(900, 300, means=np.geomspace(0.3, 8, 300), n_types=4, rng=80 + seed)
+    return zt.simulate.amplify(base, copies=15, distribution=name, shape=0.3, rng=seed)
+
+
+def causes(make: Callable[[], AnnData], counts: str) -> dict[str, object]:
+    """How many genes have each cause: as molecules, and as they are."""
+    adata, found = make(), {}
+    parts = {"found": (adata, counts), "as_molecules": (adata.copy(), "molecules")}
+    if "molecules" in adata.layers:
+        molecules = AnnData(adata.layers["molecules"].copy())
+        parts["molecules"] = (molecules, "molecules")
+    for name, (part, said) in parts.items():
+        part = part[:, np.asarray((part.X > 0).sum(0)).ravel() > 0].copy()
+        zt.tl.fit_nb_zinb(part, models="nb", rng=0, n_restarts=1, n_jobs=1, progress=False)
+        zt.tl.explain_zeros(part, counts=said, progress=False)
+        found[name] = {key: int(n) for key, n in part.var["zero_cause"].value_counts().items() if n}
+    return found
+
+
 def seconds_of_genes() -> dict[str, object]:
     molecules = zt.simulate.gamma_poisson(2000, 1000, means=np.geomspace(0.05, 10, 1000), n_types=3, rng=4)
     reads = zt.simulate.amplify(molecules, copies=15, rng=1)
@@ -249,6 +278,11 @@ def measurements(folder: Path) -> Iterator[tuple[str, Measurement]]:
                 yield f"power {distribution} {pi} {seed}", partial(power, pi, distribution, seed)
     for spread in (0.0, 0.9):
         yield f"shapes {spread}", partial(own_shapes, spread)
+    for name in ("cortex", "kang"):
+        yield f"causes {name}", partial(causes, partial(copied_umis, folder / f"{UMIS[name]}.h5ad"), "reads")
+    for name in SHAPES:
+        yield f"causes {name}", partial(causes, partial(copied_types, name), "auto")
+    yield "causes macosko", partial(causes, spike_ins, "auto")
     yield "time", seconds_of_genes
 
 

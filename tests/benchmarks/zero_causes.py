@@ -7,6 +7,7 @@
     python tests/benchmarks/zero_causes.py speed --write docs/zero_causes.md
 
 Each writes its own table of the page, between two comments that name it, and leaves the others alone.
+``real --data FOLDER --only WORD ...`` prints the rows of the sets whose names begin so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -233,9 +234,11 @@ REAL = {
 N_REAL = 500  # genes, the most variable ones
 
 
-def real_sets(folder: Path) -> Iterator[tuple[str, AnnData, str]]:
+def real_sets(folder: Path, only: Sequence[str]) -> Iterator[tuple[str, AnnData, str]]:
     """Name, counts and what is counted, where it is known."""
     for name, file in REAL.items():
+        if only and not name.startswith(tuple(only)):
+            continue
         adata = ad.read_h5ad(folder / f"{file}.h5ad")
         if "spike_in" in adata.var and not name.startswith("spike-ins"):
             adata = adata[:, ~adata.var["spike_in"].to_numpy(dtype=bool)].copy()
@@ -250,12 +253,12 @@ def real_sets(folder: Path) -> Iterator[tuple[str, AnnData, str]]:
             yield name + word, some, "reads" if layer == "reads" else "auto"
 
 
-def real(folder: Path) -> str:
+def real(folder: Path, only: Sequence[str]) -> str:
     """Causes of the genes of real counts."""
     import zinbtools as zt
 
     causes, rows, named = ("none", "dispersion", "covariate", "amplification", *CAUSES[3:]), [], []
-    for name, adata, counts in real_sets(folder):
+    for name, adata, counts in real_sets(folder, only):
         zt.tl.fit_nb_zinb(adata, models="nb", rng=0, progress=False)
         zt.tl.explain_zeros(adata, counts=counts)
         counter = Counter(adata.var["zero_cause"].dropna())
@@ -348,6 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--data", type=Path, help="folder of the real counts")
+    parser.add_argument("--only", nargs="*", default=[], help="names of real sets, to be printed alone")
     parser.add_argument("--scvi-python", help="interpreter that has scvi-tools 1.4.2; no AUTOZI without")
     parser.add_argument("--write", type=Path, help="the page that has the table; printed by default")
     arguments = parser.parse_args()
@@ -356,11 +360,11 @@ def main() -> None:
         "known": known,
         "network": network,
         "others": lambda: others(arguments.scvi_python),
-        "real": lambda: real(arguments.data),
+        "real": lambda: real(arguments.data, arguments.only),
         "speed": speed,
     }
     text = parts[arguments.part]()
-    if arguments.write is None:
+    if arguments.write is None or arguments.only:
         print(text)
         return
     begin, end = (f"<!-- {arguments.part}: {word} -->" for word in ("begin", "end"))

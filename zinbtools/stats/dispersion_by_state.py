@@ -90,6 +90,7 @@ def dispersion_by_state(
     states: Floats,
     weights: Floats | None = None,
     precisions: Sequence[float] = PRECISIONS,
+    cells: NDArray[np.int64] | None = None,
 ) -> ByState:
     r"""Estimate by which factor a gene's inverse dispersion differs between cells.
 
@@ -102,21 +103,24 @@ def dispersion_by_state(
     Parameters
     ----------
     counts
-        Of one gene, (N,).
+        Of one gene, (n,), one of each cell unless ``cells`` are given.
     means
         Positive numbers that its means are proportional to, (N,).
     states
         What its dispersion may depend on, standardised, (N, K).
     weights
-        How much each count counts, (N,), 1 by default: where some are dropouts, the probability that it is
+        How much each count counts, (n,), 1 by default: where some are dropouts, the probability that it is
         none.
     precisions
         Values of ``lambda`` to choose from, the largest first.
+    cells
+        Of which cell each count is, by index, (n,): where it is not known, a cell has several, with weights.
     """
     every = -(-len(counts) // MOST_CELLS)
-    some = slice(None, None, every)
-    x, mu, design = (np.ascontiguousarray(of[some], dtype=np.float64) for of in (counts, means, states))
-    w = np.ones(len(x)) if weights is None else weights[some]
+    some = slice(None, None, every) if cells is None else cells[::every]
+    x = np.ascontiguousarray(counts[::every], dtype=np.float64)
+    mu, design = (np.ascontiguousarray(of[some], dtype=np.float64) for of in (means, states))
+    w = np.ones(len(x)) if weights is None else np.ascontiguousarray(weights[::every])
     at = np.zeros(design.shape[1] + 2)
     at[0] = np.log(x.sum() / (w @ mu))
     at[1] = _by_moments(x, mu * np.exp(at[0]), w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +84,8 @@ class _Batch:
 
     def spread_of_shapes(self, found: Likely) -> float:
         """How far the shapes of genes differ, as a standard deviation of their logarithms."""
-        fits = fit_by_shape(self._counts, self._means, self._copies(found), families=["zinb"])
+        copies = replace(self._copies(found), shape_sd=np.inf)
+        fits = fit_by_shape(self._counts, self._means, copies, families=["zinb"])
         return spread_of_shapes(np.stack([of.log_likelihood[:, of.of("zinb")] for of in fits]))
 
     def _copies(self, of: Likely) -> Copies:

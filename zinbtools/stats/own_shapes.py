@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +19,15 @@ LEAST_SPREAD = 0.2  # standard deviation of these logarithms; below it one shape
 _SPREADS = np.exp(np.linspace(np.log(0.05), np.log(2.0), 40))
 
 
+def shapes_of(copies: Copies) -> list[Copies]:
+    """Give copies every shape of `GRID`; the common one alone where genes hardly differ in it."""
+    steps = GRID if copies.shape_sd >= LEAST_SPREAD else [0.0]
+    return [replace(copies, shape=copies.shape * np.exp(step)) for step in steps]
+
+
 def fit_by_shape(counts: Any, means: Floats, copies: Copies, **options: Any) -> list[CountFits]:
-    """Fit genes of reads once for every shape of `GRID`; arguments are those of `fit_counts`."""
-    return [
-        fit_counts(counts, means, copies=replace(copies, shape=copies.shape * np.exp(step)), **options)
-        for step in GRID
-    ]
+    """Fit genes of reads once for each of `shapes_of`; arguments are those of `fit_counts`."""
+    return [fit_counts(counts, means, copies=of, **options) for of in shapes_of(copies)]
 
 
 def spread_of_shapes(log_likelihood: Floats) -> float:
@@ -52,11 +54,15 @@ def spread_of_shapes(log_likelihood: Floats) -> float:
 def highest(log_likelihood: Floats, spread: float) -> Floats:
     """Highest log posterior of each gene over shapes, (G,): the top of a parabola about the best of `GRID`.
 
+    Where there is one shape, its log likelihood.
+
     Examples
     --------
     >>> highest(1 - (GRID[:, None] - 0.2) ** 2, np.inf).round(6)
     array([1.])
     """
+    if len(log_likelihood) == 1:
+        return log_likelihood[0]
     posterior = log_likelihood - 0.5 * (GRID / spread)[:, None] ** 2
     best = np.clip(posterior.argmax(0), 1, len(GRID) - 2)
     genes = np.arange(posterior.shape[1])
@@ -67,7 +73,8 @@ def highest(log_likelihood: Floats, spread: float) -> Floats:
     return np.fmax(peak, posterior.max(0))
 
 
-def chosen(fits: Sequence[CountFits], spread: float, family: int) -> NDArray[np.int64]:
-    """Which shape of `GRID` makes a family of each gene most probable, (G,)."""
-    found = np.stack([of.log_likelihood[:, family] for of in fits])
-    return (np.nan_to_num(found, nan=-np.inf) - 0.5 * (GRID / spread)[:, None] ** 2).argmax(0)
+def chosen(log_likelihood: Floats, spread: float) -> NDArray[np.int64]:
+    """Which of the shapes is the most probable of each gene, (G,)."""
+    if len(log_likelihood) == 1:
+        return np.zeros(log_likelihood.shape[1], dtype=np.int64)
+    return (np.nan_to_num(log_likelihood, nan=-np.inf) - 0.5 * (GRID / spread)[:, None] ** 2).argmax(0)

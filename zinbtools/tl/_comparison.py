@@ -19,10 +19,10 @@ from ..model.config import Proposal
 from ..model.data import CountData
 from ..model.marginal import MarginalLikelihood
 from ..model.zeros import ZeroCalibration, dropped_zeros, zero_calibration
-from ..stats.crossed import CrossedMean, crossed_mean
+from ..stats.crossed import CrossedMean
 from ..stats.equivalence import Position, conclude, default_rope, position
 from ..stats.zero_excess import ZeroExcess, zero_excess
-from ._by_gene import ByGene, by_gene, training_copies
+from ._by_gene import ByGene, are_explained, by_gene, gain_of, training_copies
 from ._copies import FEWEST_COPIES
 from ._gains import Estimates, Gains, differences, gains, joined, log_likelihood, mean_gain
 from ._marginal import Restart, evaluate_models
@@ -292,13 +292,13 @@ class Comparison:
                 copies = training_copies(fit)
                 if not are_reads and copies.level < FEWEST_COPIES:
                     return []
-                found.append(by_gene(fit, copies, self.method.run.n_threads))
+                cells = fit.cells("train"), fit.cells("test")
+                found.append(by_gene(fit, fit.data, cells, copies, self.method.run.n_threads))
         except ValueError as error:
             if are_reads:
                 warn(f"{error} Verdict and genes are about an NB and a ZINB of reads.")
             return []
-        lowest, _ = _gain(found, "amplified_nb", "zinb").interval(1 - self.method.alpha)
-        return found if are_reads or lowest > -self.rope else []
+        return found if are_reads or are_explained(found, self.rope, self.method.alpha) else []
 
     def _place(self, difference: CrossedMean) -> Position:
         """Where the interval of a difference lies."""
@@ -338,8 +338,8 @@ class Comparison:
 
         Not where a molecule was read less than twice, as there it is the NB.
         """
-        over_nb, over_zinb = (_gain(of_folds, "amplified_nb", other) for other in ("nb", "zinb"))
-        of_zinb = _gain(of_folds, "amplified_zinb", "amplified_nb")
+        over_nb, over_zinb = (gain_of(of_folds, "amplified_nb", other) for other in ("nb", "zinb"))
+        of_zinb = gain_of(of_folds, "amplified_zinb", "amplified_nb")
         where, adds = self._place(of_zinb), of_zinb.interval(1 - self.method.alpha)[0] > 0
         fits = self._place(over_zinb) != "below"
         by = Explanation.AMPLIFICATION if self.are_copied and fits and where != "above" else Explanation.NONE
@@ -389,8 +389,3 @@ def _some(cells: np.ndarray, most: int, seed: int) -> np.ndarray:
     if len(cells) <= most:
         return cells
     return np.sort(np.random.default_rng(seed).choice(cells, most, replace=False))
-
-
-def _gain(of_folds: Sequence[ByGene], ours: str, theirs: str) -> CrossedMean:
-    """Mean over cells of what one model of the genes gains on another, nats."""
-    return crossed_mean(*((getattr(x, ours) - getattr(x, theirs))[None] for x in of_folds))

@@ -32,6 +32,7 @@ from ..stats.told_by import ToldBy, best_column, told_by
 from ._cell_effects import SharedEffects, most_telling
 from ._columns import Around, Genes, Means, Odds, States, chosen_genes, fit_columns, gene_groups, joined
 from ._copies import SMALLEST_MEAN, expected_means
+from ._reads_by_state import reads_tested_by_state
 from ._trained import Trained
 
 Groups = Callable[[], Iterable[tuple[slice, np.ndarray]]]
@@ -144,17 +145,14 @@ class GeneTests:
         these genes.
 
         Reads are tested with one dispersion and one dropout probability for all cells; those that are called
-        again, with a shape of the copies of their own, where genes differ in it.
+        again, with a shape of the copies of their own, where genes differ in it, and then with a dispersion
+        of their molecules that depends on the state of the cell.
         """
         with self._means() as groups:
             fits = fit_columns(self._counts, self._n_counts, groups(), self._n_threads, **self._options)
             found = self._tested(fits)
             if self._copies is not None:
-                self._with_shapes(found, self._copies, groups)
-                again = self._adjusted(found["pval"]) <= self._rule.alpha
-                some = chosen_genes(self._counts, self._n_counts, groups(), again)
-                called = self._called(found, again, self._told_of_reads(some, fits, again))
-                return {"mean_count": self.genes.mean, **called}
+                return {"mean_count": self.genes.mean, **self._reads(found, fits, self._copies, groups)}
             telling = most_telling(fits, ~np.isnan(self._adjusted(found["pval"])))
             some = chosen_genes(self._counts, self._n_counts, groups(), telling)
             shared = SharedEffects(fits, some, self._n_threads)
@@ -190,6 +188,31 @@ class GeneTests:
                 found[f"bursts_{name}"][genes] = getattr(bursts, name)
         return found
 
+    def _reads(
+        self, found: dict[str, np.ndarray], fits: CountFits, copies: Copies, groups: Groups
+    ) -> dict[str, np.ndarray]:
+        """What follows from the tests of all genes of reads."""
+        self._with_shapes(found, copies, groups)
+        again = self._adjusted(found["pval"]) <= self._rule.alpha
+        some = chosen_genes(self._counts, self._n_counts, groups(), again)
+        told = self._told_of_reads(some, fits, again)
+        if again.any():
+            some = chosen_genes(self._counts, self._n_counts, groups(), again)
+            test = partial(reads_tested_by_state, states=self._states(), copies=copies, options=self._options)
+            tests = counting(
+                in_order(lambda genes: (genes.which, *test(genes)), some, self._n_threads),
+                int(again.sum()),
+                "genes again, by the state of the cell",
+                "gene",
+                lambda found: len(found[0]),
+            )
+            for genes, ratio, of_genes in tests:
+                pval = np.maximum(zi.boundary_pval(ratio), found["pval"][genes])
+                for name, values in self._tested(of_genes, genes).items():
+                    found[name][genes] = values
+                found["ratio"][genes], found["pval"][genes] = ratio, pval
+        return self._called(found, again, told)
+
     def _with_shapes(self, found: dict[str, np.ndarray], copies: Copies, groups: Groups) -> None:
         """Test the genes of reads that are called again, with shapes of their own; p values may only rise."""
         again = self._adjusted(found["pval"]) <= self._rule.alpha
@@ -207,7 +230,7 @@ class GeneTests:
             gain = highest(zinb, copies.shape_sd) - highest(null, copies.shape_sd)
             ratio = np.maximum(2.0 * gain, 0.0)
             pval = np.maximum(zi.boundary_pval(ratio), found["pval"][genes])
-            which = chosen(fits, copies.shape_sd, z)
+            which = chosen(zinb, copies.shape_sd)
             tested = [self._tested(of, genes) for of in fits]
             for name in tested[0]:
                 found[name][genes] = np.choose(which, [of[name] for of in tested])

@@ -99,6 +99,12 @@ class BatchCopies:
         likely = self._found[self._largest].likely
         return Copies(mean, shape, likely.gene_sd, likely.shape_sd)
 
+    def halves(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Halves of some cells, drawn at random, with as many of each batch."""
+        cells = np.random.default_rng(self._fit.draw_seed).permutation(cells)
+        cells = cells[np.argsort(self._labels[cells], kind="stable")]
+        return np.sort(cells[::2]), np.sort(cells[1::2])
+
     def _are_foretold(self, cells: np.ndarray, held: np.ndarray) -> bool:
         labels = [label for label in np.unique(self._labels[held]) if (self._labels[cells] == label).any()]
         pairs = ([self._cells(of[self._labels[of] == label]) for label in labels] for of in (cells, held))

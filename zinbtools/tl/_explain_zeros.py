@@ -21,6 +21,7 @@ from ..jobs.progress import tells
 from ..jobs.threads import available_threads, single_threaded
 from ..stats.zero_causes import zero_causes
 from ._added import says_what_it_added
+from ._by_gene import asked_copies
 from ._conditional import BURSTS, CallRule, check_nb, conditional_test, stored_means, write_columns
 from ._copies import copies_if_known, copies_of
 from ._families import family_table
@@ -68,6 +69,11 @@ def explain_zeros(
     distribution that two-state bursts make, whatever makes it.
 
     Of reads it is not asked for bursts: genes with a dropout beyond their copies are ``cannot tell``.
+    Counts that look like molecules may be copies all the same. So where genes are zero-inflated, and it is
+    not said that counts are molecules, they are asked for copies too. They are taken for reads if a molecule
+    was counted twice or more and, gene by gene, an NB of copied molecules is shown not to be worse than a
+    ZINB by more than a thousandth of the log likelihood. Each half of the cells is tested by genes that were
+    fitted to the other half.
 
     Parameters
     ----------
@@ -131,8 +137,14 @@ def explain_zeros(
         known = copies_of if counts == "reads" else copies_if_known
         copies = known(adata.obs, fit, data, cells, fit.unseen_cells(adata))
     found = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies, copies is None)
+    naive = found
     if copies is not None:
         naive = conditional_test(fit, data, cells, rule, means, None, n_threads)
+    elif counts == "auto" and not are_reads and (found["call"] == Call.ZERO_INFLATED.value).any():
+        copies = asked_copies(adata.obs, fit, data, cells, fit.unseen_cells(adata), alpha, n_threads)
+        if copies is not None:
+            found = conditional_test(fit, data, cells, rule, means, adata.obs, n_threads, copies)
+    if copies is not None:
         found["explained_by"] = by_copies(found, naive)
     families = None
     if held_out:
@@ -159,6 +171,7 @@ def by_copies(found: Mapping[str, np.ndarray], naive: Mapping[str, np.ndarray]) 
     """What explains the zeros of genes of reads: copies, where only as molecules they would be called."""
     inflated = Call.ZERO_INFLATED.value
     copied = (naive["call"] == inflated) & (found["call"] != inflated)
+    copied &= found["explained_by"] == Explanation.NONE.value  # others are called with one dispersion
     return np.where(copied, Explanation.AMPLIFICATION.value, found["explained_by"])
 
 

@@ -81,10 +81,11 @@ def zi_scores(
     does, and is no dropout. With ``counts="reads"`` the molecules are NB around ``mu_ng`` over the copies of
     the cell, each molecule has a number of reads of its own, and a gene may be copied more than others: is
     there a dropout beyond that? Where genes differ in how unevenly their molecules are copied, too, a gene
-    that is called is tested again with a shape of its own, and the p value is the larger of the two. How
+    that is called is tested again with a shape of its own, and then with a dispersion of its molecules that
+    depends on the state of the cell; the p value is the largest of the three. How
     molecules were copied is estimated from the fitted genes around the NB's means, for each batch, as by
     `zinbtools.tl.reads_per_molecule` with ``of_fit``.
-    All cells have the same dispersion and dropout probability then. Where a molecule was read less than
+    All cells have the same dropout probability then. Where a molecule was read less than
     twice, counts are compared as molecules, with a warning; the verdict has the same rule.
     The price is power: of the genes that the test finds among simulated molecules, it finds half to nine
     tenths among their reads (``tests/benchmarks/reads.py --only power``).
