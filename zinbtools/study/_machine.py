@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import get
-from .._record.parts import PARAMS, SELECTION
+from .._record.parts import CONSEQUENCES, PARAMS, SELECTION
 from .._record.record import Record
 from .._words.answers import Call, Cause
 from ._diagnostics import diagnostics
@@ -80,6 +80,7 @@ def summary_json(study: Study, *, title: str) -> str:
             "in_excess": bool(found["excess_zeros"]),
         },
         "genes": _genes(get.zi_genes_df(adata, key=key)),
+        "consequences": {name: record.get(CONSEQUENCES, {}).get(name) for name in ("position", "sentence")},
         "diagnostics": [asdict(light) for light in diagnostics(adata, key)],
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
