@@ -182,7 +182,7 @@ From the same counts. Two genes in five lose counts, each with a probability of 
 ## The verdict on the whole
 
 By `zt.tl.model_selection`, one seed each, of 300 genes with a mean above 0.1, drawn at random where there are
-more.
+more. Counts that are not listed were not asked.
 
 {verdicts}
 ## In words: smFISH
