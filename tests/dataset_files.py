@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import pickle
+import struct
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,4 +181,59 @@ def write_old_pickle(path: Path, content: dict[str, Any]) -> Path:
         raw = raw.replace(f"c{__name__}\n{name}\n".encode(), f"c{module}\n{name}\n".encode())
     raw = raw.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     path.write_bytes(raw)
+    return path
+
+
+def write_rda(path: Path, tables: dict[str, pd.DataFrame], version: int = 3) -> Path:
+    """As R's ``save`` does, in its binary format; a name comes whole once, and then by its number."""
+    symbols: list[str] = []
+
+    def words(*numbers: int) -> bytes:
+        return struct.pack(f">{len(numbers)}i", *numbers)
+
+    def text(value: str) -> bytes:
+        return words(9 | (1 << 18 if value.isascii() else 1 << 15), len(value.encode())) + value.encode()
+
+    def strings(values: Any) -> bytes:
+        return words(16, len(values)) + b"".join(map(text, values))
+
+    def pairs(content: dict[str, Callable[[], bytes]]) -> bytes:
+        parts = []
+        for name, value in content.items():
+            if name in symbols:
+                parts.append(words(2 | 0x400, (symbols.index(name) + 1) << 8 | 255))
+            else:
+                symbols.append(name)
+                parts.append(words(2 | 0x400, 1) + text(name))
+            parts.append(value())
+        return b"".join(parts) + words(254)
+
+    def vector(column: pd.Series) -> bytes:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            of_levels = {
+                "levels": lambda: strings(column.cat.categories),
+                "class": lambda: strings(["factor"]),
+            }
+            return words(13 | 0x300, len(column), *(column.cat.codes + 1)) + pairs(of_levels)
+        if column.dtype.kind in "fi":
+            kind, dtype = (14, ">f8") if column.dtype.kind == "f" else (13, ">i4")
+            return words(kind, len(column)) + column.to_numpy(dtype).tobytes()
+        return strings(column)
+
+    def frame(table: pd.DataFrame) -> bytes:
+        is_named = not isinstance(table.index, pd.RangeIndex)
+        of_table = {
+            "names": lambda: strings(table.columns),
+            "class": lambda: strings(["data.frame"]),
+            "row.names": lambda: strings(table.index) if is_named else words(13, 2, -(2**31), -len(table)),
+        }
+        columns = b"".join(vector(table[name]) for name in table)
+        return words(19 | 0x300, table.shape[1]) + columns + pairs(of_table)
+
+    start = b"RDX%d\nX\n" % version + words(version, 0x040001, 0x020300)
+    if version == 3:
+        start += words(5) + b"UTF-8"
+    path.write_bytes(
+        bz2.compress(start + pairs({name: partial(frame, table) for name, table in tables.items()}))
+    )
     return path

@@ -14,8 +14,17 @@ from anndata import AnnData
 from dataset_files import write_loom
 
 from zinbtools import datasets
-from zinbtools.datasets import from_files, svensson_ercc
+from zinbtools.datasets import from_files, rnamix, svensson_ercc, ziegenhain2017
 from zinbtools.datasets._registry import REGISTRY
+
+LOADERS: dict[str, Callable[[], AnnData]] = {
+    **{name: getattr(datasets, name) for name in REGISTRY if hasattr(datasets, name)},
+    **{f"svensson_ercc_{which}": partial(svensson_ercc, which) for which in (1, 2)},
+    "ziegenhain2017_celseq2": ziegenhain2017,
+    "ziegenhain2017_scrbseq": partial(ziegenhain2017, "SCRB-seq"),
+    "rnamix_celseq2": rnamix,
+    "rnamix_sortseq": partial(rnamix, "SORT-seq"),
+}
 
 
 def write_droplets(path: Path, counts: list[list[float]], genes: list[str]) -> Path:
@@ -120,11 +129,22 @@ def test_svensson_has_two_samples() -> None:
         svensson_ercc(3)
 
 
+@pytest.mark.parametrize("name", list(REGISTRY))
+def test_each_data_set_has_its_verb(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "zinbtools.datasets._loaders.fetch",
+        lambda dataset: asked.append(dataset.name) or {"counts": Path("x")},
+    )
+    with pytest.raises((ValueError, KeyError)):  # of what it was given instead of files
+        LOADERS[name]()
+    assert asked == [name]
+
+
 @pytest.mark.network
 @pytest.mark.parametrize("name", list(REGISTRY))
 def test_the_real_homes(name: str) -> None:
-    load: Callable[[], AnnData] = getattr(datasets, name, None) or partial(svensson_ercc, int(name[-1]))
-    adata = load()
+    adata = LOADERS[name]()
     if REGISTRY[name].shape is not None:
         assert adata.shape == REGISTRY[name].shape
     else:

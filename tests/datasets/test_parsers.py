@@ -20,6 +20,7 @@ from dataset_files import (
     write_loom,
     write_old_h5ad,
     write_old_pickle,
+    write_rda,
 )
 
 from zinbtools.datasets import from_files
@@ -246,3 +247,99 @@ def test_svensson_says_what_is_wrong(tmp_path: Path) -> None:
     adata.write_h5ad(tmp_path / "x.h5ad")
     with pytest.raises(ValueError, match="no droplet of sample 20312"):
         from_files("svensson_ercc_2", tmp_path / "x.h5ad")
+
+
+ZIEGENHAIN = ("Gene_UMI_Counts", "Gene_Read_Counts", "SpikeIns_UMI_Counts", "SpikeIns_Read_Counts")
+
+
+def write_ziegenhain(folder: Path) -> dict[str, pd.DataFrame]:
+    """Two genes and two spike-ins of three cells, the reads in another order than the molecules."""
+    cells = ["SCRBseqA_AAAGTT", "SCRBseqB_ACTTAT", "SCRBseqA_ATTCTA"]
+    molecules = pd.DataFrame(counts_of(3, 4).T, ["ENSMUSG1", "ENSMUSG2", "gERCC-1", "gERCC-2"], cells)
+    reads = (molecules * 7.0).iloc[:, ::-1]
+    tables = {
+        "Gene_UMI_Counts": molecules.iloc[:2],
+        "Gene_Read_Counts": reads.iloc[1::-1],
+        "SpikeIns_UMI_Counts": molecules.iloc[2:],
+        "SpikeIns_Read_Counts": reads.iloc[2:],
+    }
+    for name, table in tables.items():
+        write_rda(folder / f"SCRBseq_{name}.rda", {f"SCRBseq_{name}": table})
+    return tables | {"molecules": molecules}
+
+
+def test_ziegenhain_has_reads_and_molecules_of_the_same_cells(tmp_path: Path) -> None:
+    molecules = write_ziegenhain(tmp_path)["molecules"]
+    adata = from_files("ziegenhain2017_scrbseq", tmp_path)
+    assert adata.var_names.tolist() == molecules.index.tolist()
+    assert adata.obs_names.tolist() == molecules.columns.tolist()
+    for counts, factor in ((adata.X, 1), (adata.layers["umi"], 1), (adata.layers["reads"], 7)):
+        np.testing.assert_array_equal(counts.toarray(), factor * molecules.to_numpy().T)
+    assert adata.obs["batch"].tolist() == ["A", "B", "A"]
+    assert adata.var["spike_in"].tolist() == [False, False, True, True]
+    assert "spike_in_molecules" not in adata.var
+    given = pd.DataFrame({"SpikeID": ["gERCC-2", "gERCC-1"], "SpikeInput": [0.5, 8.0]})
+    write_rda(tmp_path / "SCRBseq_SpikeInfo.rda", {"info": given.set_index("SpikeID", drop=False)})
+    adata = from_files("ziegenhain2017_scrbseq", tmp_path)
+    np.testing.assert_array_equal(adata.var["spike_in_molecules"], [np.nan, np.nan, 8, 0.5])
+
+
+def test_ziegenhain_says_what_is_wrong(tmp_path: Path) -> None:
+    tables = write_ziegenhain(tmp_path)
+    path = tmp_path / "SCRBseq_Gene_Read_Counts.rda"
+    write_rda(path, {"a": tables["Gene_Read_Counts"].iloc[:1]})
+    with pytest.raises(ValueError, match="molecules of 3 cells x 4 genes and reads of 3 x 3"):
+        from_files("ziegenhain2017_scrbseq", tmp_path)
+    write_rda(path, {"a": tables["Gene_Read_Counts"].rename(index={"ENSMUSG1": "ENSMUSG3"})})
+    with pytest.raises(ValueError, match=f"cannot read .*{path.name}.*ENSMUSG1"):
+        from_files("ziegenhain2017_scrbseq", tmp_path)
+    write_rda(path, {"a": tables["Gene_Read_Counts"] + 0.5})
+    with pytest.raises(ValueError, match="other numbers than counts"):
+        from_files("ziegenhain2017_scrbseq", tmp_path)
+    write_rda(path, {"a": tables["Gene_Read_Counts"], "b": tables["Gene_Read_Counts"]})
+    with pytest.raises(ValueError, match="has 2 tables and not one"):
+        from_files("ziegenhain2017_scrbseq", tmp_path)
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"lacks {path.name}"):
+        from_files("ziegenhain2017_scrbseq", tmp_path)
+
+
+def write_rnamix(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As R's ``write.csv`` of counts and of ``colData``: the first column has no name of its own."""
+    names = ["L19", "A10", "A11"]
+    counts = pd.DataFrame(counts_of(3, 3).T, ["ENSG1", "ERCC-00002", "ENSG2"], names)
+    wells = pd.DataFrame(
+        {"cell_name": names, "mix": [6, 1, 1], "H2228_prop": [0.68, 0.33, 0.33], "H1975_prop": 0.3,
+         "HCC827_prop": 0.3, "mRNA_amount": [30, 7.5, 15]},
+        names,
+    )  # fmt: skip
+    for name, table in (("count", counts), ("metadata", wells)):
+        lines = table.to_csv().removeprefix(",")
+        (folder / f"RNAmix_celseq2.{name}.csv.gz").write_bytes(gzip.compress(lines.encode()))
+    return counts, wells
+
+
+def test_rnamix(tmp_path: Path) -> None:
+    counts, _ = write_rnamix(tmp_path)
+    adata = from_files("rnamix_celseq2", tmp_path)
+    np.testing.assert_array_equal(adata.X.toarray(), counts.to_numpy().T)
+    assert adata.obs_names.tolist() == ["L19", "A10", "A11"]
+    assert adata.obs["mix"].tolist() == ["6", "1", "1"]
+    assert adata.obs["mrna_pg"].tolist() == [30, 7.5, 15]
+    assert adata.obs["share_H2228"].tolist() == [0.68, 0.33, 0.33]
+    assert adata.var["spike_in"].tolist() == [False, True, False]
+
+
+def test_rnamix_says_what_is_wrong(tmp_path: Path) -> None:
+    _, wells = write_rnamix(tmp_path)
+    path = tmp_path / "RNAmix_celseq2.metadata.csv.gz"
+
+    def write(table: pd.DataFrame) -> None:
+        path.write_bytes(gzip.compress(table.to_csv().removeprefix(",").encode()))
+
+    write(wells.iloc[::-1])
+    with pytest.raises(ValueError, match="tell of other wells"):
+        from_files("rnamix_celseq2", tmp_path)
+    write(wells.drop(columns="mRNA_amount"))
+    with pytest.raises(ValueError, match="no column 'mRNA_amount'"):
+        from_files("rnamix_celseq2", tmp_path)

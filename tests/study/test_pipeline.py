@@ -47,3 +47,12 @@ def test_the_same_seed_gives_the_same_study(capsys: pytest.CaptureFixture[str]) 
     pd.testing.assert_frame_equal(get.metrics_df(one.adata), get.metrics_df(other.adata), check_exact=True)
     assert one.conclusion == other.conclusion
     assert "fitting and comparing NB and ZINB: 200 cells x 50 genes\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("n_restarts", [3, 4])
+def test_four_restarts_tell_what_changes_with_the_model(n_restarts: int) -> None:
+    adata = simulate.zisynth(n_obs=200)
+    run_study(
+        adata, n_restarts=n_restarts, folds=1, max_epochs=1, n_samples=5, progress=False, key_added="run"
+    )
+    assert ("consequences" in adata.uns["run"]) == (n_restarts == 4)

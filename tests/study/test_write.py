@@ -54,6 +54,7 @@ FILES = {
     "figures/zero_study.png",
     "figures/zi_scores.png",
     "figures/zero_causes.png",
+    "figures/consequences.png",
 }
 
 
@@ -111,7 +112,21 @@ def test_without_layers_the_zero_study_is_left_out(study: Study, tmp_path: Path)
     del study.adata.layers["zinb_dropout"]
     report = write(study, tmp_path)
     assert files_in(tmp_path) == FILES - {"figures/zero_study.png"}
-    assert report.count("<img") == 9
+    assert report.count("<img") == 10
+
+
+def test_what_changes_with_the_model_is_told_where_it_is_known(study: Study, tmp_path: Path) -> None:
+    sentence = study.adata.uns["zinbtools"]["consequences"]["sentence"]
+    with_it = Page(write(study, tmp_path / "with"))
+    assert sentence in " ".join(with_it.words)
+    told = json.loads((tmp_path / "with" / "summary.json").read_text("utf-8"))["consequences"]
+    assert told == {"position": "outside", "sentence": sentence}
+    del study.adata.uns["zinbtools"]["consequences"]
+    without = Page(write(study, tmp_path / "without"))
+    assert files_in(tmp_path / "without") == FILES - {"figures/consequences.png"}
+    assert "What changes with the model" not in " ".join(without.words)
+    told = json.loads((tmp_path / "without" / "summary.json").read_text("utf-8"))["consequences"]
+    assert told == {"position": None, "sentence": None}
 
 
 # the report
@@ -143,7 +158,7 @@ def test_the_report_needs_nothing_but_itself(study: Study, tmp_path: Path) -> No
     report = write(study, tmp_path)
     page = Page(report)
     pictures = [source for source in page.loads if not source.startswith("#")]
-    assert len(pictures) == len(set(pictures)) == 20  # ten of them, for a light page and for a dark one
+    assert len(pictures) == len(set(pictures)) == 22  # eleven of them, for a light page and for a dark one
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
     assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
     assert "default-src 'none'" in report

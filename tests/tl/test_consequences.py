@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from compare import assert_same_anndata
 import zinbtools as zt
 from zinbtools.model.data import CountData
 from zinbtools.model.predictive import embedding
-from zinbtools.stats.agreement import nearest, overlap
+from zinbtools.stats.agreement import adjusted_rand, nearest, overlap
+from zinbtools.tl._consequences import _leiden_clusters
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,34 @@ def test_groups_and_some_cells(four: AnnData) -> None:
     again = four.copy()
     zt.tl.consequences(again, groupby="cell_type", cells=150)
     assert_same_anndata(four, again)
+
+
+def test_leiden_is_asked_for_and_said(four: AnnData) -> None:
+    pytest.importorskip("igraph")
+    zt.tl.consequences(four, clustering="leiden")
+    assert four.uns["zinbtools"]["consequences"]["params"]["clustering"] == "leiden"
+    leiden = zt.get.consequences_df(four)
+    again = four.copy()
+    zt.tl.consequences(again, clustering="leiden")
+    assert_same_anndata(four, again)
+    zt.tl.consequences(four)
+    ward = zt.get.consequences_df(four)
+    same = ["neighbours", "variable genes"]
+    pd.testing.assert_frame_equal(leiden.loc[same, ["nb", "between"]], ward.loc[same, ["nb", "between"]])
+    assert leiden.loc["clusters", "between"] != ward.loc["clusters", "between"]
+
+
+def test_leiden_finds_islands_without_being_told_how_many() -> None:
+    pytest.importorskip("igraph")
+    places = np.random.default_rng(0).normal(0, 1, (120, 2)) + 30 * (np.arange(120) // 40)[:, None]
+    found = _leiden_clusters(nearest(places, 39), 0)
+    assert adjusted_rand(found, np.arange(120) // 40) == 1
+
+
+def test_leiden_without_igraph_is_refused(fitted: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "igraph", None)
+    with pytest.raises(ImportError, match="clustering='leiden' needs igraph: pip install igraph"):
+        zt.tl.consequences(fitted, clustering="leiden")
 
 
 def test_a_file_holds_it(four: AnnData, tmp_path: Path) -> None:

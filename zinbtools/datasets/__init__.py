@@ -1,4 +1,4 @@
-"""The data sets of the 2019 study: fetched from their public homes, or read from files at hand."""
+"""The data sets of the 2019 study, and two of known truth, from their public homes or from files at hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from ._loaders import (
     klein_ercc,
     pbmc,
     retina,
+    rnamix,
     svensson_ercc,
     zheng_ercc,
+    ziegenhain2017,
 )
 from ._registry import Dataset, File
 
@@ -27,6 +29,8 @@ __all__ = [
     "klein_ercc",
     "pbmc",
     "retina",
+    "rnamix",
     "svensson_ercc",
     "zheng_ercc",
+    "ziegenhain2017",
 ]

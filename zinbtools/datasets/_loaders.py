@@ -190,6 +190,65 @@ def svensson_ercc(which: Literal[1, 2]) -> AnnData:
 
 
 @checked
+def ziegenhain2017(protocol: Literal["CEL-seq2", "SCRB-seq"] = "CEL-seq2") -> AnnData:
+    """Fetch the same cells as reads and as molecules, Ziegenhain et al. (2017): 35 or 42 mouse stem cells.
+
+    Every molecule was copied and its copies were read, so a count of reads is zero where that of molecules
+    is: what a method says of the reads and not of the molecules, it says of the copies. The files are
+    those of powsimR, which has 10,000 genes of each protocol beside the spike-ins.
+
+    Parameters
+    ----------
+    protocol
+        How the cells were sequenced: 35 cells by CEL-seq2, 42 by SCRB-seq.
+
+    Returns
+    -------
+    AnnData of cells x 10,092 with molecules in ``X`` and ``layers["umi"]`` and reads in ``layers["reads"]``
+    (CSR, float32). ``obs`` has ``batch`` (A or B); ``var`` has ``spike_in`` and ``spike_in_molecules``, how
+    many molecules of a spike-in a cell was given on average. ``uns["dataset"]`` says what it is.
+
+    Examples
+    --------
+    >>> info("ziegenhain2017_scrbseq").shape
+    (42, 10092)
+    >>> adata = ziegenhain2017("SCRB-seq")  # doctest: +SKIP
+    """
+    return _load(f"ziegenhain2017_{_word(protocol)}", None)
+
+
+@checked
+def rnamix(protocol: Literal["CEL-seq2", "SORT-seq"] = "CEL-seq2") -> AnnData:
+    """Fetch mixtures of RNA without cells, Tian et al. (2019): 340 or 296 wells with RNA of three cell lines.
+
+    RNA was extracted in bulk, mixed in seven proportions and diluted to what a cell has, 3.75 to 30 pg. There
+    are no cells, and so no bursts: what zeros there are come from the dilution and the measurement.
+
+    Parameters
+    ----------
+    protocol
+        How the RNA was sequenced: 340 wells by CEL-seq2, 296 by SORT-seq.
+
+    Returns
+    -------
+    AnnData of wells x 14,804 (CEL-seq2) or 15,571 genes with molecules in ``X`` (CSR, float32). ``obs`` has
+    ``mix`` (1 to 8; 1 and 2 have equal parts of all), ``share_H2228``, ``share_H1975``, ``share_HCC827`` and
+    ``mrna_pg``; ``var`` has ``spike_in``. ``uns["dataset"]`` says what it is.
+
+    Examples
+    --------
+    >>> info("rnamix_celseq2").shape
+    (340, 14804)
+    >>> adata = rnamix()  # doctest: +SKIP
+    """
+    return _load(f"rnamix_{_word(protocol)}", None)
+
+
+def _word(protocol: str) -> str:
+    return protocol.replace("-", "").lower()
+
+
+@checked
 def from_files(
     name: str, path: str | PathLike[str], *, n_top_genes: int | None | Literal["study"] = "study"
 ) -> AnnData:
@@ -199,14 +258,14 @@ def from_files(
     ----------
     name
         One of cortex, hemato, brain_small, pbmc, retina, klein_ercc, zheng_ercc, svensson_ercc_1,
-        svensson_ercc_2.
+        svensson_ercc_2, ziegenhain2017_celseq2, ziegenhain2017_scrbseq, rnamix_celseq2, rnamix_sortseq.
     path
         The file, whatever its name, or a folder with the files under the names in ``info(name).files``.
         For a 10x matrix its folder or h5 file will do too. The files may differ from the known ones:
         hashes are not compared.
     n_top_genes
         How many genes of largest variance of the raw counts to keep; None keeps all, ``"study"`` as many
-        as the study did.
+        as the study did, all of a set that it did not have.
 
     Returns
     -------
@@ -286,9 +345,8 @@ def _parsed(dataset: Dataset, files: Mapping[str, Path]) -> AnnData:
 
 def _as_in_the_study(adata: AnnData, dataset: Dataset, n_top_genes: int | None) -> AnnData:
     """Choose genes, leave out the cells that they leave empty, and write down what was done."""
-    counts: Any = adata.X
-    values = counts.data
-    if (values < 0).any() or (values % 1 != 0).any():
+    matrices: list[Any] = [adata.X, *adata.layers.values()]
+    if any((counts.data < 0).any() or (counts.data % 1 != 0).any() for counts in matrices):
         raise ValueError(
             f"the file of {dataset.name!r} holds other numbers than counts; take the raw counts."
         )

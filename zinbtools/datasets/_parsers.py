@@ -1,4 +1,4 @@
-"""Parse the files of each data set into an AnnData: all its genes, the cells that the study had."""
+"""Parse the files of each data set into an AnnData: all its genes, the cells that a study had."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ._formats import (
     read_old_pickle,
     stack,
 )
+from ._rda import read_rda
 
 Files = Mapping[str, Path]
 
@@ -57,6 +58,13 @@ _RETINA_TYPES = [
     "RBC", "MG", "BC5A", "BC7", "BC6", "BC5C", "BC1A", "BC3B",
     "BC1B", "BC2", "BC5D", "BC3A", "BC5B", "BC4", "BC8_9",
 ]  # fmt: skip
+
+_RNAMIX_COLUMNS = {
+    "H2228_prop": "share_H2228",
+    "H1975_prop": "share_H1975",
+    "HCC827_prop": "share_HCC827",
+    "mRNA_amount": "mrna_pg",
+}
 
 _ROWS_AT_A_TIME = 500
 
@@ -212,3 +220,48 @@ def _svensson(files: Files, sample: str) -> AnnData:
     if not ours.any():
         raise ValueError(f"{files['counts']} has no droplet of sample {sample} in obs['sample'].")
     return adata[ours].copy()
+
+
+def parse_ziegenhain(files: Files) -> AnnData:
+    """Parse tables of R, genes and spike-ins by cells: one of molecules and one of reads for each."""
+    tables = {part: _rda_table(path) for part, path in files.items()}
+    molecules = pd.concat([tables["molecules"], tables["molecules of spike-ins"]])
+    reads = pd.concat([tables["reads"], tables["reads of spike-ins"]])
+    if not (molecules.index.is_unique and molecules.shape == reads.shape):
+        raise ValueError(
+            f"{files['molecules'].parent} has molecules of {molecules.shape[1]} cells x {len(molecules)} "
+            f"genes and reads of {reads.shape[1]} x {len(reads)}; take all files of one protocol."
+        )
+    reads = reads.loc[molecules.index, molecules.columns]
+    adata = adata_of_genes(molecules.T, molecules.columns, molecules.index)
+    adata.layers["umi"] = adata.X.copy()
+    adata.layers["reads"] = adata_of_genes(reads.T, reads.columns, reads.index).X
+    adata.obs["batch"] = pd.Categorical(adata.obs_names.str.extract(r"([A-Z])_", expand=False))
+    adata.var["spike_in"] = adata.var_names.isin(tables["molecules of spike-ins"].index)
+    if "input of spike-ins" in tables:
+        per_cell = tables["input of spike-ins"]["SpikeInput"]
+        adata.var["spike_in_molecules"] = per_cell.reindex(adata.var_names).to_numpy()
+    return adata
+
+
+def _rda_table(path: Path) -> pd.DataFrame:
+    tables = read_rda(path)
+    if len(tables) != 1:
+        raise ValueError(f"{path} has {len(tables)} tables and not one; it is another file.")
+    return next(iter(tables.values()))
+
+
+def parse_rnamix(files: Files) -> AnnData:
+    """Parse two tables of R as text: genes by wells, and what was put into each well."""
+    counts, wells = (pd.read_csv(files[part], index_col=0) for part in ("counts", "wells"))
+    if not counts.columns.equals(wells.index):
+        raise ValueError(f"{files['counts']} and {files['wells']} tell of other wells; take both of one set.")
+    absent = [name for name in ("mix", *_RNAMIX_COLUMNS) if name not in wells]
+    if absent:
+        raise ValueError(f"{files['wells']} has no column {absent[0]!r}; it is another table.")
+    adata = adata_of_genes(counts.T, wells.index, counts.index)
+    wells["mix"] = pd.Categorical(wells["mix"].astype(str))
+    for name in ("mix", *_RNAMIX_COLUMNS):
+        adata.obs[_RNAMIX_COLUMNS.get(name, name)] = wells[name]
+    adata.var["spike_in"] = adata.var_names.str.startswith("ERCC-")
+    return adata

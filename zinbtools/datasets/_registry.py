@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data set of the study: its files, how they are read, and what was said of it.
+    """Data set: its files, how they are read, and what was said of it.
 
     Attributes
     ----------
@@ -48,17 +48,17 @@ class Dataset:
     files
         Its files, by the part that they play.
     parse
-        From paths, by the same parts, to all genes of the cells that the study had.
+        From paths, by the same parts, to all genes of the cells that a study had.
     title, citation
         What was counted, how, and who published it.
     difference
-        Where the files, or the code of the study, differ from what its post says; None if nowhere.
+        Where the files, or the code of the study of 2019, differ from what is said of them; None if nowhere.
     n_top_genes
         How many of the most variable genes the study took; None for all.
     spike_ins
         Whether only the spike-ins found in more than 21 % of the droplets are kept.
     shape
-        Cells and genes of the set as the study used it, where both are known.
+        Cells and genes of the set as the study used it, or all that there are, where both are known.
     """
 
     name: str
@@ -79,6 +79,8 @@ _SCVI_REPRODUCIBILITY = (
 )
 _10X = "https://cf.10xgenomics.com/samples/cell-exp/2.1.0"
 _FIGSHARE = "https://ndownloader.figshare.com/files"
+_POWSIMR = "https://github.com/bvieth/powsimR/raw/d9e49ace330214513761e4be37396e4afed96e86/data"
+_SC_MIXOLOGY = "https://github.com/LuyiTian/sc_mixology/raw/7d00ffb0bd043467f365a9358d7312f294f13c9f/data/csv"
 _CONTROLS = "in: Svensson 2020, Nature Biotechnology 38:147, figshare project 61292"
 
 
@@ -94,6 +96,52 @@ def _10x_file(sample: str, digest: str | None) -> File:
 
 def _controls_file(number: int, name: str) -> dict[str, File]:
     return {"counts": File(f"{name}.h5ad", f"{_FIGSHARE}/{number}")}
+
+
+def _ziegenhain(protocol: str, shape: tuple[int, int], digests: tuple[str, ...]) -> Dataset:
+    stem = protocol.replace("-", "")
+    names = {
+        "molecules": "Gene_UMI_Counts",
+        "reads": "Gene_Read_Counts",
+        "molecules of spike-ins": "SpikeIns_UMI_Counts",
+        "reads of spike-ins": "SpikeIns_Read_Counts",
+        "input of spike-ins": "SpikeInfo",
+    }
+    return Dataset(
+        f"ziegenhain2017_{stem.lower()}",
+        {
+            part: File(
+                f"{stem}_{name}.rda",
+                f"{_POWSIMR}/{stem}_{name}.rda",
+                f"sha256:{digest}",
+                optional=name == "SpikeInfo",
+            )
+            for (part, name), digest in zip(names.items(), digests, strict=True)
+        },
+        parsers.parse_ziegenhain,
+        title=f"Mouse embryonic stem cells with ERCC spike-ins, {protocol}, the same cells as reads and UMI",
+        citation="Ziegenhain et al. 2017, Molecular Cell 65:631, GSE75790; in the data of powsimR",
+        difference="10,000 genes that the author of powsimR chose, and cells with a million reads and more.",
+        n_top_genes=None,
+        shape=shape,
+    )
+
+
+def _rnamix(protocol: str, shape: tuple[int, int], digests: tuple[str, str]) -> Dataset:
+    stem = protocol.replace("-", "").lower()
+    names = {"counts": f"RNAmix_{stem}.count.csv.gz", "wells": f"RNAmix_{stem}.metadata.csv.gz"}
+    return Dataset(
+        f"rnamix_{stem}",
+        {
+            part: File(name, f"{_SC_MIXOLOGY}/{name}", f"sha256:{digest}")
+            for (part, name), digest in zip(names.items(), digests, strict=True)
+        },
+        parsers.parse_rnamix,
+        title=f"RNA of three human cell lines, mixed and diluted, with ERCC spike-ins, {protocol}, UMI",
+        citation="Tian et al. 2019, Nature Methods 16:479, GSE118767; in sc_mixology",
+        n_top_genes=None,
+        shape=shape,
+    )
 
 
 _DATASETS = (
@@ -244,6 +292,44 @@ _DATASETS = (
             (1, "20311", parsers.parse_svensson_1, 38),
             (2, "20312", parsers.parse_svensson_2, 36),
         )
+    ),
+    _ziegenhain(
+        "CEL-seq2",
+        (35, 10092),
+        (
+            "eabe2aadc0b20878ea3461588daebffc52ddf14c4014d457e3843c6018d7db3d",
+            "bff2e55451bbf8df6e74c5424593b58af0cc7e66b6975c626ae30a9874c2a3a9",
+            "4217fde70f2602d02bf2255a0e0579d1934870908bcdbef31a79c0ede2d55239",
+            "dd8ac4743e515c56e8190e410d92e77af70d424ecde3cb7bffde573f39d1fa2a",
+            "9b6571d29829dafe1e6ea86229c0b2dac09f4d82f2ce7e353894718318c7d172",
+        ),
+    ),
+    _ziegenhain(
+        "SCRB-seq",
+        (42, 10092),
+        (
+            "0e76385861265eaa4a26e6cdb4308a0c33d198563be5544824cd35c3dbc633d6",
+            "3adbb02049cef8d14f240d4fbc5b0e0a96bdbc5003a381553b9691de73087d0f",
+            "01bef80c43e8951b7f1fb491f546f78ae7020f0fdf2c6b7ce789bbfdc1d2d70a",
+            "c4d21ccb1a4e47272b7ef29abf13dad2dfa9cee8973d70dcf86a75b1375a8261",
+            "bf427541de4bda33bcb926bada0a2cd7e1deede19850bfc2f54b26e5bccd7921",
+        ),
+    ),
+    _rnamix(
+        "CEL-seq2",
+        (340, 14804),
+        (
+            "3bc1323f10f74779e69f068cbfd052633049745f69107bba4133368a01ec24b9",
+            "b4dfd97335bb24691d22b16748410d42ea08c7dee634d2d9d2584ef2d9e60956",
+        ),
+    ),
+    _rnamix(
+        "SORT-seq",
+        (296, 15571),
+        (
+            "81a2c15fc0fc1216328fa348ad3375b0b2faa604fce9811330b78a190cdfd3d0",
+            "1ea8edd24736c3efdf7dec102e42b01b75df18a811084cfcfd2ea5c87b89fead",
+        ),
     ),
 )
 

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 from .. import get, pl
 from .._record.keys import Keys
-from .._record.parts import SELECTION, ZERO_CAUSES
+from .._record.parts import CONSEQUENCES, SELECTION, ZERO_CAUSES
 from .._record.record import Record
 from .._words.models import model_name
 from ..get._checks import check_words
@@ -96,6 +96,16 @@ def pictures(adata: AnnData, key: str | None) -> Iterator[Picture]:
             "count and the share of its zeros that an NB given the state of the cells does not make.",
             f"Shares of the causes of zeros by mean count, and a map of the genes. {_shares(adata, key)}",
             partial(pl.zero_causes, adata, key=key),
+        )
+    if CONSEQUENCES in Record.read(adata, key):
+        told = Record.read(adata, key)[CONSEQUENCES]["sentence"]
+        yield picture(
+            "consequences",
+            "What changes with the model",
+            f"{told} Each dot is two restarts, a bar their mean, 1 the same. Where the grey lies below both "
+            "colours the model changes more than another seed, and a star marks what is significant.",
+            f"Agreement of every two restarts in neighbours, clusters, variable genes and markers. {told}",
+            partial(pl.consequences, adata, key=key),
         )
     if {Keys(key).dropout(), Keys(key).mean("zinb")} <= set(adata.layers):
         yield picture(

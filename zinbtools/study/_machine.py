@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import get
-from .._record.parts import PARAMS, READS, SELECTION
+from .._record.parts import CONSEQUENCES, PARAMS, SELECTION
 from .._record.record import Record
 from .._words.answers import Call, Cause
 from ._diagnostics import diagnostics
@@ -84,16 +84,12 @@ def summary_json(study: Study, *, title: str, source: Source | None = None) -> s
             "in_excess": bool(found["excess_zeros"]),
         },
         "rivals": get.rivals_df(adata, key=key).to_dict("records"),
-        "reads_per_molecule": _copies(record[READS]) if READS in record else None,
+        "reads_per_molecule": found.get("reads_per_molecule"),
         "genes": _genes(get.zi_genes_df(adata, key=key)),
+        "consequences": {name: record.get(CONSEQUENCES, {}).get(name) for name in ("position", "sentence")},
         "diagnostics": [asdict(light) for light in diagnostics(adata, key)],
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-
-
-def _copies(batches: pd.DataFrame) -> float:
-    """Reads per molecule, the mean over cells."""
-    return float(np.average(batches["reads_per_molecule"], weights=batches["n_cells"]))
 
 
 def _genes(genes: pd.DataFrame) -> dict[str, Any]:

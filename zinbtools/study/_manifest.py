@@ -34,6 +34,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "figures/ppc_cv.png",
         "figures/zi_scores.png",
         "figures/zero_causes.png",
+        "figures/consequences.png",
         "figures/zero_study.png",
         "figures/history.png",
     ),

@@ -13,12 +13,16 @@ from anndata import AnnData
 from .. import get, tl
 from .._check.arguments import checked
 from .._words.answers import Call, Cause
+from .._words.models import MODELS
 from .._words.numbers import counted
+from ..get._fitted import Fitted
 from ..jobs import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
 
 _MOST_NAMED = 10  # genes
+_ENOUGH_RESTARTS = 4  # of each model, to tell what changes with it at a level of .05
+_ENOUGH_CELLS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,9 @@ def run_study(
 ) -> Study:
     """Fit NB and ZINB, compare them on test cells, score the genes and conclude.
 
+    Where four or more restarts of each model are there, `zinbtools.tl.consequences` says what changes with
+    the model, too.
+
     Parameters
     ----------
     adata
@@ -134,12 +141,21 @@ def run_study(
         progress=progress,
         key_added=key_added,
     )
+    if _can_tell_consequences(adata, key_added):
+        announce("comparing neighbours, clusters and genes of the restarts")
+        tl.consequences(adata, alpha=alpha, device=device, rng=rng, key=key_added)
     return Study(
         adata=adata,
         key=key_added,
         table=summary(adata, key=key_added),
         conclusion=conclusion(adata, key=key_added),
     )
+
+
+def _can_tell_consequences(adata: AnnData, key: str | None) -> bool:
+    fit = Fitted.read(adata, key)
+    n_restarts = min(len(fit.restarts(model)) for model in MODELS)
+    return n_restarts >= _ENOUGH_RESTARTS and adata.n_obs >= _ENOUGH_CELLS
 
 
 def run_genes(

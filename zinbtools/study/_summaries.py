@@ -40,7 +40,7 @@ def read_summaries(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     copies of reads), which is ``effect`` where nothing had to be explained; ``verdict`` and ``explained_by``;
     ``counts``, ``n_cells`` and ``n_genes``; ``excess_zeros``, the zeros beyond those that the NB expects, as
     a share of all zeros; ``calls_per_thousand``, of genes that are zero-inflated and not explained;
-    ``reads_per_molecule``, of counts of reads; and ``path``.
+    ``reads_per_molecule``, where copies were asked for; and ``path``.
 
     Raises
     ------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random as pythons
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,7 @@ def consequences(
     *,
     groupby: str | None = None,
     n_neighbors: int = 15,
+    clustering: Literal["ward", "leiden"] = "ward",
     n_clusters: int = 8,
     n_top_genes: int | None = None,
     cells: int = 2000,
@@ -71,7 +73,7 @@ def consequences(
     r"""Say what changes downstream if the ZINB is taken for the NB, beside what another seed changes.
 
     From every restart of both models is taken what a user takes from a model: the nearest neighbours of each
-    cell and clusters (Ward's) in the latent space, the genes whose expected counts vary most over cells, and
+    cell and clusters in the latent space, the genes whose expected counts vary most over cells, and
     the genes that mark each group of cells. Two restarts share a part of them. If restarts of different
     models share as much as restarts of the same do, then what changes with the model is what changes with the
     seed.
@@ -82,10 +84,13 @@ def consequences(
         Object on which `zinbtools.tl.fit_nb_zinb` was run with both models and some restarts; at an
         ``alpha`` of .05 four or more of each can tell.
     groupby
-        Column of ``obs`` with the groups of which markers are sought, and as many clusters as it has. By
+        Column of ``obs`` with the groups of which markers are sought; Ward's tree is cut into as many. By
         default the clusters of the best NB.
     n_neighbors
         Nearest neighbours of a cell.
+    clustering
+        ``"ward"`` cuts Ward's tree of the cells; ``"leiden"`` finds communities of the graph of nearest
+        neighbours (modularity, at a resolution of 1), as many as there are, and needs igraph.
     n_clusters
         Clusters that Ward's tree is cut into, without ``groupby``.
     n_top_genes
@@ -117,6 +122,8 @@ def consequences(
         If there is no fit, or no such column.
     ValueError
         If one of the models was not fitted or has one restart only, or there are too few cells.
+    ImportError
+        If igraph is not installed, with ``clustering="leiden"``.
 
     Notes
     -----
@@ -125,8 +132,12 @@ def consequences(
     A difference beyond that of seeds need not matter; the sentence says how large it is. One within that of
     seeds is no praise: where seeds agree little, neither model can be relied on.
 
+    Leiden finds other numbers of clusters in other restarts, which is part of what seeds change. Most scanpy
+    workflows use it; Ward's tree needs no graph and no random numbers.
+
     References
     ----------
+    Traag, Waltman and van Eck (2019), From Louvain to Leiden, Scientific Reports 9.
     Westfall and Young (1993), Resampling-based multiple testing, Wiley.
     Hubert and Arabie (1985), Comparing partitions, Journal of Classification 2.
 
@@ -157,14 +168,16 @@ def consequences(
             raise ValueError(f"groupby must name at least 2 groups, found 1 in {groupby!r}.")
     data = fit.data(part, resolve_device(device))
     latent = {r: embedding(fit.load(r[0], data.device, r[1]), data) for r in restarts}
-    clusters = {r: ward_clusters(z, n_clusters) for r, z in latent.items()}
+    neighbours = {r: nearest(z, n_neighbors) for r, z in latent.items()}
+    if clustering == "ward":
+        clusters = {r: ward_clusters(z, n_clusters) for r, z in latent.items()}
+    else:
+        seed = int(random.integers(2**31))
+        clusters = {r: _leiden_clusters(of_cells, seed) for r, of_cells in neighbours.items()}
     if groups is None:
         groups = clusters["nb", fit.best_restart("nb")]
     n_top = min(n_top_genes or min(max(data.n_genes // 10, 10), 2000), data.n_genes)
-    accounts = [
-        _Account(nearest(latent[r], n_neighbors), clusters[r], *_genes(fit, r, data, groups, n_top))
-        for r in restarts
-    ]
+    accounts = [_Account(neighbours[r], clusters[r], *_genes(fit, r, data, groups, n_top)) for r in restarts]
     agreement = np.ones((len(MEASURES), len(restarts), len(restarts)))
     for a, b in combinations(range(len(restarts)), 2):
         # restarts of a number begin with the same weights
@@ -183,6 +196,7 @@ def consequences(
             {
                 "groupby": groupby,
                 "n_neighbors": n_neighbors,
+                "clustering": clustering,
                 "n_clusters": n_clusters,
                 "n_top_genes": n_top,
                 "n_cells": len(chosen),
@@ -203,6 +217,21 @@ def _restarts(fit: Fitted, model: Likelihood) -> list[int]:
             f"{len(found)} of the {model}; fit with n_restarts=4."
         )
     return found
+
+
+def _leiden_clusters(neighbours: Integers, seed: int) -> Integers:
+    """Find communities of the graph of nearest neighbours, (n,) from (n, k)."""
+    try:
+        import igraph
+    except ImportError as error:
+        raise ImportError("clustering='leiden' needs igraph: pip install igraph.") from error
+    edges = {(min(a, b), max(a, b)) for a, row in enumerate(neighbours.tolist()) for b in row}
+    igraph.set_random_number_generator(pythons.Random(seed))
+    try:
+        found = igraph.Graph(len(neighbours), sorted(edges)).community_leiden("modularity", n_iterations=-1)
+    finally:
+        igraph.set_random_number_generator(pythons)  # igraph's default
+    return np.array(found.membership, dtype=np.int64)
 
 
 def _genes(
