@@ -14,7 +14,7 @@ from compare import assert_same, assert_same_anndata
 import zinbtools as zt
 from zinbtools.stats.crossed import crossed_mean
 from zinbtools.stats.equivalence import conclude, default_rope, position
-from zinbtools.tl._model_selection import FEWEST_CELLS
+from zinbtools.tl._refits import FEWEST_CELLS
 
 QUICK: dict[str, Any] = {"folds": 1, "max_epochs": 4, "n_samples": 5, "n_null": 5, "progress": False}
 
@@ -344,12 +344,12 @@ def _noting(function: Any, name: str, calls: list[str]) -> Any:
 def test_a_failure_while_comparing_leaves_the_object_as_it_was(
     counts: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zinbtools.tl import _model_selection
+    from zinbtools.tl import _verdict
 
     def fail(*_: Any) -> None:
         raise RuntimeError("made up")
 
-    monkeypatch.setattr(_model_selection, "_within_groups", fail)
+    monkeypatch.setattr(_verdict, "_within_groups", fail)
     before = counts.copy()
     with pytest.raises(RuntimeError, match="made up"):
         compared(counts, groupby="sample")
