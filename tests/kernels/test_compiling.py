@@ -1,8 +1,12 @@
-"""Compiled code where it cannot be kept."""
+"""What is compiled is kept, and told."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,3 +39,28 @@ def test_without_a_folder_it_is_compiled_all_the_same(homeless: Callable[[float]
         compiled = cached_njit(nogil=True)(homeless)
     assert compiled(1.5) == 3
     assert cached_njit()(homeless)(2.0) == 4  # and without another word
+
+
+_ASKED = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+from numba import njit
+njit(lambda x: x + 1)(1)  # somebody else's
+print("ours")
+from zinbtools.kernels.gene_climb import factorise
+import numpy as np
+factorise(np.eye(2)), factorise(np.asfortranarray(np.eye(2)))
+"""
+
+
+def test_that_it_compiles_is_told_once_and_not_from_the_cache(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", _ASKED]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first, later = told(), told()
+    assert (first[0], later) == ("ours", ["ours"])
+    assert len(first) == 2
+    assert first[1].startswith("compiling for this machine")
