@@ -59,7 +59,7 @@ class Family:
 
     @property
     def measures(self) -> dict[str, tuple[str, MetaAnalysis]]:
-        """What was summarised, by a short name: its title, and what was found."""
+        """Title and finding of what was summarised, by a short name."""
         told = {"gain": (EFFECT, self.found)}
         return told if self.beyond is None else {**told, "beyond": (BEYOND, self.beyond)}
 

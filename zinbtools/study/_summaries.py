@@ -81,11 +81,10 @@ def read_genes(paths: Mapping[str, str | os.PathLike[str]], alpha: float = 0.05)
 
     Returns
     -------
-    A row for each gene, by its name, the most replicated first: ``n_tested``, the studies that tested it;
-    ``n_called``, those that call it, and no column or copies explain it; ``n_replicated``, in at least how
-    many it is zero-inflated, with a false discovery rate for each number
-    (`zinbtools.tl.replicated`); and ``called_in``, the names of the studies that
-    call it.
+    A row for each gene, by its name, the most replicated first, with ``n_tested``, the studies that tested
+    it; ``n_called``, those that call it, and no column or copies explain it; ``n_replicated``, in at least
+    how many it is zero-inflated, with a false discovery rate for each number (`zinbtools.tl.replicated`);
+    and ``called_in``, the names of the studies that call it.
 
     Examples
     --------
