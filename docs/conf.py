@@ -99,7 +99,7 @@ copybutton_prompt_is_regexp = True
 def returns(docstring: NumpyDocstring, section: str) -> list[str]:
     """Take what is returned as it is written, in paragraphs and lists, not as one type per line."""
     lines = docstring._dedent(docstring._consume_to_next_section())
-    return docstring._format_block(":returns: ", docstring._strip_empty(lines))
+    return [*docstring._format_block(":returns: ", docstring._strip_empty(lines)), ""]
 
 
 NumpyDocstring._parse_returns_section = returns
