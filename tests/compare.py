@@ -50,6 +50,8 @@ def assert_same(first: Any, second: Any, where: str) -> None:
     elif isinstance(first, pd.Series) and isinstance(first.dtype, pd.CategoricalDtype):
         assert list(first.cat.categories) == list(second.cat.categories), where
         assert_same(first.cat.codes.to_numpy(), second.cat.codes.to_numpy(), where)
+    elif isinstance(first, set | frozenset):  # in no order
+        assert first == second, where
     else:
         a, b = _array(first), _array(second)
         if a.dtype.kind in "fiub":

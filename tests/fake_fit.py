@@ -264,7 +264,14 @@ def _consequences() -> dict[str, Any]:
         parts.CONSEQUENCES_MEASURES: table(parts.CONSEQUENCES_MEASURES, measures),
         parts.CONSEQUENCES_PAIRS: table(parts.CONSEQUENCES_PAIRS, pairs),
     }
-    params = {"n_neighbors": 15, "n_clusters": 8, "n_top_genes": 10, "n_cells": 300, "alpha": 0.05}
+    params = {
+        "n_neighbors": 15,
+        "clustering": "ward",
+        "n_clusters": 8,
+        "n_top_genes": 10,
+        "n_cells": 300,
+        "alpha": 0.05,
+    }
     told = "The choice of the model changes more than another seed does: these numbers were made up."
     return named(tables) | {"position": "outside", "sentence": told, "params": params}
 

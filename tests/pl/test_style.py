@@ -94,7 +94,7 @@ def test_labels_are_there_and_the_users_settings_stay(name: str, adata: AnnData)
     assert dict(mpl.rcParams) == before
     for ax in figure.axes:
         assert ax.get_xlabel()
-        assert ax.get_ylabel() or name == "verdict"  # whose rows say what they are
+        assert ax.get_ylabel() or name in ("verdict", "model_selection")  # whose rows say what they are
         ticks = [text.get_text() for text in ax.get_xticklabels()]
         assert ax.get_legend() is not None or ticks == ["NB", "ZINB"]
 
