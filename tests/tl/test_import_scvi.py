@@ -118,7 +118,7 @@ def test_every_verb_goes_on_from_there(scvi: Any, counts: AnnData) -> None:
     zt.tl.import_scvi(counts, models)
     for name, model in zip(("zinb", "nb"), models, strict=True):
         expected = model.get_latent_representation()
-        np.testing.assert_allclose(counts.obsm[f"scvi_X_{name}"], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(counts.obsm[f"X_scvi_{name}"], expected, rtol=1e-3, atol=1e-4)
     indices = {"train": models[0].train_indices, "validation": models[0].validation_indices}
     for split, members in indices.items():
         assert (counts.obs["scvi_split"] == split).to_numpy().nonzero()[0].tolist() == sorted(members)

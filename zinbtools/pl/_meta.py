@@ -67,7 +67,7 @@ def meta(
         target.plot([], [], "D", color=COLORS["zinb"], ms=5, label=f"mean, {interval}")
         target.plot([], [], color=COLORS["zinb"], lw=2, label="where the next effect is expected")
         target.legend(
-            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, columnspacing=1.0, borderaxespad=0.2
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, columnspacing=1.0, borderaxespad=0.2
         )
         return finish(target, "meta", given=ax is not None, show=show, return_fig=return_fig)
 

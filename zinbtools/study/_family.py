@@ -315,7 +315,7 @@ def _moderators(family: Family) -> list[ReportTable]:
 def _genes(family: Family) -> list[ReportTable]:
     genes = family.genes
     shown = genes[genes["n_replicated"] >= 2].head(_MOST_GENES)
-    if genes.empty:
+    if shown.empty:
         return []
     rows = [
         [str(name), *(str(row[of]) for of in ("n_replicated", "n_called", "n_tested")), row["called_in"]]
