@@ -114,6 +114,21 @@ def test_mistakes_are_told_before_any_study(
     assert not (home / "o" / "studies").exists()
 
 
+def test_how_files_are_read_goes_for_all(home: Path) -> None:
+    words = [
+        "atlas",
+        str(home / "0.h5ad"),
+        str(home / "1.h5ad"),
+        "--modality",
+        "rna",
+        "--transpose",
+        "--out",
+        "o",
+    ]
+    sets = data_sets(parsed(words)).values()
+    assert [(own.modality, own.transpose) for own in sets] == [("rna", True)] * 2
+
+
 def test_a_bad_option_in_the_table_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.DataFrame({"study": ["a"], "file": ["0.h5ad"], "counts": ["letters"]})
     table.to_csv(home / "own.csv", index=False)

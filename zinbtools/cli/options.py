@@ -231,7 +231,7 @@ def _clash(arguments: argparse.Namespace) -> str:
         for name in ("lam", "n_obs"):
             if given.get(name) is not None:
                 return f"{_option(name)} is of simulated counts, and does not go with a file"
-    elif given.get("modality") or given.get("transpose"):
+    elif "input" in given and (given.get("modality") or given.get("transpose")):
         return f"{'--modality' if given['modality'] else '--transpose'} is of files, and goes with INPUT"
     if given.get("raw") and given.get("layer") is not None:
         return "give one of --raw and --layer"

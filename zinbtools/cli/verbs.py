@@ -170,7 +170,7 @@ def meta(arguments: Namespace, *, command: str) -> Outcome:
     family = run_meta(
         arguments.studies, about=arguments.about, by=arguments.by, moderators=arguments.moderators
     )
-    return _report_of_family(family, arguments, command)
+    return _report_of_family(family, title(arguments), arguments.out, command)
 
 
 def atlas(arguments: Namespace, *, command: str) -> Outcome:
@@ -190,17 +190,18 @@ def atlas(arguments: Namespace, *, command: str) -> Outcome:
         moderators=arguments.moderators,
         left_out=left_out,
     )
-    return _report_of_family(family, arguments, command)
+    named = f"{len(done) + len(left_out)} data sets"
+    return _report_of_family(family, named, arguments.out, command)
 
 
-def _report_of_family(family: Family, arguments: Namespace, command: str) -> Outcome:
+def _report_of_family(family: Family, named: str, out: Path, command: str) -> Outcome:
     """Write a family of studies as a report."""
     from ..study import write_meta
 
     def write(folder: Path) -> None:
-        write_meta(family, folder, home=arguments.out, title=title(arguments), command=command)
+        write_meta(family, folder, home=out, title=named, command=command)
 
-    return Outcome(str(family), write, f"\nreport: {arguments.out / 'report.html'}")
+    return Outcome(str(family), write, f"\nreport: {out / 'report.html'}")
 
 
 def reproduce(arguments: Namespace, *, command: str) -> Outcome:
