@@ -191,7 +191,7 @@ def _stacked(family: Family, attribute: str, name: str) -> pd.DataFrame:
 
 def _headline(table: pd.DataFrame) -> str:
     n = int((table["verdict"] == Answer.ZINB).sum())
-    return f"{n or 'None'} of {counted(len(table), 'data set')} {'is' if n == 1 else 'are'} zero-inflated"
+    return f"Zero inflation is shown in {n or 'none'} of {counted(len(table), 'data set')}"
 
 
 def _plain(family: Family) -> str:
