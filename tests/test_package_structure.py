@@ -163,6 +163,12 @@ def loaded_by(code: str) -> set[str]:
 def test_importing_the_package_is_light() -> None:
     heavy = {"torch", "scanpy", "anndata", "matplotlib", "hyperopt", "scipy", "pandas"}
     assert loaded_by("import zinbtools") & heavy == set()
+    rooms = "from zinbtools import get, pl, study, tl"
+    assert loaded_by(rooms) & heavy == set()
+
+
+def test_an_answer_of_many_studies_needs_no_torch() -> None:
+    assert loaded_by("from zinbtools.study import run_meta, write_meta") & {"torch", "scanpy"} == set()
 
 
 def test_statistics_are_reached_without_an_import_of_their_own() -> None:

@@ -11,11 +11,13 @@ import pandas as pd
 from anndata import AnnData
 
 from .. import get, tl
+from .._anndata.genes_and_cells import select as select  # which the shell takes from this room
 from .._check.arguments import checked
 from .._words.answers import Call, Cause
 from .._words.models import MODELS
 from .._words.numbers import counted
 from ..get._fitted import Fitted
+from ..get._fitted import resolve_device as resolve_device  # and this
 from ..jobs import Where
 from ._conclusion import conclusion
 from ._summary import summary, table_text
