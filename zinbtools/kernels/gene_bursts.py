@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .beta_poisson import log_sum, rates
-from .double import compiled
-from .gene_climb import factorise, factorise_damped, solve
+from .double import compiled, merged
+from .gene_climb import factorise, factorise_damped, put, solve
 from .gene_fit import Columns, Offsets
 from .gene_likelihood import minus_log_zero, rising
 
@@ -94,7 +94,7 @@ def fit_bursts(
         _compare(gene, x, odds, zinb[g], output.estimate[g], output.gain[g])
 
 
-@compiled
+@merged
 def _fit_gene(gene: _Gene, zinb: np.ndarray, estimate: np.ndarray, covariance: np.ndarray) -> float:
     """Climb from the moments of the ZINB, from other shapes where that ended at a bound."""
     at, gradient, hessian = np.empty(3), np.empty(3), np.empty((3, 3))
@@ -107,26 +107,26 @@ def _fit_gene(gene: _Gene, zinb: np.ndarray, estimate: np.ndarray, covariance: n
         height = _climb(gene, at, gradient, hessian)
         if height > best:
             best = height
-            estimate[:] = at
+            put(at, estimate)
             hessian *= -1.0
             covariance[:] = np.nan
             if factorise(hessian):
                 for i in range(3):
                     unit = np.zeros(3)
                     unit[i] = 1.0
-                    covariance[i] = solve(hessian, unit)
+                    put(solve(hessian, unit), covariance[i])
         if LEAST_LOGIT < at[2] < LARGEST_LOGIT:
             break
     return best
 
 
-@compiled
+@merged
 def _climb(gene: _Gene, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> float:
     """Newton's method, damped; the end stands in ``at``, and its derivatives beside it."""
     lower = np.array([-np.inf, _LEAST_LOG_ALPHA, LEAST_LOGIT])
     upper = np.array([np.inf, _LARGEST_LOG_ALPHA, LARGEST_LOGIT])
     factor, damping = np.empty((3, 3)), 0.0
-    at[:] = np.minimum(np.maximum(at, lower), upper)
+    put(np.minimum(np.maximum(at, lower), upper), at)
     height = _derivatives(gene, at, gradient, hessian)
     for _ in range(_MOST_STEPS):
         for i in range(1, 3):  # what is at its bound and would go beyond stays
@@ -146,7 +146,7 @@ def _climb(gene: _Gene, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarra
             break
         reached, _, _ = _evaluate(gene, trial)
         if reached > height:
-            at[:] = trial
+            put(trial, at)
             height = _derivatives(gene, at, gradient, hessian)
             damping *= 0.1
         else:
@@ -172,9 +172,9 @@ def _derivatives(gene: _Gene, at: np.ndarray, gradient: np.ndarray, hessian: np.
         hessian[i, 0] = hessian[0, i]
         both_ways += more + less
     near = at.copy()
-    near[1:] = at[1:] + h
+    near[1], near[2] = at[1] + h, at[2] + h
     more, _, _ = _evaluate(gene, near)
-    near[1:] = at[1:] - h
+    near[1], near[2] = at[1] - h, at[2] - h
     less, _, _ = _evaluate(gene, near)
     hessian[1, 2] = (more + less - both_ways) / (2.0 * h * h)
     hessian[2, 1] = hessian[1, 2]
@@ -228,7 +228,7 @@ def _tables(gene: _Gene, at: np.ndarray) -> tuple[float, np.ndarray]:
     return first, table
 
 
-@compiled
+@merged
 def _join(left: np.ndarray, right: np.ndarray, polynomials: np.ndarray) -> None:
     """Write the polynomials that have values, slopes and second derivatives at both ends of a step."""
     for k in range(len(left)):
@@ -243,7 +243,7 @@ def _join(left: np.ndarray, right: np.ndarray, polynomials: np.ndarray) -> None:
         c[5] = 6.0 * rest - 3.0 * slope + bend
 
 
-@compiled
+@merged
 def _at_one_mean(gene: _Gene, mean: float, a: float, b: float, found: np.ndarray) -> None:
     """Log probabilities of all values, and their first two derivatives in the log mean, (n_values, 3)."""
     rate, share = mean * (a + b) / a, gene.scratch  # R_x
@@ -274,7 +274,7 @@ def _at_one_mean(gene: _Gene, mean: float, a: float, b: float, found: np.ndarray
         found[k, 2] = expected * (rate * (share[value + 1] - share[value]) - 1.0)
 
 
-@compiled
+@merged
 def _beyond(x: float, rate: float, a: float, b: float) -> tuple[float, float]:
     """Where to start a continued fraction that is to be exact at ``x``, and a guess at S there."""
     left = 1.0
@@ -289,7 +289,7 @@ def _beyond(x: float, rate: float, a: float, b: float) -> tuple[float, float]:
         x += 1.0
 
 
-@compiled
+@merged
 def _compare(
     gene: _Gene, x: np.ndarray, odds: np.ndarray, zinb: np.ndarray, bursts: np.ndarray, gain: np.ndarray
 ) -> None:
@@ -297,7 +297,7 @@ def _compare(
     of_bursts, of_zinb = np.empty(len(x)), np.empty(len(x))
     _log_bursts(gene, bursts, of_bursts)
     _log_zinb(gene, x, odds, zinb, of_zinb)
-    gain[:] = 0.0
+    gain[0], gain[1], gain[2] = 0.0, 0.0, 0.0
     for n in range(len(x)):
         gain[0] += of_zinb[n]
         gain[1] += of_bursts[n] - of_zinb[n]

@@ -6,7 +6,7 @@ from math import log
 
 import numpy as np
 
-from .double import compiled
+from .double import compiled, merged
 from .gene_counts import Gene
 from .gene_likelihood import NB, ZINB, evaluate, n_coefficients
 
@@ -67,6 +67,22 @@ def solve(factor: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 @compiled
+def shortening(step: np.ndarray) -> float:
+    """Return what a step is to be multiplied by, so that no parameter moves too far."""
+    longest = 0.0
+    for i in range(len(step)):
+        longest = np.maximum(longest, abs(step[i]))  # which NaN is
+    return _LONGEST_STEP / longest if longest > _LONGEST_STEP else 1.0
+
+
+@compiled
+def put(values: np.ndarray, out: np.ndarray) -> None:
+    """Write values to where others stood; an assignment to a slice takes numba seconds to compile."""
+    for i in range(len(values)):
+        out[i] = values[i]
+
+
+@compiled
 def maximise(
     gene: Gene,
     table: np.ndarray,
@@ -103,15 +119,18 @@ def maximise(
             for i in range(p, d):
                 if gradient[i] < 0.0 and abs(step[i] + 1.0) < _RUNNING:
                     step[i] = lower[i - p] - at[i]
-        longest = np.max(np.abs(step))
-        if longest > _LONGEST_STEP and gain >= _LITTLE:
-            step *= _LONGEST_STEP / longest
-        trial[:] = at + step
-        trial[p:] = np.minimum(np.maximum(trial[p:], lower), upper)
+        shorter = 1.0 if gain < _LITTLE else shortening(step)
+        for i in range(d):
+            trial[i] = at[i] + shorter * step[i]
+            if i >= p:
+                trial[i] = np.minimum(np.maximum(trial[i], lower[i - p]), upper[i - p])
         new_value = _evaluate(gene, table, family, trial, new_gradient, new_hessian, n_free)
         if new_value >= value - _ROUNDING * abs(value):
-            at[:], value = trial, new_value
-            gradient[:], hessian[:] = new_gradient, new_hessian
+            value = new_value
+            put(trial, at)
+            put(new_gradient, gradient)
+            for i in range(d):
+                put(new_hessian[i], hessian[i])
             if gain < tolerance and damping <= 1.0:
                 return value, True
             damping = 0.0 if damping < _NO_DAMPING else _AFTER_UP * damping
@@ -123,12 +142,19 @@ def maximise(
 
 
 @compiled
-def _bounds(gene: Gene, family: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and largest values of the family's ``n`` parameters behind the coefficients."""
-    largest = 1.0
+def largest_excess(gene: Gene) -> float:
+    """Return the largest product of a given mean and its dispersion: how far variances exceed means, of 1."""
+    largest = 0.0
     for m, d in ((gene.mean, gene.dispersion), (gene.zero_mean, gene.zero_dispersion)):
         for i in range(len(m)):
             largest = max(largest, m[i] * d[i])
+    return largest
+
+
+@merged
+def _bounds(gene: Gene, family: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and largest values of the family's ``n`` parameters behind the coefficients."""
+    largest = max(largest_excess(gene), 1.0)
     lower, upper = np.full(n, -_LOGIT_LIMIT), np.full(n, _LOGIT_LIMIT)
     if family in (NB, ZINB):
         lower[0], upper[0] = log(_LEAST_EXCESS / largest), _LOG_ALPHA_LIMIT
@@ -150,7 +176,7 @@ def factorise_damped(hessian: np.ndarray, damping: float, factor: np.ndarray) ->
             return damping
 
 
-@compiled
+@merged
 def _evaluate(
     gene: Gene,
     table: np.ndarray,

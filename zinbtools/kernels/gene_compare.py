@@ -6,14 +6,14 @@ from math import log
 
 import numpy as np
 
-from .double import compiled
-from .gene_climb import factorise, solve
+from .double import compiled, merged
+from .gene_climb import factorise, largest_excess, solve
 from .gene_counts import Gene
 from .gene_likelihood import minus_log_zero, rising
 from .gene_molecules import posterior
 
 
-@compiled
+@merged
 def compare(gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, gain_of: np.ndarray) -> float:
     """Sum the ZINB's gain on the NB and its square over cells; return the information on the dropout.
 
@@ -25,10 +25,7 @@ def compare(gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, ga
     alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
     odds = np.exp(zinb[p + 1])
     # where alpha is as good as 0, its derivative still counts, but not that of its logarithm
-    largest = np.max(gene.mean * gene.dispersion)
-    if len(gene.zero_mean):
-        largest = max(largest, np.max(gene.zero_mean * gene.zero_dispersion))
-    small = max(alpha, 1e-6 / (1.0 + largest))
+    small = max(alpha, 1e-6 / (1.0 + largest_excess(gene)))
     value, of_value = gene.value, gene.value_dispersion
     rise = rising(value, of_value, new_alpha)[0] - rising(value, of_value, alpha)[0]
     slope = rising(value, of_value, small)[1]
@@ -75,7 +72,7 @@ def compare(gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, ga
     return max(0.0, float(about_pi - np.dot(cross, solve(nuisance, cross))))
 
 
-@compiled
+@merged
 def compare_reads(
     gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, gain_of: np.ndarray
 ) -> float:
@@ -101,7 +98,8 @@ def compare_reads(
             before = minus_log_zero(mu, alpha * d)
             after = minus_log_zero(new_factor * gene.zero_mean[i], new_alpha * d)
             by_b = mu / (1.0 + alpha * d * mu)
-            score[:n] = -row * by_b
+            for j in range(n):
+                score[j] = -row[j] * by_b
             score[n], score[p] = 0.0, before - by_b
             gain = before + np.log((odds * w + np.exp(-after)) / (1.0 + odds * w))
             total, squares = total + gain, squares + gain * gain
@@ -113,7 +111,8 @@ def compare_reads(
             found = posterior(gene, i, old_sums, log(mu) - np.log1p(alpha * d * mu), times)
             new = posterior(gene, i, new_sums, log(new_mu) - np.log1p(new_alpha * d * new_mu), new_times)
             by_b, k = mu / (1.0 + alpha * d * mu), found[1]
-            score[:n] = row * (k - mu) / (1.0 + alpha * d * mu)
+            for j in range(n):
+                score[j] = row[j] * (k - mu) / (1.0 + alpha * d * mu)
             score[n] = (gene.reads.counts[i] - k * found[7]) * found[8]
             score[p] = found[2] + before - (1.0 + alpha * d * k) * by_b
             gain = new[0] - found[0] + before - after - np.log1p(odds * w)

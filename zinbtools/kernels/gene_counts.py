@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .double import compiled
+from .double import compiled, merged
 from .gene_reads import Amplification, Reads, trace
 
 
@@ -129,7 +129,7 @@ def gather(
     )
 
 
-@compiled
+@merged
 def _of_sums(
     reads: Reads, place: np.ndarray, molecules: np.ndarray, dispersion: np.ndarray, same: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,7 +150,7 @@ def _of_sums(
     return value, of_value, reads.start[:n]
 
 
-@compiled
+@merged
 def _different(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different counts in increasing order, and how many there are of each."""
     ordered, k = np.sort(counts), -1

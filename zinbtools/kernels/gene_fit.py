@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .double import compiled
-from .gene_climb import TOLERANCE, factorise, maximise, solve
+from .double import compiled, merged
+from .gene_climb import TOLERANCE, factorise, maximise, put, solve
 from .gene_compare import compare, compare_reads
 from .gene_counts import Gene, gather
 from .gene_interval import About, dropout_interval
@@ -157,26 +157,26 @@ def fit_block(
                 layout += far
 
 
-@compiled
+@merged
 def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Output) -> None:
     """Fit all families to one gene: each starts where simpler ones ended, and is never below them."""
     p, wanted = n_coefficients(gene, table.values), question.families
     value, estimate = output.log_likelihood[g], output.estimate[g]
-    value[:], estimate[:, p], estimate[:, p + 1] = -np.inf, -np.inf, -np.inf
     at = np.full(p, gene.reads.log_factor)
-    at[: table.values.shape[1]] = _first_guess(gene, table)
+    put(_first_guess(gene, table), at)
     for family in range(4):
+        value[family], estimate[family, p], estimate[family, p + 1] = -np.inf, -np.inf, -np.inf
         if not wanted[family]:
             continue
         if family == POISSON:
             _try(gene, table, family, _Start(at, -1.0, 0.0), -np.inf, g, output)
         elif family == NB:
-            at[:p] = estimate[POISSON, :p]
+            put(estimate[POISSON, :p], at)
             alpha = _moment(gene, table, at[: table.values.shape[1]])
             _try(gene, table, family, _Start(at, alpha, 0.0), -np.inf, g, output)
         else:
             below = POISSON if family == ZIP else NB
-            at[:p] = estimate[below, :p]
+            put(estimate[below, :p], at)
             alpha = np.exp(estimate[below, p])
             n = len(gene.mean) + len(gene.zero_mean)
             if _score(gene, table.values, estimate[below]) > 0.0:
@@ -191,9 +191,9 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
             nested = simpler < family and (simpler == POISSON or family == ZINB)
             if nested and wanted[simpler] and value[simpler] >= value[family]:
                 value[family] = value[simpler]
-                estimate[family] = estimate[simpler]
-                output.error[g, family, :] = np.nan
-                output.error[g, family, :p] = output.error[g, simpler, :p]
+                put(estimate[simpler], estimate[family])
+                output.error[g, family, p:] = np.nan
+                put(output.error[g, simpler, :p], output.error[g, family])
         found = expected_zeros(gene, table.values, estimate[family])
         output.zeros[g, family], output.lost[g, family] = found
     if wanted[NB] and wanted[ZINB]:
@@ -209,7 +209,7 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
             output.interval[g, 0], output.interval[g, 1] = ends
 
 
-@compiled
+@merged
 def _negligible(
     gene: Gene, table: Table, negligible: float, value: np.ndarray, estimate: np.ndarray
 ) -> float:
@@ -230,7 +230,7 @@ def _negligible(
     return min(highest, value[ZINB])
 
 
-@compiled
+@merged
 def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
     """Derivative of the log likelihood in the dropout probability, at no dropout."""
     p = values.shape[1]
@@ -243,7 +243,7 @@ def _score(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> float:
     return total
 
 
-@compiled
+@merged
 def _first_guess(gene: Gene, table: Table) -> np.ndarray:
     """Coefficients by least squares on the logs of each row's counts, shrunk towards their average."""
     n_rows = len(table.values)
@@ -257,7 +257,7 @@ def _first_guess(gene: Gene, table: Table) -> np.ndarray:
     return np.dot(table.inverse, logs)
 
 
-@compiled
+@merged
 def _moment(gene: Gene, table: Table, b: np.ndarray) -> float:
     """Dispersion alpha by moments, between 1e-3 and 10."""
     above, below = 0.0, 0.0
@@ -285,7 +285,7 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
     d = p + (1 if dispersed else 0) + (1 if inflated else 0)
     at, hessian = np.empty(d), np.empty((d, d))
-    at[:p] = start.b
+    put(start.b, at)
     if dispersed:
         at[p] = log(max(start.alpha, 1e-4))
     if inflated:
@@ -295,7 +295,7 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     if not height > value[family]:
         return
     value[family] = height
-    estimate[family, :p] = at[:p]
+    put(at[:p], estimate[family])
     estimate[family, p] = at[p] if dispersed else -np.inf
     estimate[family, p + 1] = at[d - 1] if inflated else -np.inf
     output.converged[g, family] = converged
@@ -308,4 +308,4 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
             unit[i] = 1.0
             place = p + 1 if inflated and i == d - 1 else i
             error[place] = np.sqrt(solve(hessian, unit)[i])
-    output.error[g, family] = error
+    put(error, output.error[g, family])

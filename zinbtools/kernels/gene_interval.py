@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .double import compiled
+from .double import compiled, merged
 from .gene_climb import maximise
 from .gene_counts import Gene
 from .gene_likelihood import NB, ZINB
@@ -27,7 +27,7 @@ class About(NamedTuple):
     information: float
 
 
-@compiled
+@merged
 def dropout_interval(
     gene: Gene, values: np.ndarray, value: np.ndarray, estimate: np.ndarray, about: About, fall: float
 ) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .double import compiled, exp, log1p, summed, wide_vectors
+from .double import compiled, exp, log1p, merged, summed, wide_vectors
 from .gene_counts import Gene
 from .gene_molecules import from_molecules
 
@@ -286,7 +286,7 @@ def evaluate(
     return value
 
 
-@compiled
+@merged
 def expected_zeros(gene: Gene, values: np.ndarray, estimate: np.ndarray) -> tuple[float, float]:
     """Number of zeros that a family expects, and how many of them it would not without dropout."""
     p = values.shape[1]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .double import compiled, exp, from_sortable, inlined, log1p, sortable, summed, wide_vectors
+from .double import compiled, exp, from_sortable, inlined, log1p, merged, sortable, summed, wide_vectors
 from .gram import gram_rule
 
 _OF_BLOCK = 8  # nodes
@@ -136,7 +136,7 @@ def _round(length: int) -> int:
     return length if length < 2 * _OF_BLOCK else int(2 ** (np.floor(8 * np.log2(length)) / 8))
 
 
-@compiled
+@merged
 def trace(
     counts: np.ndarray, copies: np.ndarray, shape: np.ndarray, log_factor: float, given: Amplification
 ) -> tuple[Reads, np.ndarray]:
@@ -183,7 +183,8 @@ def trace(
         most = max(most, m)
         while start[i] + m > len(kept):
             larger = np.empty(2 * len(kept))
-            larger[: start[i]] = kept[: start[i]]
+            for k in range(start[i]):
+                larger[k] = kept[k]
             kept = larger
         for k in range(m):
             kept[start[i] + k] = terms[low + k] + grid.log_weight[low + k]
