@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -28,25 +30,55 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
-class _Tells(event.Listener):  # type: ignore[misc]  # numba has no types
+_commands: list[list[str]] = []  # that wait for a first compilation
+_beside: list[subprocess.Popen[bytes]] = []
+
+
+def beside(*commands: list[str]) -> None:
+    """Run commands beside this process from the next time on that it compiles something of this package.
+
+    They are to fill the cache with what this process will need, which calls `await_those_beside` before.
+    """
+    if not _warn.cache_info().currsize:  # nor is there a cache to fill
+        _commands[:] = commands
+
+
+def await_those_beside() -> None:
+    """Wait for the commands that run beside, if any do; those that have not begun are not needed any more."""
+    _commands.clear()
+    for process in _beside:
+        process.wait()
+
+
+class _AtFirst(event.Listener):  # type: ignore[misc]  # numba has no types
     """Say once that it is this package that compiles, as a first run may be silent for a minute."""
 
     def on_start(self, event: event.Event) -> None:
         """Of a function that is in no cache."""
-        if (event.data["dispatcher"].py_func.__module__ or "").startswith("zinbtools."):
-            _tell()
+        if not (event.data["dispatcher"].py_func.__module__ or "").startswith("zinbtools."):
+            return
+        _tell()
+        while _commands:
+            process = subprocess.Popen(
+                _commands.pop(0),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            atexit.register(process.terminate)
+            _beside.append(process)
 
     def on_end(self, event: event.Event) -> None:
         """Tell nothing."""
 
 
-event.register("numba:compile", _Tells())
+event.register("numba:compile", _AtFirst())
 
 
 @cache  # once for all functions
 def _tell() -> None:
     logging.getLogger("zinbtools").info(
-        "compiling for this machine, the first time: a minute or two of one core for a whole study"
+        "compiling for this machine, the first time: a whole study takes about a minute of one core for it"
     )
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
+from ..kernels.compiling import await_those_beside
 from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, log_of_cells
 from ..kernels.gene_bursts import fit_bursts as fit_block
-from ..kernels.gene_fit import Columns, Offsets
-from .count_models import CountFits, Family, fit_counts, sorted_columns
+from ..kernels.gene_fit import Offsets
+from .count_models import CountFits, Family, columns_of, fit_counts, sorted_columns
 
 Floats = NDArray[np.float64]
 
@@ -207,8 +208,9 @@ def fit_bursts(
         np.full((n_genes, 3), np.nan),
     )
     odds = np.ones((1, n_cells)) if dropout_odds is None else np.ascontiguousarray(dropout_odds.T)
+    await_those_beside()
     fit_block(
-        Columns(matrix.indptr, matrix.indices, matrix.data),
+        columns_of(matrix, slice(0, matrix.shape[1])),
         Offsets(means[None] if means.ndim == 1 else np.ascontiguousarray(means.T), dispersions, odds),
         levels,
         np.ascontiguousarray(np.stack([zinb.coefficients[:, z, 0], log_alpha, logit], axis=1)),
@@ -256,7 +258,7 @@ def log_probabilities(parameters: Floats, counts: Any, means: NDArray[np.floatin
     means = np.asarray(means, dtype=np.float64)
     found = np.empty((parameters.shape[1], matrix.shape[1], matrix.shape[0]))
     log_of_cells(
-        Columns(matrix.indptr, matrix.indices, matrix.data),
+        columns_of(matrix, slice(0, matrix.shape[1])),
         means[None] if means.ndim == 1 else np.ascontiguousarray(means.T),
         np.ascontiguousarray(parameters[:, :-1]),
         np.ascontiguousarray(parameters[:, -1]),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import chi2
 
+from ..kernels.compiling import await_those_beside
 from ..kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
 from ..kernels.gene_reads import Amplification, amplification, no_amplification
 
@@ -251,13 +252,14 @@ def fit_counts(
         amplified = amplification_of(copies, order, int(matrix.data.max(initial=0)))
         means = means / (copies.mean if means.ndim == 1 else copies.mean[:, None])
     output = _empty(n_genes, table.values.shape[1] + (copies is not None))
+    await_those_beside()
     for start in range(0, n_genes, _AT_ONCE):
         block = slice(start, min(start + _AT_ONCE, n_genes))
         of_block = means[None] if means.ndim == 1 else means[:, block].T
         thetas, odds = (np.ones((1, n_cells)) if of is None else of[:, block].T for of in of_entries.values())
         offsets = (of_block, 1.0 / thetas, odds)
         fit_block(
-            Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data),
+            columns_of(matrix, block),
             Offsets(*(np.ascontiguousarray(of[:, order], dtype=np.float64) for of in offsets)),
             amplified,
             table,
@@ -313,6 +315,14 @@ def sorted_columns(matrix: sparse.csc_array, order: NDArray[np.int64]) -> sparse
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
     return matrix
+
+
+def columns_of(matrix: sparse.csc_array, genes: slice) -> Columns:
+    """Give the counts of some genes in the one type that the kernels are compiled for."""
+    starts = matrix.indptr[genes.start : genes.stop + 1].astype(np.int64)
+    stored = slice(starts[0], starts[-1])
+    of_genes = matrix.indices[stored].astype(np.int64), matrix.data[stored].astype(np.float64)
+    return Columns(starts - starts[0], *of_genes)
 
 
 def _empty(n_genes: int, p: int) -> Output:

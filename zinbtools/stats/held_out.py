@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..kernels.gene_fit import Columns, Offsets
+from ..kernels.gene_fit import Offsets
 from ..kernels.gene_held_out import add_log_probabilities
 from ..kernels.gene_reads import no_amplification
-from .count_models import Copies, CountFits, Family, amplification_of, sorted_columns
+from .count_models import Copies, CountFits, Family, amplification_of, columns_of, sorted_columns
 
 Floats = NDArray[np.float64]
 
@@ -75,9 +75,8 @@ def held_out(
     for start in range(0, n_genes, _AT_ONCE):
         block = slice(start, min(start + _AT_ONCE, n_genes))
         of_block = means[None] if means.ndim == 1 else np.ascontiguousarray(means[:, block].T)
-        columns = Columns(matrix.indptr[block.start : block.stop + 1], matrix.indices, matrix.data)
         offsets = Offsets(of_block, ones, ones)
-        add_log_probabilities(columns, offsets, amplified, estimates[block], *found)
+        add_log_probabilities(columns_of(matrix, block), offsets, amplified, estimates[block], *found)
     return found
 
 

@@ -24,8 +24,10 @@ from ..get._health import health_of_fit, health_of_runs
 from ..get._sentence import cautions, sentence
 from ..get._settings import FitSettings
 from ..jobs import Where
+from ..jobs.cores import usable_cores
 from ..jobs.progress import tells
 from ..jobs.threads import single_threaded
+from ..stats.compile_beside import compile_beside
 from ..stats.discrepancies import CHECKS
 from ._added import says_what_it_added
 from ._as_trained import cautions_of_import, compare_as_trained, fit_that_is_there
@@ -240,6 +242,8 @@ def model_selection(
         checked_column(adata.obs, groupby, "groupby", "obs")
     keys, seed = Keys(key_added), as_integer(rng)
     refuse_to_overwrite(adata, keys)
+    if usable_cores() > 1:
+        compile_beside()
     of_new_fits = {
         "n_restarts": n_restarts != "auto",
         "folds": folds not in ("auto", 1),
