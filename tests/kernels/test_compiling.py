@@ -64,3 +64,31 @@ def test_that_it_compiles_is_told_once_and_not_from_the_cache(tmp_path: Path) ->
     assert (first[0], later) == ("ours", ["ours"])
     assert len(first) == 2
     assert first[1].startswith("compiling for this machine")
+
+
+_BESIDE = """
+import sys
+import numpy as np
+from zinbtools.kernels import compiling
+from zinbtools.kernels.gene_climb import factorise
+folder = sys.argv[1]
+write = "import sys, time; time.sleep(1); open(sys.argv[1], 'w')"
+python = [sys.executable, "-c"]
+compiling.beside([*python, write, f"{folder}/one"], ["/no/such/program"], [*python, "1/0"])
+print(len(compiling._beside))
+factorise(np.eye(2))
+print(len(compiling._beside))
+compiling.await_those_beside()
+compiling.beside([*python, write, f"{folder}/two"])
+compiling.await_those_beside()  # before anything was compiled: too late for it
+factorise(np.asfortranarray(np.eye(2)))
+"""
+
+
+def test_commands_run_beside_the_first_compilation_and_are_awaited(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", _BESIDE, str(tmp_path)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["0", "2"]  # one has no program, and one fails
+    assert (tmp_path / "one").exists()
+    assert not (tmp_path / "two").exists()

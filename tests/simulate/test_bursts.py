@@ -63,8 +63,8 @@ def test_each_cause_is_what_it_says() -> None:
     by_sex = np.stack([x[(adata.obs["sex"] == sex).to_numpy()].mean(0) for sex in ("female", "male")])
     assert ((by_sex.min(0) == 0) == (var["cause"] == "covariate")).all()
     slow = (var["cause"] == "bursting").to_numpy()
-    assert var.loc[slow, ["k_on", "k_off", "burst_size"]].notna().all(None)
-    assert var.loc[~slow, ["k_on", "k_off", "burst_size"]].isna().all(None)
+    assert var.loc[slow, ["k_on", "k_off", "burst_size"]].notna().all(axis=None)
+    assert var.loc[~slow, ["k_on", "k_off", "burst_size"]].isna().all(axis=None)
     on, off = var["k_on"], var["k_off"]
     variance = (8 + 64 * off / (on * (on + off + 1)))[slow]
     np.testing.assert_allclose(x[:, slow].var(0), variance, rtol=0.15)

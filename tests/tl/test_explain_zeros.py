@@ -66,7 +66,7 @@ def test_the_margin_is_the_evidence(causes: AnnData) -> None:
     assert (
         table.loc[need, ["margin", "margin_se", "pval_adj", "burst_frequency", "cells_needed"]]
         .notna()
-        .all(None)
+        .all(axis=None)
     )
     z = table["margin"] / table["margin_se"]
     assert (z[table["cause"] == "bursting"] > 1.9).all()

@@ -6,7 +6,9 @@ import atexit
 import logging
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from subprocess import DEVNULL
 from typing import Any
 
 from numba import njit
@@ -59,20 +61,20 @@ class _AtFirst(event.Listener):  # type: ignore[misc]  # numba has no types
             return
         _tell()
         while _commands:
-            process = subprocess.Popen(
-                _commands.pop(0),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            atexit.register(process.terminate)
-            _beside.append(process)
+            with suppress(OSError):  # where there is no room for another, this process compiles all
+                _run_beside(_commands.pop(0))
 
     def on_end(self, event: event.Event) -> None:
         """Tell nothing."""
 
 
 event.register("numba:compile", _AtFirst())
+
+
+def _run_beside(command: list[str]) -> None:
+    process = subprocess.Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+    atexit.register(process.terminate)
+    _beside.append(process)
 
 
 @cache  # once for all functions

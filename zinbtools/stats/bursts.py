@@ -212,7 +212,7 @@ def fit_bursts(
     fit_block(
         columns_of(matrix, slice(0, matrix.shape[1])),
         Offsets(means[None] if means.ndim == 1 else np.ascontiguousarray(means.T), dispersions, odds),
-        levels,
+        np.ascontiguousarray(levels),
         np.ascontiguousarray(np.stack([zinb.coefficients[:, z, 0], log_alpha, logit], axis=1)),
         output,
     )

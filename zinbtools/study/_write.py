@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from .. import get, pl
+from .._anndata.reading import layer_names
 from .._record.keys import Keys
 from .._record.parts import TUNING
 from .._record.record import Record
@@ -93,7 +94,7 @@ def _without_layers(adata: AnnData, key: str | None) -> AnnData:
     """Give an object that shares everything but the dense layers of the fit."""
     of_fit = Keys(key).all_names()["layers"]
     parts: dict[str, Any] = {place: dict(getattr(adata, place)) for place in ("obsm", "varm", "obsp", "varp")}
-    parts["layers"] = {name: layer for name, layer in adata.layers.items() if name not in of_fit}
+    parts["layers"] = {name: adata.layers[name] for name in layer_names(adata) if name not in of_fit}
     return AnnData(adata.X, obs=adata.obs, var=adata.var, uns=adata.uns, raw=adata.raw, **parts)
 
 
