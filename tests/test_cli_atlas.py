@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata
 import pandas as pd
@@ -12,6 +13,7 @@ from zinbtools import simulate
 from zinbtools.cli import main
 from zinbtools.cli.atlas import data_sets
 from zinbtools.cli.options import parsed
+from zinbtools.study import _write
 
 QUICK = ["--folds", "1", "--restarts", "1", "--max-epochs", "2", "--n-top-genes", "20"]
 
@@ -62,6 +64,33 @@ def test_an_atlas_has_every_study_and_one_answer(home: Path, capsys: pytest.Capt
     assert '<a href="studies/first/report.html">first</a>' in page
     assert "Left out: third: cannot read" in page
     assert set(pd.read_csv(out / "meta.csv")["measure"]) == {"gain", "beyond"}
+
+
+def test_a_study_without_its_report_counts(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = _write.report_html
+
+    def but_for_one(*arguments: Any, title: str, **options: Any) -> str:
+        if title == "first":
+            raise RuntimeError("no room for a report")
+        return written(*arguments, title=title, **options)
+
+    monkeypatch.setattr(_write, "report_html", but_for_one)
+    (home / "0.h5ad").rename(home / "first.h5ad")
+    simulate.zisynth(n_obs=150, rng=5).write_h5ad(home / "last.h5ad")
+    out = home / "atlas"
+    assert (
+        main(
+            ["atlas", *(str(home / f"{name}.h5ad") for name in ("first", "last")), *QUICK, "--out", str(out)]
+        )
+        == 0
+    )
+    said = capsys.readouterr()
+    assert "of first something is missing: " in said.err
+    assert "could not make report.html (no room for a report)" in said.err
+    assert "left out" not in said.err
+    assert set(pd.read_csv(out / "studies.csv", index_col=0).index) == {"first", "last"}
 
 
 def test_options_of_one_data_set_go_before_those_of_all(home: Path) -> None:

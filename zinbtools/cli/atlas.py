@@ -101,8 +101,11 @@ def about(arguments: Namespace) -> pd.DataFrame | None:
 
 
 def made(arguments: Namespace, *, command: str) -> tuple[list[Path], Mapping[str, str]]:
-    """Make the study of each data set in its folder; those folders, and why others are not there."""
-    from ..study import staged
+    """Make the study of each data set in its folder; those folders, and why others are not there.
+
+    A study of which a part could not be written is taken for what it has.
+    """
+    from ..study import Incomplete, staged
     from .verbs import say, study
 
     done, left_out = [], {}
@@ -116,8 +119,13 @@ def made(arguments: Namespace, *, command: str) -> tuple[list[Path], Mapping[str
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             if not isinstance(error, RuntimeError) and not is_told(error):
                 raise
-            left_out[name] = in_shell(sentence(error))
-            print(f"zinbtools: left out {name}: {left_out[name]}", file=sys.stderr)
+            reason = in_shell(sentence(error))
+            if isinstance(error, Incomplete) and (own.out / "summary.json").exists():
+                print(f"zinbtools: of {name} something is missing: {reason}", file=sys.stderr)
+                done.append(own.out)
+            else:
+                print(f"zinbtools: left out {name}: {reason}", file=sys.stderr)
+                left_out[name] = reason
         else:
             say(arguments, f"\n{found.text}")
             done.append(own.out)
