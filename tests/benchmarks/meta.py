@@ -16,6 +16,7 @@ from zinbtools.stats.random_effects import RandomEffects, random_effects
 
 TAU = (0.0, 0.5, 1.0, 3.0)
 TRUE = 0.5
+EDGES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # of probabilities that are told
 
 
 def formula(found: RandomEffects) -> tuple[float, float]:
@@ -36,6 +37,18 @@ def coverage(random: np.random.Generator, tau: float, n_families: int, sizes: tu
         inside = [a < following < b for a, b in (found.prediction(), formula(found))]
         covered.append([low < TRUE < high, *inside])
     return np.mean(covered, axis=0)
+
+
+def told_and_true(random: np.random.Generator, n_families: int) -> np.ndarray:
+    """Probabilities that the next effect is above 1, and whether it was, (2, n): families of any mean."""
+    found = []
+    for _ in range(n_families):
+        for tau in TAU:
+            k, mean = random.integers(5, 21), random.normal(0, 3)
+            se = random.lognormal(0, 0.5, k)
+            fit = random_effects(mean + random.normal(0, tau, k) + se * random.normal(size=k), se)
+            found.append([fit.probability_above(1.0), mean + random.normal(0, tau) > 1])
+    return np.array(found).T
 
 
 def replicability(random: np.random.Generator, n_studies: int, n_sets: int) -> list[float]:
@@ -63,6 +76,13 @@ def main() -> None:
         for sizes in ((5, 9), (10, 20), (5, 20)):
             shares = " | ".join(f"{100 * share:.1f} %" for share in coverage(random, tau, n, sizes))
             print(f"| {tau:g} | {sizes[0]} to {sizes[1]} | {shares} |", flush=True)
+    told, true = told_and_true(np.random.default_rng(7), n)
+    place = np.digitize(told, EDGES)
+    print("\n| told | came true | families |\n| --- | --- | --- |")
+    for k in range(len(EDGES) + 1):
+        here = place == k
+        shares = " | ".join(f"{100 * share[here].mean():.1f} %" for share in (told, true))
+        print(f"| {shares} | {here.sum():,} |", flush=True)
     print("\n| studies | false genes among those told, for the worst r | for r = 2 |\n| --- | --- | --- |")
     for n_studies in (3, 5, 10, 20):
         false = replicability(random, n_studies, 100)
