@@ -26,8 +26,9 @@ REQUIRED = {
     "language",
     "category",
     "install",
+    "contact",
 }
-ALLOWED = REQUIRED | {"tutorials_home", "publications", "contact", "logo", "test_command"}
+ALLOWED = REQUIRED | {"tutorials_home", "publications", "logo", "test_command"}
 CATEGORIES = {"Data structures", "scRNA-seq", "bulk RNA-seq", "Spatial", "Epigenomics", "Proteomics"} | {
     "Adaptive immune cell receptor",
     "Multimodal",
@@ -78,6 +79,6 @@ def test_it_is_about_this_package(entry: dict[str, Any], project: dict[str, Any]
 
 def test_contacts_are_names_of_accounts(entry: dict[str, Any]) -> None:
     """Where they are given; no more than one is needed, and an empty list is refused."""
-    contacts = entry.get("contact", ["given-when-it-is-handed-in"])
-    assert contacts
+    contacts = entry["contact"]
+    assert 1 <= len(contacts) == len(set(contacts))
     assert all(re.fullmatch(r"[A-Za-z\d](?:[A-Za-z\d-]{0,38})", name) for name in contacts)
