@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from data import SHARED
 from scale import simulated
-from tables import Record, by_turn, number, section, spread, table, values
+from tables import Record, by_turn, number, section, spread, table, values, with_section
 
 FILES = {
     "pbmc3k": "pbmc3k",
@@ -194,11 +194,8 @@ def main() -> None:
     kept = arguments.records
     records = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     if arguments.write is not None:
-        page = arguments.write.read_text("utf-8")
-        before, _, rest = page.partition(TITLE)
-        after = re.search(r"^## (?!#)", rest[1:], re.MULTILINE)
-        others = rest[after.start() + 1 :] if after else ""
-        arguments.write.write_text(f"{before.rstrip()}\n\n{text(records)}\n{others}".rstrip() + "\n", "utf-8")
+        page = with_section(arguments.write.read_text("utf-8"), TITLE, text(records))
+        arguments.write.write_text(page, "utf-8")
         draw(records, arguments.write.parent / "_static" / "growth.svg")
         return
     head = ["git", "rev-parse", "--short", "HEAD"]

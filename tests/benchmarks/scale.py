@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scale.py --folder SOMEWHERE_WITH_20_GB
 
-simulates counts in blocks, measures each fit in a process of its own, and writes the last section of
+simulates counts in blocks, measures each fit in a process of its own, and writes a section of
 docs/benchmarks.md. Linux only.
 
     python tests/benchmarks/scale.py --folder SOMEWHERE --verdict 20000 1000000
@@ -32,7 +32,7 @@ import pandas as pd
 from anndata.io import sparse_dataset, write_elem
 from numpy.typing import NDArray
 from scipy import sparse
-from tables import Record, number, section, spread, table, values
+from tables import Record, number, section, spread, table, values, with_section
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
@@ -294,8 +294,7 @@ def main() -> None:
             if not any(job.items() <= record.items() for record in records):
                 records.append(measure(job))
                 kept.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    others = PAGE.read_text("utf-8").partition(TITLE)[0].rstrip()
-    PAGE.write_text(f"{others}\n\n{text(records)}", encoding="utf-8")
+    PAGE.write_text(with_section(PAGE.read_text("utf-8"), TITLE, text(records)), encoding="utf-8")
 
 
 if __name__ == "__main__":

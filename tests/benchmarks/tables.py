@@ -86,3 +86,11 @@ def with_rest(page: str, old: Path, title: str) -> str:
     """A page anew, with what its file has from this title on."""
     _, found, rest = (old.read_text("utf-8") if old.exists() else "").partition(title)
     return f"{page.rstrip()}\n\n{found}{rest}".rstrip() + "\n"
+
+
+def with_section(page: str, title: str, text: str) -> str:
+    """A page whose section of this title, or else its end, is this text."""
+    before, _, rest = page.partition(f"{title}\n")
+    following = rest.partition("\n## ")[2]
+    after = f"\n\n## {following.rstrip()}" if following else ""
+    return f"{before.rstrip()}\n\n{text.rstrip()}{after}\n"
