@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from zinbtools.model import marginal
 from zinbtools.model.data import CountData
 from zinbtools.model.layers import Streams, affine
 from zinbtools.model.likelihood import log_likelihood
@@ -239,6 +240,22 @@ def test_threads_give_the_same_bits(data, cells, config, proposal):
     for name in ("log_likelihood", "standard_error", "pareto_k"):
         assert torch.equal(getattr(alone, name), getattr(shared, name))
     assert all(torch.equal(alone.by_draws[n], shared.by_draws[n]) for n in alone.by_draws)
+
+
+def test_threads_share_no_parameter_with_gradients(data, cells, config, monkeypatch):
+    """With them two threads stopped for good, each with the lock that the other waited for."""
+    model = train("zinb", data, Shape(data.n_genes), cells, config, seeds=[0, 1], order_seed=0).model
+    climb, asked = marginal.posterior_mode, []
+
+    def watched(one, *rest):
+        asked.append([parameter.requires_grad for parameter in one.parameters()])
+        return climb(one, *rest)
+
+    monkeypatch.setattr(marginal, "posterior_mode", watched)
+    marginal_log_likelihood(model, data, cells.stop, n_samples=2, n_threads=2)
+    assert asked
+    assert not any(map(any, asked))
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_the_size_of_the_blocks_does_not_matter_beyond_the_draws(data, cells, config):

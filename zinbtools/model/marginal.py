@@ -103,7 +103,7 @@ def marginal_log_likelihood(
     batches = cells.tensor_split(min(for_threads, math.ceil(len(cells) / _WORTHWHILE)))
     seeds = integers(seed_sequence(seed), len(batches))
     parts = [
-        _of_replicate(_alone(model, r), data, batches, seeds, n_samples, proposal, n_threads)
+        _of_replicate(_frozen(model, r), data, batches, seeds, n_samples, proposal, n_threads)
         for r in range(model.n_replicates)
     ]
     estimates, curves = zip(*parts, strict=True)
@@ -119,13 +119,16 @@ def marginal_log_likelihood(
     )
 
 
-def _alone(model: CountVAE, replicate: int) -> CountVAE:
-    """Copy one replicate out of several."""
-    if model.n_replicates == 1:
-        return model
+def _frozen(model: CountVAE, replicate: int) -> CountVAE:
+    """Copy one replicate, of whose parameters no gradients are asked.
+
+    Threads that share parameters with gradients may stop for good: torch has one wait for the interpreter
+    while it holds the parameter's lock, and the other for that lock while it holds the interpreter.
+    """
     model = copy.deepcopy(model)
-    model.take([replicate])
-    return model
+    if model.n_replicates > 1:
+        model.take([replicate])
+    return model.requires_grad_(False)
 
 
 class _Found(NamedTuple):
