@@ -182,9 +182,9 @@ From the same counts. Two genes in five lose counts, each with a probability of 
 ## The verdict on the whole
 
 By `zt.tl.model_selection`, one seed each, of 300 genes with a mean above 0.1, drawn at random where there are
-more. Where nothing was lost, every `zinb` is an error, or tells of copies that it was told are molecules; where
-counts were taken out, `zinb` is the truth. Of the RNA mixtures it is missed (in the run of 2026-11-30): the
-ZINB is better and genes are called, but over all genes there are no more zeros than the NB expects.
+more. Where nothing was lost, every `zinb` is an error, or tells of copies that it was told are molecules;
+where counts were taken out, `zinb` is the truth. Of the RNA mixtures it is missed (in the run of 2026-11-30):
+the ZINB is better and genes are called, but over all genes there are no more zeros than the NB expects.
 
 {verdicts}
 ## In words: smFISH
