@@ -48,7 +48,6 @@ STAGES = {
     "training": r"NB|ZINB",
     "held-out likelihoods": r"held-out",
     "predictive checks": r"predictive",
-    "tests of genes": r"tests of genes",
 }
 # what the progress says of a stage that is over: its name, and how long it took
 OVER = re.compile(r"^\d\d:\d\d:\d\d (.+?): .*100 %, (?:(\d+):)?(\d+):(\d\d) so far$", re.MULTILINE)
@@ -157,7 +156,7 @@ TITLE = "## From a file to the report"
 INTRODUCTION = """`zinbtools study FILE` with its defaults, which is the verdict with all that it rests on,
 the genes and the report: seconds from the start of the process to its end, by all threads. The first call
 finds no compiled code on the machine (an empty `NUMBA_CACHE_DIR`). The stages are those of the later call, as
-its progress tells them; all else is imports, reading, the plots and the files.
+its progress tells them; all else is what is asked of single genes, imports, reading, the plots and the files.
 `tests/benchmarks/answer.py` measured this.
 """
 GROWTH = """![Seconds by cells and genes](_static/growth.svg)
@@ -196,7 +195,8 @@ def main() -> None:
     if arguments.write is not None:
         page = with_section(arguments.write.read_text("utf-8"), TITLE, text(records))
         arguments.write.write_text(page, "utf-8")
-        draw(records, arguments.write.parent / "_static" / "growth.svg")
+        if any("cells" in record for record in records):
+            draw(records, arguments.write.parent / "_static" / "growth.svg")
         return
     head = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.check_output(head, cwd=Path(__file__).parent, text=True).strip()
