@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import linear_regression, median
 
 import anndata as ad
+import jsonl
 import matplotlib.pyplot as plt
 import numpy as np
 from data import SHARED
@@ -94,21 +95,26 @@ def cut(folder: Path, n_genes: int) -> Path:
     return path
 
 
-def jobs(folder: Path, *, turns: int, of_many_sizes: bool) -> Iterator[Record]:
+def jobs(folder: Path, arguments: argparse.Namespace) -> Iterator[Record]:
     """All runs that are asked for: of real and simulated files, cold and warm, or of many sizes, warm."""
-    if of_many_sizes:
-        for n in CELLS:
+
+    def is_asked(*names: str | int) -> bool:
+        return not arguments.only or bool({str(name) for name in names} & set(arguments.only))
+
+    if arguments.growth:
+        for n in filter(is_asked, CELLS):
             yield job(simulated(folder, n), "warm", 0, cells=n, genes=2_000)
-        for n in GENES:
+        for n in filter(is_asked, GENES):
             yield job(cut(folder, n), "warm", 0, cells=OF_CELLS, genes=n)
         return
-    for turn in range(turns):
+    for turn in range(arguments.turns):
         for state in ("cold", "warm"):
-            for name, file in FILES.items():
+            for name in filter(is_asked, FILES):
                 few = MOST_GENES if name in ("pbmc3k", "cortex") else None
-                yield job(SHARED / "data" / f"{file}.h5ad", state, turn, data=name, top=few)
+                yield job(SHARED / "data" / f"{FILES[name]}.h5ad", state, turn, data=name, top=few)
             for n in SIMULATED:
-                yield job(simulated(folder, n), state, turn, data=f"{n:,} cells")
+                if is_asked(name := f"{n:,} cells", n):
+                    yield job(simulated(folder, n), state, turn, data=name)
 
 
 def job(path: Path, state: str, turn: int, top: int | None = None, **names: str | int) -> Record:
@@ -191,7 +197,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page, instead")
     arguments = parser.parse_args()
     kept = arguments.records
-    records = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    records = jsonl.read(kept)
     if arguments.write is not None:
         page = with_section(arguments.write.read_text("utf-8"), TITLE, text(records))
         arguments.write.write_text(page, "utf-8")
@@ -202,10 +208,7 @@ def main() -> None:
     commit = subprocess.check_output(head, cwd=Path(__file__).parent, text=True).strip()
     with tempfile.TemporaryDirectory() as temporary:
         folder, warm = arguments.folder or Path(temporary), Path(temporary, "cache")
-        for asked in jobs(folder, turns=arguments.turns, of_many_sizes=arguments.growth):
-            names = {str(asked.get(key)) for key in ("data", "cells", "genes")}
-            if arguments.only and not names & set(arguments.only):
-                continue
+        for asked in jobs(folder, arguments):
             if any(asked.items() <= record.items() for record in records):
                 continue
             is_cold = asked["state"] == "cold"
@@ -219,8 +222,7 @@ def main() -> None:
             record |= {"date": f"{datetime.date.today()}", "commit": commit}
             print(record, flush=True)
             records.append(record)
-            with kept.open("a") as file:
-                file.write(f"{json.dumps(record)}\n")
+            jsonl.add(kept, record)
 
 
 if __name__ == "__main__":

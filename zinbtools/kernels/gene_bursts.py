@@ -24,7 +24,7 @@ import numpy as np
 
 from .beta_poisson import log_sum, rates
 from .double import compiled, merged
-from .gene_climb import factorise, factorise_damped, put, solve
+from .gene_climb import factorise, factorise_damped, put, shortening, solve
 from .gene_fit import Columns, Offsets
 from .gene_likelihood import minus_log_zero, rising
 
@@ -137,9 +137,7 @@ def _climb(gene: _Gene, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarra
         if damping > _MOST_DAMPING:
             break
         step = solve(factor, gradient)
-        longest = np.max(np.abs(step))
-        if longest > _LONGEST_STEP:
-            step *= _LONGEST_STEP / longest
+        step *= shortening(step, _LONGEST_STEP)
         trial = np.minimum(np.maximum(at + step, lower), upper)
         promised = np.dot(gradient, trial - at)
         if promised < _TOLERANCE:

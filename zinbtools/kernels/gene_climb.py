@@ -67,12 +67,12 @@ def solve(factor: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def shortening(step: np.ndarray) -> float:
-    """Return what a step is to be multiplied by, so that no parameter moves too far."""
+def shortening(step: np.ndarray, most: float) -> float:
+    """Return what a step is to be multiplied by, so that no parameter moves by more than ``most``."""
     longest = 0.0
     for i in range(len(step)):
         longest = np.maximum(longest, abs(step[i]))  # which NaN is
-    return _LONGEST_STEP / longest if longest > _LONGEST_STEP else 1.0
+    return most / longest if longest > most else 1.0
 
 
 @compiled
@@ -119,7 +119,7 @@ def maximise(
             for i in range(p, d):
                 if gradient[i] < 0.0 and abs(step[i] + 1.0) < _RUNNING:
                     step[i] = lower[i - p] - at[i]
-        shorter = 1.0 if gain < _LITTLE else shortening(step)
+        shorter = 1.0 if gain < _LITTLE else shortening(step, _LONGEST_STEP)
         for i in range(d):
             trial[i] = at[i] + shorter * step[i]
             if i >= p:

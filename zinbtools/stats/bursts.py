@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from ..kernels.compiling import await_those_beside
 from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, log_of_cells
 from ..kernels.gene_bursts import fit_bursts as fit_block
 from ..kernels.gene_fit import Offsets
@@ -208,7 +207,6 @@ def fit_bursts(
         np.full((n_genes, 3), np.nan),
     )
     odds = np.ones((1, n_cells)) if dropout_odds is None else np.ascontiguousarray(dropout_odds.T)
-    await_those_beside()
     fit_block(
         columns_of(matrix, slice(0, matrix.shape[1])),
         Offsets(means[None] if means.ndim == 1 else np.ascontiguousarray(means.T), dispersions, odds),

@@ -43,7 +43,7 @@ def others() -> None:
 def compile_beside() -> None:
     """Let two other processes compile the tests of genes as soon as this one has to compile something.
 
-    `fit_counts` and `fit_bursts` wait for them. What they fail in this one compiles itself.
+    `fit_counts`, with which every test of genes begins, waits for them. What they fail in is compiled here.
     """
     compiling.beside(*(_command(part) for part in (fits, others)))
 
