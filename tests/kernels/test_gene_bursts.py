@@ -8,7 +8,7 @@ from gene_counts import curvature, log_probabilities
 
 from zinbtools.kernels import gene_bursts
 from zinbtools.kernels.beta_poisson import log_probability, rates
-from zinbtools.kernels.gene_fit import Columns, Offsets
+from zinbtools.kernels.gene_fit import Offsets
 
 
 def a_gene(x: np.ndarray, log_mean: np.ndarray, dispersion=(1.0,), level=None) -> gene_bursts._Gene:
@@ -79,11 +79,11 @@ def test_comparison_with_a_zinb_by_scipy(slow):
     log_mean[:3] = 0.0
     n, odds = len(x), np.random.default_rng(1).lognormal(0, 1, (1, len(x)))
     output = gene_bursts.Bursts(*(np.full((1, *shape), np.nan) for shape in ((), (3,), (3, 3), (3,))))
-    cells = np.flatnonzero(x)
-    columns = Columns(np.array([0, len(cells)]), cells, x[cells])
+    values, places = np.unique(x.astype(float), return_inverse=True)
+    counts = gene_bursts.Counts(np.array([0, len(values)]), values, places[None])
     zinb = np.array([[0.2, -0.3, -1.0]])
     offsets = Offsets(np.exp(log_mean)[None], np.ones((1, 1)), odds)
-    gene_bursts.fit_bursts(columns, offsets, np.zeros((1, n), np.int64), zinb, output)
+    gene_bursts.fit_bursts(counts, offsets, np.zeros((1, n), np.int64), zinb, output)
     pi = odds[0] / (odds[0] + np.exp(1.0))
     other = log_probabilities(x, np.exp(log_mean + 0.2), np.exp(0.3), pi)
     b, log_alpha, logit = output.estimate[0]

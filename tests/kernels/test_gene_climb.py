@@ -8,7 +8,6 @@ from gene_counts import draw
 from zinbtools.kernels import gene_climb as climb
 from zinbtools.kernels import gene_likelihood as likelihood
 from zinbtools.kernels.gene_counts import Gene, gather
-from zinbtools.kernels.gene_reads import no_amplification
 from zinbtools.stats.count_models import fit_counts
 
 RNG = np.random.default_rng
@@ -44,5 +43,5 @@ def test_nothing_better_is_found_by_search() -> None:
 def _gene(x: np.ndarray, mean: np.ndarray) -> Gene:
     cells = np.flatnonzero(x)
     n = len(x)
-    none, rows, starts = no_amplification(), np.zeros(n, np.int64), np.array([0, n])
-    return gather(mean, np.ones(n), np.ones(n), none, rows, cells, x[cells].astype(float), starts, 0.0)
+    rows, starts = np.zeros(n, np.int64), np.array([0, n])
+    return gather(mean, np.ones(n), np.ones(n), None, rows, cells, x[cells].astype(float), starts, 0.0)

@@ -9,7 +9,6 @@ from scipy import sparse
 
 from zinbtools.kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
 from zinbtools.kernels.gene_likelihood import NB, POISSON, ZIP
-from zinbtools.kernels.gene_reads import no_amplification
 from zinbtools.stats.count_models import _empty
 
 
@@ -21,7 +20,7 @@ def fitted(x: np.ndarray, means: np.ndarray, families: list[int]) -> Output:
     output, question = _empty(n_genes, 1), Question(np.isin(np.arange(4), families), 0.0, 0.0)
     columns = Columns(matrix.indptr, matrix.indices, matrix.data)
     offsets = Offsets(means, np.ones((1, n_cells)), np.ones((1, n_cells)))
-    fit_block(columns, offsets, no_amplification(), table, question, output)
+    fit_block(columns, offsets, None, table, question, output)
     return output
 
 

@@ -9,7 +9,6 @@ from gene_counts import curvature, log_probabilities
 
 from zinbtools.kernels import gene_likelihood as likelihood
 from zinbtools.kernels.gene_counts import gather
-from zinbtools.kernels.gene_reads import no_amplification
 
 
 @pytest.mark.parametrize("count", [1, 3, 64, 65, 1000, 250_000])
@@ -41,8 +40,8 @@ def test_likelihood_and_its_derivatives(family: int, alpha: float, own_odds: boo
     table, cells = np.array([[1, 0.2], [1, 1.1], [1, -0.5]]), np.flatnonzero(x)
     odds = random.lognormal(0, 1, 24) if own_odds else np.ones(24)
     starts = np.array([0, 8, 16, 24])
-    none, counts = no_amplification(), x[cells].astype(float)
-    gene = gather(mean, np.ones(24), odds, none, rows, cells, counts, starts, 0.0)
+    counts = x[cells].astype(float)
+    gene = gather(mean, np.ones(24), odds, None, rows, cells, counts, starts, 0.0)
     dispersed, inflated = family in (likelihood.NB, likelihood.ZINB), family >= likelihood.ZIP
     at = np.array([0.3, 0.4, *[np.log(alpha)] * dispersed, *[-0.7] * inflated])
 

@@ -14,6 +14,7 @@ from zinbtools.stats.bursts import fit_bursts
 from zinbtools.stats.count_models import Copies, fit_counts
 from zinbtools.stats.dispersion_by_state import dispersion_by_state
 
+PARTS = (compile_beside.fits, compile_beside.fits_of_reads, compile_beside.others)
 KERNELS = (gene_fit.fit_block, gene_bursts.fit_bursts, gene_states.height_by_state)
 
 
@@ -22,8 +23,8 @@ def signatures() -> list[set[object]]:
 
 
 def test_it_has_the_types_that_are_asked_for_later() -> None:
-    compile_beside.fits()
-    compile_beside.others()
+    for part in PARTS:
+        part()
     before = signatures()
     rng = np.random.default_rng(0)
     x, means = rng.poisson(3.0, (60, 4)), rng.gamma(9.0, 1 / 9, (60, 4))
@@ -44,7 +45,7 @@ def test_it_has_the_types_that_are_asked_for_later() -> None:
 
 
 def test_the_commands_are_python_that_runs() -> None:
-    for part in (compile_beside.fits, compile_beside.others):
+    for part in PARTS:
         python, flag, code = compile_beside._command(part)
         assert (python, flag) == (sys.executable, "-c")
         module, name = code.removeprefix("from ").split("; ")[0].split(" import ")

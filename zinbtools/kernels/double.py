@@ -19,10 +19,11 @@ f64 = np.float64
 i64 = np.int64
 
 # Who is silent on fastmath gets what the first caller has, and these rely on the order of their terms.
-compiled = cached_njit(nogil=True, fastmath=False, error_model="numpy")
+EXACT = {"fastmath": False, "error_model": "numpy"}
+compiled = cached_njit(nogil=True, **EXACT)
 inlined = cached_njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 # What one other function calls is compiled within it, and not once for itself and once more there.
-merged = cached_njit(nogil=True, fastmath=False, error_model="numpy", inline="always")
+merged = cached_njit(nogil=True, inline="always", **EXACT)
 # For loops that only add up: the order of the terms is free, so that eight are added at once. No licence to
 # assume that nothing is infinite or NaN: failures must show.
 summed = cached_njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")

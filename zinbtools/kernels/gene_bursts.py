@@ -25,7 +25,7 @@ import numpy as np
 from .beta_poisson import log_sum, rates
 from .double import compiled, merged
 from .gene_climb import factorise, factorise_damped, put, shortening, solve
-from .gene_fit import Columns, Offsets
+from .gene_fit import Offsets
 from .gene_likelihood import minus_log_zero, rising
 
 STEP = 0.2  # of the grid of log means
@@ -39,6 +39,22 @@ _SHAPES = (0.3, 0.8)  # from which climbs start
 _MOST_STEPS, _LONGEST_STEP = 40, 2.0
 _MOST_DAMPING, _FIRST_DAMPING = 1e8, 1e-3
 _TOLERANCE = 1e-5  # nats that another step promises
+
+
+class Counts(NamedTuple):
+    """Counts of genes in all cells, by the different ones of each gene.
+
+    Attributes
+    ----------
+    starts, values
+        Where those of each gene start, (n_genes + 1,), and these in increasing order.
+    places
+        Which of its gene's a cell has, (n_genes, n_cells).
+    """
+
+    starts: np.ndarray
+    values: np.ndarray
+    places: np.ndarray
 
 
 class Bursts(NamedTuple):
@@ -63,35 +79,29 @@ class _Gene(NamedTuple):
 
 @compiled
 def fit_bursts(
-    columns: Columns, offsets: Offsets, levels: np.ndarray, zinb: np.ndarray, output: Bursts
+    counts: Counts, offsets: Offsets, levels: np.ndarray, zinb: np.ndarray, output: Bursts
 ) -> None:
     """Fit some genes, and compare each with a ZINB.
 
     Parameters
     ----------
-    columns, offsets
+    offsets
         As for `gene_fit.fit_block`; ``dispersions`` are those of the levels, (n_genes, n_levels).
     levels
         Which of its dispersions each cell has, (n_genes, n_cells).
     zinb
         Of each gene the log scale, log alpha and logit of the dropout, (n_genes, 3).
     """
-    n_cells = levels.shape[1]
-    for g in range(len(columns.starts) - 1):
-        stored = slice(columns.starts[g], columns.starts[g + 1])
-        if stored.start == stored.stop:
+    for g in range(len(counts.places)):
+        value = counts.values[counts.starts[g] : counts.starts[g + 1]]
+        if value[-1] == 0.0:
             continue
         mean = offsets.means[g if len(offsets.means) > 1 else 0]
         odds = offsets.odds[g if len(offsets.odds) > 1 else 0]
-        x = np.zeros(n_cells)
-        x[columns.cells[stored]] = columns.counts[stored]
-        value = np.unique(x)
         scratch = np.empty(int(value[-1]) + 3)
-        gene = _Gene(
-            np.log(mean), np.searchsorted(value, x), levels[g], value, offsets.dispersions[g], scratch
-        )
+        gene = _Gene(np.log(mean), counts.places[g], levels[g], value, offsets.dispersions[g], scratch)
         output.log_likelihood[g] = _fit_gene(gene, zinb[g], output.estimate[g], output.covariance[g])
-        _compare(gene, x, odds, zinb[g], output.estimate[g], output.gain[g])
+        _compare(gene, odds, zinb[g], output.estimate[g], output.gain[g])
 
 
 @merged
@@ -288,15 +298,14 @@ def _beyond(x: float, rate: float, a: float, b: float) -> tuple[float, float]:
 
 
 @merged
-def _compare(
-    gene: _Gene, x: np.ndarray, odds: np.ndarray, zinb: np.ndarray, bursts: np.ndarray, gain: np.ndarray
-) -> None:
+def _compare(gene: _Gene, odds: np.ndarray, zinb: np.ndarray, bursts: np.ndarray, gain: np.ndarray) -> None:
     """Sum the ZINB's log likelihood, and the gain of bursts on it and its square, over cells."""
-    of_bursts, of_zinb = np.empty(len(x)), np.empty(len(x))
+    n_cells = len(gene.place)
+    of_bursts, of_zinb = np.empty(n_cells), np.empty(n_cells)
     _log_bursts(gene, bursts, of_bursts)
-    _log_zinb(gene, x, odds, zinb, of_zinb)
+    _log_zinb(gene, odds, zinb, of_zinb)
     gain[0], gain[1], gain[2] = 0.0, 0.0, 0.0
-    for n in range(len(x)):
+    for n in range(n_cells):
         gain[0] += of_zinb[n]
         gain[1] += of_bursts[n] - of_zinb[n]
         gain[2] += (of_bursts[n] - of_zinb[n]) ** 2
@@ -315,7 +324,7 @@ def _log_bursts(gene: _Gene, at: np.ndarray, found: np.ndarray) -> None:
 
 
 @compiled
-def _log_zinb(gene: _Gene, x: np.ndarray, odds: np.ndarray, at: np.ndarray, found: np.ndarray) -> None:
+def _log_zinb(gene: _Gene, odds: np.ndarray, at: np.ndarray, found: np.ndarray) -> None:
     """Log probability of each cell's count under a ZINB: log scale, log alpha and logit of the dropout."""
     alpha, dropped = np.exp(at[1]), np.exp(at[2])
     n_levels, n_values = len(gene.dispersion), len(gene.value)
@@ -324,12 +333,12 @@ def _log_zinb(gene: _Gene, x: np.ndarray, odds: np.ndarray, at: np.ndarray, foun
         np.repeat(gene.dispersion, n_values),
         alpha,
     )[0].reshape(n_levels, n_values)
-    for n in range(len(x)):
-        level, w = gene.level[n], dropped * odds[n]
+    for n in range(len(found)):
+        x, level, w = gene.value[gene.place[n]], gene.level[n], dropped * odds[n]
         mu, d = np.exp(gene.log_mean[n] + at[0]), alpha * gene.dispersion[level]
         log_p = minus_log_zero(mu, d)
-        if x[n] > 0.0:
-            found[n] = sums[level, gene.place[n]] + x[n] * (log(mu) - np.log1p(d * mu)) - lgamma(x[n] + 1.0)
+        if x > 0.0:
+            found[n] = sums[level, gene.place[n]] + x * (log(mu) - np.log1p(d * mu)) - lgamma(x + 1.0)
             found[n] -= log_p + np.log1p(w)
         else:
             found[n] = np.log((w + np.exp(-log_p)) / (1.0 + w)) if w > 0.0 else -log_p
@@ -337,7 +346,7 @@ def _log_zinb(gene: _Gene, x: np.ndarray, odds: np.ndarray, at: np.ndarray, foun
 
 @compiled
 def log_of_cells(
-    columns: Columns, means: np.ndarray, zinbs: np.ndarray, bursts: np.ndarray, found: np.ndarray
+    counts: Counts, means: np.ndarray, zinbs: np.ndarray, bursts: np.ndarray, found: np.ndarray
 ) -> None:
     """Write what some genes say of the counts of cells at given parameters.
 
@@ -354,14 +363,11 @@ def log_of_cells(
     """
     n_families, _, n_cells = found.shape
     level, ones = np.zeros(n_cells, np.int64), np.ones(n_cells)
-    for g in range(len(columns.starts) - 1):
-        stored = slice(columns.starts[g], columns.starts[g + 1])
-        x = np.zeros(n_cells)
-        x[columns.cells[stored]] = columns.counts[stored]
-        value = np.unique(x)
+    for g in range(len(counts.places)):
+        value = counts.values[counts.starts[g] : counts.starts[g + 1]]
         log_mean = np.log(means[g if len(means) > 1 else 0])
         scratch = np.empty(int(value[-1]) + 3)
-        gene = _Gene(log_mean, np.searchsorted(value, x), level, value, np.ones(1), scratch)
+        gene = _Gene(log_mean, counts.places[g], level, value, np.ones(1), scratch)
         for family in range(n_families - 1):
-            _log_zinb(gene, x, ones, zinbs[g, family], found[family, g])
+            _log_zinb(gene, ones, zinbs[g, family], found[family, g])
         _log_bursts(gene, bursts[g], found[n_families - 1, g])

@@ -6,15 +6,16 @@ from math import log
 
 import numpy as np
 
-from .double import compiled, merged
+from .double import compiled
 from .gene_climb import factorise, largest_excess, solve
-from .gene_counts import Gene
+from .gene_counts import Gene, by_kind
 from .gene_likelihood import minus_log_zero, rising
 from .gene_molecules import posterior
 
 
-@merged
-def compare(gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, gain_of: np.ndarray) -> float:
+def _compare_molecules(
+    gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, gain_of: np.ndarray
+) -> float:
     """Sum the ZINB's gain on the NB and its square over cells; return the information on the dropout.
 
     The information on pi that is left at pi = 0 when b and alpha are estimated: from the scores of each cell
@@ -72,22 +73,22 @@ def compare(gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, ga
     return max(0.0, float(about_pi - np.dot(cross, solve(nuisance, cross))))
 
 
-@merged
-def compare_reads(
+def _compare_reads(
     gene: Gene, values: np.ndarray, nb: np.ndarray, zinb: np.ndarray, gain_of: np.ndarray
 ) -> float:
-    """As `compare` for reads, which tell less of the parameters than their molecules would.
+    """As `_compare_molecules` for reads, which tell less of the parameters than their molecules would.
 
     Parameters are b, the log factor of the copies and alpha. Expectations are averages over the cells but for
     what concerns pi.
     """
+    assert gene.reads is not None
     n, p = values.shape[1], values.shape[1] + 1
     alpha, new_alpha = np.exp(nb[p]), np.exp(zinb[p])
     odds, times, new_times = np.exp(zinb[p + 1]), np.exp(nb[n]), np.exp(zinb[n])
     old_sums = rising(gene.value, gene.value_dispersion, alpha)
     new_sums = rising(gene.value, gene.value_dispersion, new_alpha)
     nuisance, cross, about_pi = np.zeros((p + 1, p + 1)), np.zeros(p + 1), 0.0
-    nuisance[n, n] = gene.reads.precision
+    nuisance[n, n] = gene.precision
     score = np.empty(p + 1)
     total, squares = 0.0, 0.0
     for r in range(len(values)):
@@ -148,3 +149,6 @@ def _add_scores(
         cross[i] -= row[i] * w * by_b
     cross[n + 1] += w * (log_p - by_b)
     return w * w * np.expm1(min(log_p, 500.0))
+
+
+compare = by_kind(_compare_molecules, _compare_reads)

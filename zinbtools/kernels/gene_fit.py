@@ -9,7 +9,7 @@ import numpy as np
 
 from .double import compiled, merged
 from .gene_climb import TOLERANCE, factorise, maximise, put, solve
-from .gene_compare import compare, compare_reads
+from .gene_compare import compare
 from .gene_counts import Gene, gather
 from .gene_interval import About, dropout_interval
 from .gene_likelihood import (
@@ -122,7 +122,7 @@ _FAR = REACH - 0.05  # a log factor from that of its sums
 def fit_block(
     columns: Columns,
     offsets: Offsets,
-    amplification: Amplification,
+    amplification: Amplification | None,
     table: Table,
     question: Question,
     output: Output,
@@ -137,11 +137,11 @@ def fit_block(
         cells, counts, starts = columns.cells[stored], columns.counts[stored].astype(np.float64), table.starts
         if len(cells) == 0:
             continue
-        layout, n_more = 0.0, _LAYOUTS if len(amplification.copies) else 0
+        layout, n_more = 0.0, 0 if amplification is None else _LAYOUTS
         settled = n_more == 0
         while True:
             gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, layout)
-            _fit_gene(gene, table, question if settled else _WITHOUT_DROPOUT, g, output)
+            _fit_gene(gene, table, layout, question if settled else _WITHOUT_DROPOUT, g, output)
             family = ZINB if settled and question.families[ZINB] else NB
             if n_more == 0 or not question.families[family]:
                 break
@@ -158,11 +158,16 @@ def fit_block(
 
 
 @merged
-def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Output) -> None:
-    """Fit all families to one gene: each starts where simpler ones ended, and is never below them."""
+def _fit_gene(
+    gene: Gene, table: Table, log_factor: float, question: Question, g: int, output: Output
+) -> None:
+    """Fit all families to one gene: each starts where simpler ones ended, and is never below them.
+
+    The log factor of its copies is looked for from ``log_factor`` on.
+    """
     p, wanted = n_coefficients(gene, table.values), question.families
     value, estimate = output.log_likelihood[g], output.estimate[g]
-    at = np.full(p, gene.reads.log_factor)
+    at = np.full(p, log_factor)
     put(_first_guess(gene, table), at)
     for family in range(4):
         value[family], estimate[family, p], estimate[family, p + 1] = -np.inf, -np.inf, -np.inf
@@ -198,10 +203,7 @@ def _fit_gene(gene: Gene, table: Table, question: Question, g: int, output: Outp
         output.zeros[g, family], output.lost[g, family] = found
     if wanted[NB] and wanted[ZINB]:
         nb, zinb, gain = estimate[NB], estimate[ZINB], output.gain[g]
-        if len(gene.reads.counts):
-            output.information[g] = compare_reads(gene, table.values, nb, zinb, gain)
-        else:
-            output.information[g] = compare(gene, table.values, nb, zinb, gain)
+        output.information[g] = compare(gene, table.values, nb, zinb, gain)
         output.null_log_likelihood[g] = _negligible(gene, table, question.negligible, value, estimate)
         if question.fall > 0.0:
             about = About(output.error[g, ZINB, -1], output.information[g])
@@ -289,7 +291,9 @@ def _try(gene: Gene, table: Table, family: int, start: _Start, known: float, g: 
     if dispersed:
         at[p] = log(max(start.alpha, 1e-4))
     if inflated:
-        at[:n_columns] -= log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
+        raised = log(1.0 - start.share) * np.dot(table.inverse, np.ones(len(table.values)))
+        for i in range(n_columns):
+            at[i] -= raised[i]
         at[d - 1] = log(start.share / (1.0 - start.share))
     height, converged = maximise(gene, table.values, family, at, hessian, known, d, TOLERANCE)
     if not height > value[family]:

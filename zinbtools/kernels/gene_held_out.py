@@ -7,7 +7,7 @@ from math import lgamma, log
 import numpy as np
 
 from .double import compiled
-from .gene_counts import Gene, gather
+from .gene_counts import Gene, by_kind, gather
 from .gene_fit import Columns, Offsets
 from .gene_likelihood import minus_log_zero, rising
 from .gene_molecules import posterior
@@ -18,7 +18,7 @@ from .gene_reads import Amplification
 def add_log_probabilities(
     columns: Columns,
     offsets: Offsets,
-    amplification: Amplification,
+    amplification: Amplification | None,
     estimates: np.ndarray,
     log_probability: np.ndarray,
     zeros: np.ndarray,
@@ -36,7 +36,6 @@ def add_log_probabilities(
     """
     n_cells = offsets.means.shape[1]
     rows, starts = np.zeros(n_cells, np.int64), np.array([0, n_cells])
-    are_reads = len(amplification.copies) > 0
     for g in range(len(columns.starts) - 1):
         stored = slice(columns.starts[g], columns.starts[g + 1])
         mean = offsets.means[g if len(offsets.means) > 1 else 0]
@@ -45,9 +44,22 @@ def add_log_probabilities(
         cells, counts = columns.cells[stored], columns.counts[stored].astype(np.float64)
         for family in range(estimates.shape[1]):
             at = estimates[g, family]
-            layout = at[1] if are_reads else 0.0
+            layout = 0.0 if amplification is None else at[1]
             gene = gather(mean, dispersion, odds, amplification, rows, cells, counts, starts, layout)
             _add(gene, cells, counts, at, log_probability[family], zeros[family])
+
+
+def _log_of_molecules(gene: Gene, k: int, x: float, sums: np.ndarray, log_mean: float, times: float) -> float:
+    """Log probability of the positive count number k over that of a zero; ``log_mean`` as for `posterior`."""
+    return sums[0, gene.place[k]] + x * log_mean - lgamma(x + 1.0)
+
+
+def _log_of_reads(gene: Gene, k: int, x: float, sums: np.ndarray, log_mean: float, times: float) -> float:
+    """As `_log_of_molecules`."""
+    return posterior(gene, k, sums, log_mean, times)[0]
+
+
+_log_of_count = by_kind(_log_of_molecules, _log_of_reads)
 
 
 @compiled
@@ -62,11 +74,7 @@ def _add(
         if k < len(cells) and cells[k] == n:
             mu, d, w = factor * gene.mean[k], gene.dispersion[k], odds * gene.odds[k]
             log_p, log_v = minus_log_zero(mu, alpha * d), np.log1p(alpha * d * mu)
-            if len(gene.reads.counts):
-                value = posterior(gene, k, sums, log(mu) - log_v, times)[0]
-            else:
-                x = counts[k]
-                value = sums[0, gene.place[k]] + x * (log(mu) - log_v) - lgamma(x + 1.0)
+            value = _log_of_count(gene, k, counts[k], sums, log(mu) - log_v, times)
             total[n] += value - log_p - np.log1p(w)
             k += 1
         else:

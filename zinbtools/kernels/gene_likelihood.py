@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from .double import compiled, exp, log1p, merged, summed, wide_vectors
-from .gene_counts import Gene
+from .gene_counts import Gene, by_kind
 from .gene_molecules import from_molecules
 
 POISSON, NB, ZIP, ZINB = range(4)
@@ -180,7 +180,7 @@ def _positives(
 @compiled
 def n_coefficients(gene: Gene, table: np.ndarray) -> int:
     """How many parameters stand before the dispersion: those of the design, and of reads the log factor."""
-    return table.shape[1] + (1 if len(gene.reads.counts) else 0)
+    return table.shape[1] + (0 if gene.reads is None else 1)
 
 
 @summed
@@ -200,6 +200,17 @@ def _none_dropped(given: np.ndarray, logit: float, same: bool) -> tuple[float, f
     return ll, s, ss
 
 
+def _molecules_at_counts(
+    gene: Gene, ones: slice, factor: float, alpha: float, log_factor: float, sums: np.ndarray
+) -> tuple[float, float, float, float, float, float, float, float, float, float]:
+    """As `from_molecules` for the molecules themselves."""
+    found = _positives(gene.mean[ones], gene.dispersion[ones], gene.counts[ones], factor, alpha)
+    return *found, 0.0, 0.0, 0.0, 0.0
+
+
+_at_counts = by_kind(_molecules_at_counts, from_molecules)
+
+
 @compiled
 def evaluate(
     gene: Gene, table: np.ndarray, family: int, at: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
@@ -209,6 +220,7 @@ def evaluate(
     dispersed, inflated = family in (NB, ZINB), family >= ZIP
     F, S = p, A + 1 if dispersed else A  # where the log factor and the logit stand, log alpha at A
     are_reads = A > F
+    log_factor = float(at[F]) if are_reads else 0.0
     alpha = np.exp(at[A]) if dispersed else 0.0
     logit = at[S] if inflated else -np.inf
     gradient[:] = 0.0
@@ -216,9 +228,9 @@ def evaluate(
     value = gene.constant
     sums = np.zeros((3, len(gene.value)))
     if are_reads:
-        value -= 0.5 * gene.reads.precision * float(at[F]) ** 2
-        gradient[F] -= gene.reads.precision * at[F]
-        hessian[F, F] -= gene.reads.precision
+        value -= 0.5 * gene.precision * log_factor**2
+        gradient[F] -= gene.precision * log_factor
+        hessian[F, F] -= gene.precision
     if dispersed:
         sums = rising(gene.value, gene.value_dispersion, alpha)
         value += np.dot(gene.multiplicity, sums[0])
@@ -236,18 +248,13 @@ def evaluate(
         factor = np.exp(np.dot(row, at[:p]))
         ones = slice(gene.start[r], gene.start[r + 1])
         zeros = slice(gene.zero_start[r], gene.zero_start[r + 1])
-        es, ef = 0.0, 0.0
+        es = 0.0
+        ll, e, ee, a, aa, ea, f, ff, ef, af = _at_counts(gene, ones, factor, alpha, log_factor, sums)
         if are_reads:
-            found = from_molecules(gene, ones, factor, alpha, at[F], sums)
-            ll, e, ee, a, aa, ea, f, ff, ef, af = found
             gradient[F] += f
             hessian[F, F] += ff
             if dispersed:
                 hessian[F, A] += af
-        else:
-            ll, e, ee, a, aa, ea = _positives(
-                gene.mean[ones], gene.dispersion[ones], gene.counts[ones], factor, alpha
-            )
         if inflated:
             l0, e0, ee0, a0, aa0, ea0, s, ss, es, as_ = _inflated_zeros(
                 gene.zero_mean[zeros],

@@ -21,6 +21,7 @@ def posterior(
     gene's copies.
     """
     reads = gene.reads
+    assert reads is not None
     terms = slice(reads.start[i], reads.start[i + 1])
     nodes = slice(gene.place[i], gene.place[i] + terms.stop - terms.start)
     beyond, shape = (reads.copies[i] - 1.0) * factor, reads.shape[i]
@@ -38,11 +39,14 @@ def posterior(
     return height, *found[1:], 1.0 + beyond, shape / (beyond + shape)
 
 
-@compiled
 def from_molecules(
     gene: Gene, ones: slice, factor: float, alpha: float, log_factor: float, sums: np.ndarray
 ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
-    """As `_positives` for reads, and then the derivatives in the log factor (f): f, ff, ef, af."""
+    """Log likelihood of reads, as `gene_likelihood._positives` has it of their molecules.
+
+    After its derivatives come those in the log factor (f): f, ff, ef, af.
+    """
+    assert gene.reads is not None
     ll, e, ee, a, aa, ea, f, ff, ef, af = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     over = 1.0 / alpha if alpha > 0.0 else 0.0
     times = np.exp(log_factor)

@@ -48,7 +48,7 @@ class Grid(NamedTuple):
 
 
 class Amplification(NamedTuple):
-    """How molecules were copied; empty arrays where the counts are molecules.
+    """How molecules were copied; None in its place says that the counts are molecules.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Amplification(NamedTuple):
 
 
 class Reads(NamedTuple):
-    """The reads of a gene where it has some, and the molecules behind them.
+    """The reads of a gene where it has some, and the molecules behind them; or None, as `Amplification`.
 
     Attributes
     ----------
@@ -81,8 +81,6 @@ class Reads(NamedTuple):
         The `log_rates` in it.
     log_factor
         Of the gene's ``copies - 1`` for which it is so.
-    precision
-        Of the prior of the log factor.
     scratch
         Room for the most terms of a count.
     """
@@ -95,14 +93,7 @@ class Reads(NamedTuple):
     rate: np.ndarray
     log_p: np.ndarray
     log_factor: float
-    precision: float
     scratch: np.ndarray
-
-
-def no_amplification() -> Amplification:
-    """Return what says that counts are molecules."""
-    none, nowhere = np.empty(0), np.empty(0, dtype=np.int64)
-    return Amplification(none, none, 0.0, Grid(none, none, nowhere, nowhere))
 
 
 def amplification(copies: np.ndarray, shape: np.ndarray, precision: float, largest: int) -> Amplification:
@@ -191,7 +182,7 @@ def trace(
         start[i + 1], place[i] = start[i] + m, low
     kept = kept[: start[n]].copy()
     room = np.empty(most)
-    return Reads(counts, copies, shape, start, kept, rates, log_ps, log_factor, given.precision, room), place
+    return Reads(counts, copies, shape, start, kept, rates, log_ps, log_factor, room), place
 
 
 @compiled

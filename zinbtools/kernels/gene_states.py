@@ -59,7 +59,8 @@ def height_by_state(
         bends[n] = bend
         _add(gradient[2:], state, slope)
         _add(beside, state, bend)
-    curvature[2:, 1] = beside
+    for i in range(2, d):
+        curvature[i, 1] = beside[i - 2]
     _add_squares(curvature[2:, 2:], states, bends)
     for i in range(d):
         for j in range(i):

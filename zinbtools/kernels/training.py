@@ -154,7 +154,7 @@ def log_likelihood(
         row_of = theta_row[first : first + n_block]
         for k in range(block.size):
             b, here = first + k, slice(k * n_genes, (k + 1) * n_genes)
-            theta[here] = terms.theta[row_of[k]]
+            _copy(terms.theta[row_of[k]], theta[here])
             # inf and NaN may vanish in the functions of `single`; here they do not
             value += f32(0) * (library[b] + _sum(outputs[b]) + _sum(bias) + _sum(log_theta[row_of[k]]))
             _means(outputs[b][for_scale], bias[for_scale], library[b], normalised, mu[here])
@@ -177,6 +177,12 @@ def log_likelihood(
             if inflated:
                 _pass_on(weight, by_logit[here], outputs[b][for_logit], by_bias[for_logit])
     return value
+
+
+@inlined
+def _copy(values: np.ndarray, out: np.ndarray) -> None:
+    for i in range(out.size):
+        out[i] = values[i]
 
 
 @inlined

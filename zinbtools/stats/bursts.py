@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, log_of_cells
+from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, Counts, log_of_cells
 from ..kernels.gene_bursts import fit_bursts as fit_block
 from ..kernels.gene_fit import Offsets
-from .count_models import CountFits, Family, columns_of, fit_counts, sorted_columns
+from .count_models import CountFits, Family, fit_counts, sorted_columns
 
 Floats = NDArray[np.float64]
 
@@ -208,7 +208,7 @@ def fit_bursts(
     )
     odds = np.ones((1, n_cells)) if dropout_odds is None else np.ascontiguousarray(dropout_odds.T)
     fit_block(
-        columns_of(matrix, slice(0, matrix.shape[1])),
+        by_value(matrix),
         Offsets(means[None] if means.ndim == 1 else np.ascontiguousarray(means.T), dispersions, odds),
         np.ascontiguousarray(levels),
         np.ascontiguousarray(np.stack([zinb.coefficients[:, z, 0], log_alpha, logit], axis=1)),
@@ -256,13 +256,22 @@ def log_probabilities(parameters: Floats, counts: Any, means: NDArray[np.floatin
     means = np.asarray(means, dtype=np.float64)
     found = np.empty((parameters.shape[1], matrix.shape[1], matrix.shape[0]))
     log_of_cells(
-        columns_of(matrix, slice(0, matrix.shape[1])),
+        by_value(matrix),
         means[None] if means.ndim == 1 else np.ascontiguousarray(means.T),
         np.ascontiguousarray(parameters[:, :-1]),
         np.ascontiguousarray(parameters[:, -1]),
         found,
     )
     return found
+
+
+def by_value(matrix: sparse.csc_array) -> Counts:
+    """Sort the different counts of each gene."""
+    columns = (matrix[:, [g]].toarray()[:, 0].astype(np.float64) for g in range(matrix.shape[1]))
+    found = [np.unique(column, return_inverse=True) for column in columns]
+    starts = np.cumsum([0, *(len(values) for values, _ in found)])
+    places = np.array([places for _, places in found]).reshape(matrix.shape[::-1])
+    return Counts(starts, np.concatenate([np.empty(0), *(values for values, _ in found)]), places)
 
 
 def _levels(

@@ -1,7 +1,7 @@
 """Have the tests of genes compiled in other processes, while this one does what comes before them.
 
-numba takes half a minute for them the first time on a machine, and keeps what it compiled on disk, where
-another process finds it.
+numba takes half a minute for them the first time on a machine, about as long again where counts are reads,
+and keeps what it compiled on disk, where another process finds it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ..kernels import compiling
 from ..kernels.gene_bursts import Bursts
 from ..kernels.gene_bursts import fit_bursts as fit_block
 from ..kernels.gene_fit import Offsets
-from .count_models import columns_of, fit_counts
+from .bursts import by_value
+from .count_models import Copies, fit_counts
 from .dispersion_by_state import dispersion_by_state
 
 _X = np.array([[0.0, 3.0], [2.0, 0.0], [1.0, 1.0], [4.0, 2.0]])  # counts of two genes in four cells
@@ -29,9 +30,9 @@ def fits() -> None:
 
 def others() -> None:
     """Compile what is asked of genes that are called."""
-    x, (n_cells, n_genes) = sparse.csc_array(_X), _X.shape
+    n_cells, n_genes = _X.shape
     fit_block(
-        columns_of(x, slice(0, n_genes)),
+        by_value(sparse.csc_array(_X)),
         Offsets(np.ones((1, n_cells)), np.ones((n_genes, 1)), np.ones((1, n_cells))),
         np.zeros((n_genes, n_cells), dtype=np.int64),
         np.full((n_genes, 3), -0.5),
@@ -40,12 +41,19 @@ def others() -> None:
     dispersion_by_state(_X[:, 0], np.ones(n_cells), _X)
 
 
-def compile_beside() -> None:
-    """Let two other processes compile the tests of genes as soon as this one has to compile something.
+def fits_of_reads() -> None:
+    """Compile the fits again, for counts that are copies of molecules."""
+    n_cells = len(_X)
+    fit_counts(_X, np.ones(n_cells), copies=Copies(np.full(n_cells, 3.0), np.ones(n_cells)))
+
+
+def compile_beside(of_reads: bool = False) -> None:
+    """Let other processes compile the tests of genes as soon as this one has to compile something.
 
     `fit_counts`, with which every test of genes begins, waits for them. What they fail in is compiled here.
     """
-    compiling.beside(*(_command(part) for part in (fits, others)))
+    parts = (fits, fits_of_reads, others) if of_reads else (fits, others)
+    compiling.beside(*map(_command, parts))
 
 
 def _command(part: Callable[[], None]) -> list[str]:

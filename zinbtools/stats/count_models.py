@@ -22,7 +22,7 @@ from scipy.stats import chi2
 
 from ..kernels.compiling import await_those_beside
 from ..kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
-from ..kernels.gene_reads import Amplification, amplification, no_amplification
+from ..kernels.gene_reads import Amplification, amplification
 
 Floats = NDArray[np.float64]
 Family = Literal["poisson", "nb", "zip", "zinb"]
@@ -247,7 +247,7 @@ def fit_counts(
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
     matrix = sorted_columns(matrix, order)
-    amplified = no_amplification()
+    amplified = None
     if copies is not None:
         amplified = amplification_of(copies, order, int(matrix.data.max(initial=0)))
         means = means / (copies.mean if means.ndim == 1 else copies.mean[:, None])

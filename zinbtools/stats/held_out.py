@@ -11,7 +11,6 @@ from scipy import sparse
 
 from ..kernels.gene_fit import Offsets
 from ..kernels.gene_held_out import add_log_probabilities
-from ..kernels.gene_reads import no_amplification
 from .count_models import Copies, CountFits, Family, amplification_of, columns_of, sorted_columns
 
 Floats = NDArray[np.float64]
@@ -65,7 +64,7 @@ def held_out(
     matrix = sorted_columns(sparse.csc_array(counts), np.arange(np.shape(counts)[0]))
     n_cells, n_genes = matrix.shape
     means = np.asarray(means, dtype=np.float64)
-    amplified = no_amplification()
+    amplified = None
     if copies is not None:
         amplified = amplification_of(copies, np.arange(n_cells), int(matrix.data.max(initial=0)))
         means = means / (copies.mean if means.ndim == 1 else copies.mean[:, None])

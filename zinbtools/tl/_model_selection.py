@@ -243,7 +243,7 @@ def model_selection(
     keys, seed = Keys(key_added), as_integer(rng)
     refuse_to_overwrite(adata, keys)
     if usable_cores() > 1:
-        compile_beside()
+        compile_beside(of_reads=counts == "reads")
     of_new_fits = {
         "n_restarts": n_restarts != "auto",
         "folds": folds not in ("auto", 1),
