@@ -219,8 +219,11 @@ def _where(s: float, first: float, n: int) -> tuple[float, int]:
 @compiled
 def _tables(gene: _Gene, at: np.ndarray) -> tuple[float, np.ndarray]:
     """Polynomials of the log probabilities, (n_levels, n_steps, n_values, 6), and where the first begins."""
-    highest = np.max(gene.log_mean) + at[0]
-    lowest = max(np.min(gene.log_mean) + at[0], highest - _LONGEST_GRID)
+    lowest, highest = gene.log_mean[0], gene.log_mean[0]
+    for log_mean in gene.log_mean:
+        lowest, highest = min(lowest, log_mean), max(highest, log_mean)
+    highest += at[0]
+    lowest = max(lowest + at[0], highest - _LONGEST_GRID)
     first = np.floor(lowest / STEP)
     n = int(np.floor(highest / STEP) - first) + 1
     table = np.empty((len(gene.dispersion), n, len(gene.value), 6))
@@ -328,11 +331,11 @@ def _log_zinb(gene: _Gene, odds: np.ndarray, at: np.ndarray, found: np.ndarray) 
     """Log probability of each cell's count under a ZINB: log scale, log alpha and logit of the dropout."""
     alpha, dropped = np.exp(at[1]), np.exp(at[2])
     n_levels, n_values = len(gene.dispersion), len(gene.value)
-    sums = rising(
-        np.ascontiguousarray(np.broadcast_to(gene.value, (n_levels, n_values))).ravel(),
-        np.repeat(gene.dispersion, n_values),
-        alpha,
-    )[0].reshape(n_levels, n_values)
+    value, dispersion = np.empty((n_levels, n_values)), np.empty((n_levels, n_values))
+    for level in range(n_levels):
+        put(gene.value, value[level])
+        dispersion[level] = gene.dispersion[level]
+    sums = rising(value.reshape(-1), dispersion.reshape(-1), alpha)[0].reshape(n_levels, n_values)
     for n in range(len(found)):
         x, level, w = gene.value[gene.place[n]], gene.level[n], dropped * odds[n]
         mu, d = np.exp(gene.log_mean[n] + at[0]), alpha * gene.dispersion[level]
