@@ -122,9 +122,13 @@ def environment(records: Records) -> str:
     known = ("measurement", "side", "threads", "date", "commit")
     names = dict.fromkeys(name for side in found.values() for name in side if name not in known)
     rows = [(name, *(found[side].get(name, "") for side in found)) for name in names]
+    return f"Machine: {machine()}.\n\n" + table(["", "zinbtools' side", "scvi-tools' side"], rows)
+
+
+def machine() -> str:
+    """Processor, cores, memory and system."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    machine = f"{_cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
-    return f"Machine: {machine}.\n\n" + table(["", "zinbtools' side", "scvi-tools' side"], rows)
+    return f"{_cpu()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def epochs(records: Records) -> str:
