@@ -140,15 +140,17 @@ def _first(runs: dict[int, Record]) -> Turns:
 
 def likelihoods(fits: list[Record]) -> str:
     """By how much ours are above theirs; those of the first turn, as every turn has the same."""
-    rows = []
+    rows, all_higher, n_fits = [], 0, 0
     for names, ours, theirs in pairs(fits):
         more = _of(ours) - _of(theirs)
         found = more[~np.isnan(more)]
         higher, lower = (found < -HIGHER).sum(), (found > HIGHER).sum()
         figures = [f"{of(found):.2g}" for of in (np.median, np.min, np.max)]
         rows.append([*names, *figures, higher, lower, len(more) - len(found)])
-    extremes = ["median", "smallest", "largest"]
-    return table(["data", "model", "peer", *extremes, "peer higher", "zinbtools higher", "no fit"], rows)
+        all_higher, n_fits = all_higher + higher, n_fits + len(found)
+    head = ["data", "model", "peer", "median", "smallest", "largest"]
+    found_in_all = f"Of the peers' {n_fits:,} fits, {all_higher} are higher than zinbtools'.\n"
+    return table([*head, "peer higher", "zinbtools higher", "no fit"], rows) + "\n" + found_in_all
 
 
 def _of(runs: dict[int, Record]) -> np.ndarray:
@@ -187,7 +189,7 @@ def dropout_tests(tests: list[Record]) -> str:
             same = number(float(stats.spearmanr(p, q).statistic))
             shared = _shared(_called(p), _called(q))
             rows.append([name, len(p), label, *map(spread, spent), ratio(*spent), *shared, largest, same])
-    head = ["data", "genes", "", "it, s", "M3Drop, s", "ratio", "it calls", "M3Drop calls", "both"]
+    head = ["data", "genes", "zinbtools'", "s", "M3Drop, s", "ratio", "calls", "M3Drop's calls", "both"]
     return table([*head, "largest difference of p", "rank correlation of p"], rows)
 
 

@@ -77,8 +77,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def section(text: str, body: str, records: Records) -> str:
-    """What was measured, the figures, and when and at which commit."""
-    when = ", ".join(sorted({f"{r['date']} at {r['commit']}" for r in records}))
+    """What was measured, the figures, and when, at which commit and beside what."""
+    beside = {f"{r['date']} at {r['commit']}" + (f" ({r['peer']})" if r.get("peer") else "") for r in records}
+    when = ", ".join(sorted(beside))
     return f"{text}\n{body}\nMeasured on {when}.\n"
 
 
