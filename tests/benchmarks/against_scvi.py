@@ -48,7 +48,7 @@ class Bench:
     pythons: dict[str, str]
     cache: Path
     commit: str
-    peer: str = ""  # and its version
+    beside: str = ""  # the other side, with its version
     records: list[Record] = field(default_factory=list)
 
     def run(self, measurement: str, side: str, threads: int = 1, **settings: Any) -> Record:
@@ -63,7 +63,9 @@ class Bench:
             worker = [str(HERE / "worker.py"), json.dumps(job | {"cache": str(self.cache)})]
             found = json.loads(self._python(side, threads, worker).splitlines()[-1])
         took = time.perf_counter() - start
-        record = job | found | {"date": f"{datetime.date.today()}", "commit": self.commit, "peer": self.peer}
+        record = (
+            job | found | {"date": f"{datetime.date.today()}", "commit": self.commit, "beside": self.beside}
+        )
         # the first turn makes room for all its turns
         settled = ("epochs", "seconds", "n_fits") + (("turn",) if job.get("turn", 0) <= 0 else ())
         same = {key: value for key, value in job.items() if key not in settled}
@@ -209,7 +211,7 @@ def main() -> None:
     print(f"load average before the start: {os.getloadavg()[0]:.2f}, which should be near 0")
     for side in SIDES:
         found = bench.run("versions", side)
-    bench.peer = f"scvi-tools {found['scvi-tools']}"
+    bench.beside = f"scvi-tools {found['scvi-tools']}"
     for name, measure in MEASUREMENTS.items():
         if name in options.only:
             measure(bench, options)

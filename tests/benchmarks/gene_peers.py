@@ -149,7 +149,9 @@ def likelihoods(fits: list[Record]) -> str:
         rows.append([*names, *figures, higher, lower, len(more) - len(found)])
         all_higher, n_fits = all_higher + higher, n_fits + len(found)
     head = ["data", "model", "peer", "median", "smallest", "largest"]
-    found_in_all = f"Of the peers' {n_fits:,} fits, {all_higher} are higher than zinbtools'.\n"
+    found_in_all = (
+        f"Of the peers' {n_fits:,} fits, {all_higher} are higher than zinbtools' by more than {HIGHER:g}.\n"
+    )
     return table([*head, "peer higher", "zinbtools higher", "no fit"], rows) + "\n" + found_in_all
 
 
@@ -208,9 +210,10 @@ such a model: statsmodels (`NegativeBinomial` and `ZeroInflatedNegativeBinomialP
 instead of 35), pydeseq2 (dispersions of single genes, before shrinkage; `min_mu=1e-6`), delnx (`nb_fit`
 without shrinkage and adjustment) and tensorzinb-plusplus, which knows no offset: beside it, zinbtools has
 none either. The same {genes} genes, spread evenly over the means of the {most} most variable that {at_least}
-or more cells have, on one core; every measurement in a process of its own, in turn. CPU milliseconds per gene
-of a second call, so that a busy machine changes little; what the first call takes more is compilation and
-imports. zinbtools fits the NB along with a ZINB. `tests/benchmarks/gene_peers.py` measured this.
+or more cells have, on one core; every measurement in a process of its own, in turn. Times are CPU
+milliseconds per gene of a second call, as the machine was shared with other jobs, and ratios those within a
+turn; what the first call takes more is compilation and imports. zinbtools fits the NB along with a ZINB.
+`tests/benchmarks/gene_peers.py` measured this.
 """
 LIKELIHOOD = f"""Log likelihood of each gene, nats, zinbtools' less the peer's, both computed from the
 estimates by one formula in double precision; and how many genes are higher by more than {HIGHER:g}. Where a

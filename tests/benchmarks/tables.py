@@ -78,9 +78,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def section(text: str, body: str, records: Records) -> str:
     """What was measured, the figures, and when, at which commit and beside what."""
-    beside = {f"{r['date']} at {r['commit']}" + (f" ({r['peer']})" if r.get("peer") else "") for r in records}
-    when = ", ".join(sorted(beside))
-    return f"{text}\n{body}\nMeasured on {when}.\n"
+    beside = (f" beside {r['beside']}" if r.get("beside") else "" for r in records)
+    when = {f"{r['date']} at {r['commit']}{what}" for r, what in zip(records, beside, strict=True)}
+    return f"{text}\n{body}\nMeasured on {', '.join(sorted(when))}.\n"
 
 
 def with_rest(page: str, old: Path, title: str) -> str:
