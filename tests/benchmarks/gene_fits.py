@@ -135,8 +135,8 @@ def log_likelihood(counts: NDArray[np.int64], means: Floats, theta: float, dropo
     nb = (
         rising[counts] - gammaln(counts + 1.0) + xlogy(counts, means) - xlog1py(counts + theta, means / theta)
     )
-    kept = np.log1p(-dropout) + nb
-    return float(np.where(counts == 0, np.log(dropout + np.exp(kept)), kept).sum())
+    kept, lost = np.log1p(-dropout) + nb, np.log(dropout) if dropout else -np.inf
+    return float(np.where(counts == 0, np.logaddexp(lost, kept), kept).sum())
 
 
 def fit(job: Record) -> Record:
