@@ -1,10 +1,12 @@
-"""zinbtools against scvi-tools 1.4.2: the same matrices, split, architecture and threads, in turn.
+"""zinbtools against scvi-tools: the same matrices, split, architecture and threads, in turn.
 
-    python tests/benchmarks/against_scvi.py --scvi-python ../scvi/bin/python
+    python tests/benchmarks/environments.py FOLDER --python python3.12 --only scvi
+    python tests/benchmarks/against_scvi.py --scvi-python FOLDER/scvi/bin/python
 
 runs every measurement in a process of its own, ours, theirs, ours, theirs, and writes docs/benchmarks.md.
-``--only`` and ``--data`` choose some of them; what they do not measure anew stays as it was measured last, so
-that a long run can be done in parts. Linux only; nothing else should run on the machine.
+``--only`` and ``--data`` choose some of them, ``--compiled`` has epochs of scvi-tools' compiled module too;
+what they do not measure anew stays as it was measured last, so that a long run can be done in parts. Linux
+only; nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Bench:
     pythons: dict[str, str]
     cache: Path
     commit: str
+    beside: str = ""  # the other side, with its version
     records: list[Record] = field(default_factory=list)
 
     def run(self, measurement: str, side: str, threads: int = 1, **settings: Any) -> Record:
@@ -60,7 +63,9 @@ class Bench:
             worker = [str(HERE / "worker.py"), json.dumps(job | {"cache": str(self.cache)})]
             found = json.loads(self._python(side, threads, worker).splitlines()[-1])
         took = time.perf_counter() - start
-        record = job | found | {"date": f"{datetime.date.today()}", "commit": self.commit}
+        record = (
+            job | found | {"date": f"{datetime.date.today()}", "commit": self.commit, "beside": self.beside}
+        )
         # the first turn makes room for all its turns
         settled = ("epochs", "seconds", "n_fits") + (("turn",) if job.get("turn", 0) <= 0 else ())
         same = {key: value for key, value in job.items() if key not in settled}
@@ -104,7 +109,7 @@ def epoch(bench: Bench, options: argparse.Namespace) -> None:
         for threads in options.threads:
             for name in options.data:
                 for model in MODELS:
-                    for side in SIDES:
+                    for side in (*SIDES, "compiled") if options.compiled else SIDES:
                         bench.run(
                             "epoch", side, threads, data=name, model=model, turn=turn, seconds=options.seconds
                         )
@@ -185,11 +190,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scvi-python", required=True, help="interpreter that has scvi-tools 1.4.2")
+    parser.add_argument("--scvi-python", required=True, help="interpreter that has scvi-tools")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--compiled", action="store_true", help="epochs with torch.compile; needs g++")
     parser.add_argument("--restarts", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=3.0, help="that an epoch is measured over, at least")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "zinbtools-benchmarks"))
@@ -197,13 +203,15 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     # not resolved: the links in an environment say which environment it is
-    pythons = {"ours": sys.executable, "theirs": os.path.abspath(options.scvi_python)}
+    theirs = os.path.abspath(options.scvi_python)
+    pythons = {"ours": sys.executable, "theirs": theirs, "compiled": theirs}
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=HERE, text=True).strip()
     bench = Bench(pythons, options.cache.resolve(), commit)
     bench.records = list(_read(bench.file))
     print(f"load average before the start: {os.getloadavg()[0]:.2f}, which should be near 0")
     for side in SIDES:
-        bench.run("versions", side)
+        found = bench.run("versions", side)
+    bench.beside = f"scvi-tools {found['scvi-tools']}"
     for name, measure in MEASUREMENTS.items():
         if name in options.only:
             measure(bench, options)

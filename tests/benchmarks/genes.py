@@ -179,7 +179,12 @@ def hippo(adata: ad.AnnData) -> Verdict:
 
 def nbdrop(adata: ad.AnnData) -> Verdict:
     """Zeros against an NB whose size is smoothed over genes by the mean (NBumi of M3Drop)."""
-    X = adata.X.toarray().astype(np.float64)
+    z = nbdrop_z(adata.X.toarray().astype(np.float64))
+    return by_pval(z, stats.norm.sf(z))
+
+
+def nbdrop_z(X: Floats) -> Floats:
+    """What is above expectation of each gene's zeros, over its standard error; `gene_peers` has M3Drop's."""
     n = len(X)
     mu = np.outer(X.sum(axis=1), X.sum(axis=0)) / X.sum()
     excess = ((X - mu) ** 2).sum(axis=0) - mu.sum(axis=0)
@@ -189,8 +194,7 @@ def nbdrop(adata: ad.AnnData) -> Verdict:
     zero = (1 + mu / smooth) ** -smooth
     expected, observed = zero.mean(axis=0), (X == 0).mean(axis=0)
     variance = (zero * (1 - zero)).sum(axis=0) / n**2 + observed * (1 - observed) / n
-    z = (observed - expected) / np.sqrt(np.maximum(variance, 1e-300))
-    return by_pval(z, stats.norm.sf(z))
+    return (observed - expected) / np.sqrt(np.maximum(variance, 1e-300))
 
 
 def autozi(adata: ad.AnnData, python: str) -> Verdict:

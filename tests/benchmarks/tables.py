@@ -77,9 +77,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def section(text: str, body: str, records: Records) -> str:
-    """What was measured, the figures, and when and at which commit."""
-    when = ", ".join(sorted({f"{r['date']} at {r['commit']}" for r in records}))
-    return f"{text}\n{body}\nMeasured on {when}.\n"
+    """What was measured, the figures, and when, at which commit and beside what."""
+    beside = (f" beside {r['beside']}" if r.get("beside") else "" for r in records)
+    when = {f"{r['date']} at {r['commit']}{what}" for r, what in zip(records, beside, strict=True)}
+    return f"{text}\n{body}\nMeasured on {', '.join(sorted(when))}.\n"
 
 
 def with_rest(page: str, old: Path, title: str) -> str:

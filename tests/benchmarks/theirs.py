@@ -23,7 +23,13 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def fit(
-    adata: AnnData, models: Iterable[Model], *, epochs: int | None = None, stop: bool = True, seed: int = 0
+    adata: AnnData,
+    models: Iterable[Model],
+    *,
+    epochs: int | None = None,
+    stop: bool = True,
+    seed: int = 0,
+    compiled: bool = False,
 ) -> SCVI:
     """Train ``models``, one name, with the default settings but what makes the two sides comparable.
 
@@ -52,7 +58,7 @@ def fit(
         early_stopping=stop,
         check_val_every_n_epoch=1,
         enable_progress_bar=False,
-        plan_kwargs={"n_epochs_kl_warmup": None},
+        plan_kwargs={"n_epochs_kl_warmup": None} | ({"compile": True} if compiled else {}),
         datasplitter_kwargs={"external_indexing": parts},
     )
     return vae
