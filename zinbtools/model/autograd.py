@@ -68,5 +68,5 @@ class AutogradStack:
             self._model.parameters(),
             eps=config.adam_eps,
             weight_decay=config.weight_decay,
-            fused=self._data.device.type == "cuda",
+            fused=self._data.device.type != "cpu",
         )

@@ -221,9 +221,10 @@ class CountData:
         Cells that are given on the host are read without waiting for the device.
         """
         n_positive = int(self._lengths[cells.numpy()].sum()) if cells.device.type == "cpu" else None
-        cells = cells.to(self.device, non_blocking=True)
+        rows, found = self.rows(cells)
+        places = found.to(self.device, non_blocking=True)
+        cells = places if found is cells else cells.to(self.device, non_blocking=True)
         # index_select and index_copy_ do what indexing does, four times faster
-        rows, places = self.rows(cells)
         starts = rows.starts[places]
         lengths = rows.starts[places + 1] - starts
         ends = lengths.cumsum(0)
@@ -264,14 +265,19 @@ class CountData:
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""
-        total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
-        for batch in self.batches(torch.as_tensor(cells, device=self.device), 512):
-            total += GeneStatistics.from_counts(batch.dense().numpy(force=True))
-        return total
+        sums = torch.zeros(4, self.n_genes, dtype=torch.float64, device=self.device)
+        maximum = torch.zeros_like(sums[0])
+        for batch in self.batches(torch.as_tensor(cells), 512, torch.float64):
+            x = batch.counts
+            sums.index_add_(1, batch.genes, torch.stack([torch.ones_like(x), (x == 1).to(x), x, x * x]))
+            maximum.scatter_reduce_(0, batch.genes, x, "amax")
+        positive, ones, total, squares = sums.numpy(force=True)
+        n_zeros = len(cells) - positive
+        return GeneStatistics(len(cells), n_zeros, ones, total, squares, maximum.numpy(force=True))
 
     def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
         """Read the given cells in order, ``size`` at a time; the last batch may be smaller."""
-        for chunk in self.ahead(cells.split(size)):
+        for chunk in self.ahead(cells.cpu().split(size)):
             yield self.batch(chunk, dtype)
 
 

@@ -220,16 +220,18 @@ class _Window:
         order = np.argsort(cells)
         self._cells = cells[order]
 
+        self._sorted, self._places = torch.from_numpy(self._cells), torch.from_numpy(order)
+
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(data.device)
 
-        self._sorted, self._places = tensor(self._cells), tensor(order)
         self.rows = StoredRows(
             tensor(starts), tensor(genes), tensor(counts), constant=data.constant[tensor(cells)]
         )
 
     def find(self, cells: Tensor) -> Tensor | None:
-        """Find the places of cells among the rows; None if some are not there."""
+        """Find the places of cells among the rows, on the host; None if some are not there."""
+        cells = cells.cpu()
         places = torch.searchsorted(self._sorted, cells).clamp_(max=len(self._sorted) - 1)
         if not torch.equal(self._sorted.index_select(0, places), cells):
             return None
@@ -241,6 +243,6 @@ class _Window:
 
     def part(self, cells: np.ndarray) -> sparse.csr_array:
         """Return the rows of cells that are all there, in this order."""
-        places = self.find(torch.from_numpy(cells).to(self._sorted.device))
+        places = self.find(torch.from_numpy(cells))
         assert places is not None
-        return self._counts[places.numpy(force=True)]
+        return self._counts[places.numpy()]
