@@ -48,11 +48,11 @@ class AutogradStack:
         return mean_elbo(self._model, self._data, cells, streams).tolist()
 
     def take(self, places: Sequence[int]) -> None:
-        index = list(places)
+        index = torch.tensor(list(places), device=self._data.device)
         moments = [self._optimizer.state[parameter] for parameter in self._model.parameters()]
-        self._model.take(index)
-        self._streams = self._streams.subset(index)
-        self._validation_seeds = [self._validation_seeds[place] for place in index]
+        self._model.take(places)
+        self._streams = self._streams.subset(places)
+        self._validation_seeds = [self._validation_seeds[place] for place in places]
         self._optimizer = self._new_optimizer()
         for parameter, moment in zip(self._model.parameters(), moments, strict=True):
             self._optimizer.state[parameter] = {

@@ -40,7 +40,8 @@ class Streams:
         kept = Streams((), ahead=self._ahead)
         kept.generators = [self.generators[r] for r in replicates]
         kept._drawn = {
-            kind: [draw[list(replicates)] for draw in drawn] for kind, drawn in self._drawn.items()
+            kind: [torch.stack([draw[r] for r in replicates]) for draw in drawn]
+            for kind, drawn in self._drawn.items()
         }
         return kept
 

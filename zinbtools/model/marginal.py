@@ -40,10 +40,8 @@ _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
 _STATES = 2**14  # drawn at once, at most
 _CELLS = 64  # to look at together, at most
 _WORTHWHILE = 16  # cells to look at together, at least, where there are so many
-_CELLS_ON_DEVICE, _ENTRIES_ON_DEVICE = (
-    256,
-    2**25,
-)  # cells to look at together, and states times genes, at most
+_CELLS_ON_DEVICE = 256  # the same where launching takes the time
+_ENTRIES_ON_DEVICE = 2**25  # states times genes, at most
 
 
 class MarginalLikelihood(NamedTuple):

@@ -92,10 +92,7 @@ def expectations(
     """Posterior expectations block by block, of all cells or of the blocks that hold the given ``cells``."""
     wanted = np.arange(data.n_cells) if cells is None else np.asarray(cells)
     numbers = np.unique(wanted // BLOCK).tolist()
-    blocks = (
-        torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells), device=data.device)
-        for number in numbers
-    )
+    blocks = (torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells)) for number in numbers)
 
     @torch.no_grad()  # which holds in one thread
     def averages(job: tuple[int, Tensor, Batch]) -> Expectation:

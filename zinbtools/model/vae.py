@@ -158,7 +158,7 @@ class CountVAE(nn.Module):
 
     def take(self, replicates: Sequence[int]) -> None:
         """Keep only these replicates, in this order."""
-        index = list(replicates)
+        index = torch.tensor(list(replicates), device=self.scale.weight.device)
         self.set_replicate_state({name: value[index] for name, value in self.replicate_state().items()})
 
     def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:
