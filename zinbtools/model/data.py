@@ -131,6 +131,8 @@ class CountData:
     ----------
     density
         Share of the counts that is positive.
+    lengths
+        Each cell's number of positive counts, (N,), on the host.
 
     Examples
     --------
@@ -158,7 +160,7 @@ class CountData:
             csr.sum_duplicates()
             csr.eliminate_zeros()
         library, constant = row_sums(csr)
-        self._lengths = np.diff(csr.indptr)
+        self.lengths = np.diff(csr.indptr)
         self._describe_cells(
             csr.shape,
             library,
@@ -215,12 +217,20 @@ class CountData:
         """Yield all arrays of the compressed rows."""
         yield from (self.starts, self.genes, self.counts)
 
-    def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+    def n_positive(self, cells: Tensor) -> int:
+        """Count the positive counts of cells that are given on the host."""
+        return int(self.lengths[cells.numpy()].sum())
+
+    def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32, n_entries: int | None = None) -> Batch:
         """Read the given cells, in the given order.
 
-        Cells that are given on the host are read without waiting for the device.
+        Cells that are given on the host are read without waiting for the device. With ``n_entries``, no fewer
+        than there are positive counts, the last of these is repeated up to that number: the shapes are then
+        the same whatever the cells, and what is written twice is written once.
         """
-        n_positive = int(self._lengths[cells.numpy()].sum()) if cells.device.type == "cpu" else None
+        n_positive = n_entries
+        if n_entries is None and cells.device.type == "cpu":
+            n_positive = self.n_positive(cells)
         rows, found = self.rows(cells)
         places = found.to(self.device, non_blocking=True)
         cells = places if found is cells else cells.to(self.device, non_blocking=True)
@@ -230,9 +240,14 @@ class CountData:
         ends = lengths.cumsum(0)
         if n_positive is None:
             n_positive = int(ends[-1])
-        row = torch.repeat_interleave(lengths, output_size=n_positive)
+        number = torch.arange(n_positive, device=self.device)
+        if n_entries is None:
+            row = torch.repeat_interleave(lengths, output_size=n_positive)
+        else:
+            number = torch.minimum(number, ends[-1] - 1)
+            row = torch.searchsorted(ends, number, right=True)
         stored = (starts - ends + lengths).index_select(0, row)
-        stored += torch.arange(n_positive, device=self.device)
+        stored += number
         genes = rows.genes.index_select(0, stored).long()
         positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)

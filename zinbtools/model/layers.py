@@ -83,6 +83,7 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_replicates, n_in, n_out))
         self.bias = nn.Parameter(torch.empty(n_replicates, 1, n_out)) if bias else None
+        self.halved = False  # whether products, and they alone, are in bfloat16
 
     def reset(self, streams: Streams) -> None:
         """Uniform on +-1 / sqrt(n_in), torch's default for affine maps."""
@@ -93,6 +94,10 @@ class Linear(nn.Module):
             self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.halved:
+            x = x.expand(len(self.weight), *x.shape[-2:])
+            product = torch.bmm(x.bfloat16(), self.weight.bfloat16()).float()
+            return product if self.bias is None else product + self.bias
         if x.device.type != "cpu":
             x = x.expand(len(self.weight), *x.shape[-2:])
             return (

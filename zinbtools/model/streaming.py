@@ -90,7 +90,7 @@ class StreamedCountData(CountData):
             covariates=covariates,
             size_factor=size_factor,
         )
-        self._source, self._lengths = source, lengths
+        self._source, self.lengths = source, lengths
         self.density = int(lengths.sum()) / max(self.n_cells * self.n_genes, 1)
         largest = np.add.reduceat(lengths, source.bounds[:-1]).max()
         self.blocks_per_window = max(1, WINDOW_BYTES // int(_BYTES_PER_COUNT * max(largest, 1)))
@@ -149,7 +149,7 @@ class StreamedCountData(CountData):
         return map(self._compressed, self.ahead(cells.split(largest_block)))
 
     def stored(self) -> Iterator[Tensor]:
-        yield torch.from_numpy(self._lengths)
+        yield torch.from_numpy(self.lengths)
         for block in range(len(self._source.bounds) - 1):
             rows = self._source.read(block)
             yield from (torch.from_numpy(rows.indices), torch.from_numpy(rows.data))
@@ -187,7 +187,7 @@ class StreamedCountData(CountData):
         missing = cells[~known]
         stored = np.concatenate([cells[known], missing])
         starts = np.zeros(len(stored) + 1, dtype=np.int64)
-        self._lengths[stored].cumsum(out=starts[1:])
+        self.lengths[stored].cumsum(out=starts[1:])
         genes, counts = np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1], dtype=np.float32)
         end = 0
         for part in self._parts(cells[known], missing, before):
