@@ -40,19 +40,18 @@ if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
     pytest.skip("this torch takes no device that is written in Python", allow_module_level=True)
 
 
-class _Hook(torch._C._acc.PrivateUse1Hooks):
+class _Module(backend_registration._DummyBackendModule):
     def is_available(self) -> bool:
         return False  # to who looks for any device
 
-    def has_primary_context(self, number: int) -> bool:
-        return True
 
-    def is_built(self) -> bool:
-        return True
+class _Hook(backend_registration._DummyPrivateUse1Hook):
+    def is_available(self) -> bool:
+        return False
 
 
 # Before anything is differentiated: torch starts its threads, one for each device, only once.
-backend_registration._setup_privateuseone_for_python_backend(NAME, hook=_Hook())
+backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hook())
 DEVICE = torch.device(NAME, 0)
 
 
