@@ -32,9 +32,7 @@ _READ = {
 }
 _BY_MASK = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
-
 NAME = "pretended"
-
 
 if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
     pytest.skip("this torch takes no device that is written in Python", allow_module_level=True)
@@ -50,8 +48,10 @@ class _Hook(backend_registration._DummyPrivateUse1Hook):
         return False
 
 
-# Before anything is differentiated: torch starts its threads, one for each device, only once.
-backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hook())
+# Before anything is differentiated: torch starts its threads, one for each device, only once. And pytest may
+# import this file twice.
+if not hasattr(torch, NAME):
+    backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hook())
 DEVICE = torch.device(NAME, 0)
 
 
