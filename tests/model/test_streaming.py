@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pretended_device import DEVICE, pretended_device
 from scipy import sparse
 
 from zinbtools.model import streaming
@@ -195,3 +197,35 @@ def test_the_fingerprint_tells_data_apart(small_windows):
         data_fingerprint(StreamedCountData(Source(x, bounds)), members) for x in (counts, counts, changed)
     )
     assert first == same != other
+
+
+class AtOnce(Executor):
+    """The reader of windows in this thread, as devices are pretended in one."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_windows_on_a_device_are_those_in_memory(small_windows, config, monkeypatch):
+    """Training too, which asks the host for nothing but the epoch's ELBOs and, once, for the cells."""
+    monkeypatch.setattr(streaming, "ThreadPoolExecutor", AtOnce)
+    counts, everyone = random_counts(), torch.arange(200)
+    with pretended_device() as pretended:
+        found = []
+        for data in (
+            StreamedCountData(Source(counts, [*range(0, 200, 20), 200]), device=DEVICE),
+            CountData(counts, device=DEVICE),
+        ):
+            cells = Cells(*(part.to(DEVICE) for part in (everyone[:160], everyone[160:], everyone)))
+            pretended.forget()
+            result = train("zinb", data, Shape(12), cells, config, seeds=[1, 2], order_seed=3)
+            assert pretended.waits.total() <= 2 * config.max_epochs + 6
+            assert not result.failures
+            found.append([*data.batches(everyone, 30), data.batch(everyone.to(DEVICE))])
+        for ours, theirs in zip(*found, strict=True):
+            assert_same_batch(ours, theirs)

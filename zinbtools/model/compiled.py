@@ -18,7 +18,7 @@ from .data import CountData
 from .program import ArrayData, Parameters, Program, apart, as_array, side_by_side
 from .vae import CountVAE
 
-_WIDE = 256  # genes from which on products in bfloat16 pay
+WIDE = 256  # genes from which on products in bfloat16 pay
 _WIDE_WEIGHTS = {"first.linear.weight", "outputs.weight"}
 _BETAS = 0.9, 0.999  # Adam's, as in `network.adam`
 
@@ -97,7 +97,7 @@ class _Replicate:
         names = dict(model.named_parameters())
         parameters = side_by_side({name: value for name, value in own.items() if name in names})
         running = side_by_side({name: value for name, value in own.items() if name not in names})
-        halved = data.n_genes >= _WIDE and has_bfloat16()
+        halved = data.n_genes >= WIDE and has_bfloat16()
         self._banks = (
             [
                 _Bank(

@@ -131,6 +131,8 @@ class CountData:
     ----------
     density
         Share of the counts that is positive.
+    lengths
+        Each cell's number of positive counts, (N,), on the host.
 
     Examples
     --------
@@ -158,7 +160,7 @@ class CountData:
             csr.sum_duplicates()
             csr.eliminate_zeros()
         library, constant = row_sums(csr)
-        self._lengths = np.diff(csr.indptr)
+        self.lengths = np.diff(csr.indptr)
         self._describe_cells(
             csr.shape,
             library,
@@ -215,23 +217,37 @@ class CountData:
         """Yield all arrays of the compressed rows."""
         yield from (self.starts, self.genes, self.counts)
 
-    def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+    def n_positive(self, cells: Tensor) -> int:
+        """Count the positive counts of cells that are given on the host."""
+        return int(self.lengths[cells.numpy()].sum())
+
+    def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32, n_entries: int | None = None) -> Batch:
         """Read the given cells, in the given order.
 
-        Cells that are given on the host are read without waiting for the device.
+        Cells that are given on the host are read without waiting for the device. With ``n_entries``, no fewer
+        than there are positive counts, the last of these is repeated up to that number: the shapes are then
+        the same whatever the cells, and what is written twice is written once.
         """
-        n_positive = int(self._lengths[cells.numpy()].sum()) if cells.device.type == "cpu" else None
-        cells = cells.to(self.device, non_blocking=True)
+        n_positive = n_entries
+        if n_entries is None and cells.device.type == "cpu":
+            n_positive = self.n_positive(cells)
+        rows, found = self.rows(cells)
+        places = found.to(self.device, non_blocking=True)
+        cells = places if found is cells else cells.to(self.device, non_blocking=True)
         # index_select and index_copy_ do what indexing does, four times faster
-        rows, places = self.rows(cells)
         starts = rows.starts[places]
         lengths = rows.starts[places + 1] - starts
         ends = lengths.cumsum(0)
         if n_positive is None:
             n_positive = int(ends[-1])
-        row = torch.repeat_interleave(lengths, output_size=n_positive)
+        number = torch.arange(n_positive, device=self.device)
+        if n_entries is None:
+            row = torch.repeat_interleave(lengths, output_size=n_positive)
+        else:
+            number = torch.minimum(number, ends[-1] - 1)
+            row = torch.searchsorted(ends, number, right=True)
         stored = (starts - ends + lengths).index_select(0, row)
-        stored += torch.arange(n_positive, device=self.device)
+        stored += number
         genes = rows.genes.index_select(0, stored).long()
         positions = torch.add(genes, row, alpha=self.n_genes)
         log1p = torch.zeros(len(cells), self.n_genes, dtype=dtype, device=self.device)
@@ -264,14 +280,19 @@ class CountData:
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""
-        total = GeneStatistics.from_counts(np.zeros((0, self.n_genes)))
-        for batch in self.batches(torch.as_tensor(cells, device=self.device), 512):
-            total += GeneStatistics.from_counts(batch.dense().numpy(force=True))
-        return total
+        sums = torch.zeros(4, self.n_genes, dtype=torch.float64, device=self.device)
+        maximum = torch.zeros_like(sums[0])
+        for batch in self.batches(torch.as_tensor(cells), 512, torch.float64):
+            x = batch.counts
+            sums.index_add_(1, batch.genes, torch.stack([torch.ones_like(x), (x == 1).to(x), x, x * x]))
+            maximum.scatter_reduce_(0, batch.genes, x, "amax")
+        positive, ones, total, squares = sums.numpy(force=True)
+        n_zeros = len(cells) - positive
+        return GeneStatistics(len(cells), n_zeros, ones, total, squares, maximum.numpy(force=True))
 
     def batches(self, cells: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
         """Read the given cells in order, ``size`` at a time; the last batch may be smaller."""
-        for chunk in self.ahead(cells.split(size)):
+        for chunk in self.ahead(cells.cpu().split(size)):
             yield self.batch(chunk, dtype)
 
 

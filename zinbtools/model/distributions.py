@@ -19,6 +19,7 @@ from .stirling import remainder, remainder_from_zero
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _AT_ONCE = 2**13  # counts of reads
+_LARGEST_RATE = 2.0**31  # no data hold more, and a draw must end
 # Where a logarithm is taken in another way. At this ratio minus one autograd counts its slope twice, so it is
 # none that round numbers have.
 _SWITCH = -math.sqrt(0.2470317)
@@ -105,7 +106,7 @@ class NegativeBinomial(CountDistribution):
         mu, theta = torch.broadcast_tensors(self.mu, self.theta)
         # torch.distributions.Gamma draws with this function too, but takes no generator.
         rate = torch._standard_gamma(theta.contiguous(), generator=generator) * (mu / theta)
-        return torch.poisson(rate, generator=generator)
+        return torch.poisson(rate.clamp(max=_LARGEST_RATE), generator=generator)
 
 
 @dataclass(frozen=True)

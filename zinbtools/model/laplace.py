@@ -137,6 +137,51 @@ def posterior_mode(
     return Mode(state, information, value)
 
 
+@torch.no_grad()
+def posterior_mode_together(
+    model: CountVAE,
+    batch: Batch,
+    prior: Gaussian,
+    start: Tensor,
+    log_joint: Callable[[Tensor], Tensor],
+    max_steps: int = MAX_STEPS,
+) -> Mode:
+    """Climb as `posterior_mode` does, on a device where launching costs more than computing.
+
+    All cells take part in every step, those that have arrived for nothing, and all cuts of a step are tried
+    at once. The host waits once per step, to see whether any cell has moved.
+
+    Parameters
+    ----------
+    batch
+        The B cells, in single precision.
+    log_joint
+        The log density of counts and state, (C, B), of C states of each cell, (C, B, D).
+    model, prior, start, max_steps
+        As for `posterior_mode`.
+    """
+    state, value = start, log_joint(start[None])[0]
+    climbing = torch.ones_like(value, dtype=torch.bool)
+    cuts = 3.0 ** -torch.arange(_MAX_CUTS, dtype=start.dtype, device=start.device)
+    for n in range(max_steps):
+        gradient, parameters = _gradient(model, batch, prior, state)
+        if n % _STEPS_OF_ONE == 0:
+            information = _information(model, batch, prior, state, parameters)
+        step, _ = torch.linalg.solve_ex(information, gradient)
+        promising = (gradient * step).sum(-1) > 2 * _ENOUGH
+        tried = state + cuts[:, None, None] * step
+        found = log_joint(tried)
+        before = ((found > value).cumsum(0) == 0).sum(0)  # cuts that are too long
+        climbing = climbing & promising & (before < _MAX_CUTS)
+        if not climbing.any():
+            break
+        chosen = before.clamp(max=_MAX_CUTS - 1)[None]
+        state = state.where(~climbing[:, None], tried.take_along_dim(chosen[..., None], 0)[0])
+        value = value.where(~climbing, found.take_along_dim(chosen, 0)[0])
+    _, parameters = _gradient(model, batch, prior, state)
+    return Mode(state, _information(model, batch, prior, state, parameters), value)
+
+
 def _gradient(
     model: CountVAE, batch: Batch, prior: Gaussian, state: Tensor
 ) -> tuple[Tensor, CountParameters]:

@@ -28,19 +28,20 @@ class Streams:
     """
 
     def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu", ahead: int = 1) -> None:
-        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._ahead = ahead
         self._drawn: dict[tuple[object, ...], list[Tensor]] = {}
 
     def __len__(self) -> int:
-        return len(self._generators)
+        return len(self.generators)
 
     def subset(self, replicates: Sequence[int]) -> Streams:
         """Return the streams of some replicates, which go on where they are."""
         kept = Streams((), ahead=self._ahead)
-        kept._generators = [self._generators[r] for r in replicates]
+        kept.generators = [self.generators[r] for r in replicates]
         kept._drawn = {
-            kind: [draw[list(replicates)] for draw in drawn] for kind, drawn in self._drawn.items()
+            kind: [torch.stack([draw[r] for r in replicates]) for draw in drawn]
+            for kind, drawn in self._drawn.items()
         }
         return kept
 
@@ -61,7 +62,7 @@ class Streams:
         left = self._drawn.setdefault((how, shape, limits), [])
         if not left:
             draws = torch.empty(len(self), self._ahead, *shape, dtype=like.dtype, device=like.device)
-            for draw, generator in zip(draws, self._generators, strict=True):
+            for draw, generator in zip(draws, self.generators, strict=True):
                 getattr(draw, how)(*limits, generator=generator)
             left += draws.unbind(1)
         return left.pop(0)
@@ -82,6 +83,7 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_replicates, n_in, n_out))
         self.bias = nn.Parameter(torch.empty(n_replicates, 1, n_out)) if bias else None
+        self.halved = False  # whether products, and they alone, are in bfloat16
 
     def reset(self, streams: Streams) -> None:
         """Uniform on +-1 / sqrt(n_in), torch's default for affine maps."""
@@ -92,7 +94,11 @@ class Linear(nn.Module):
             self.bias.data = streams.uniform(1, n_out, bound=bound, like=self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
+        if self.halved:
+            x = x.expand(len(self.weight), *x.shape[-2:])
+            product = torch.bmm(x.bfloat16(), self.weight.bfloat16()).float()
+            return product if self.bias is None else product + self.bias
+        if x.device.type != "cpu":
             x = x.expand(len(self.weight), *x.shape[-2:])
             return (
                 torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)

@@ -1,6 +1,6 @@
 """Importance-sampled log likelihood of single cells.
 
-The network answers in the single precision of its weights (on GPUs in double). From there on, likelihood,
+The network answers in the single precision of its weights (on a GPU in double). From there on, likelihood,
 densities and weights are in double precision.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,13 +19,12 @@ from torch import Tensor
 
 from .._check.rng import integers, seed_sequence
 from ..jobs.threads import MOST_THREADS, in_order
-from ..kernels.evaluation import States, fixed_terms, log_likelihoods, working_space
-from ..kernels.rows import Dispersion
 from ..stats.importance import GOOD_K, LogMean, log_mean, log_mean_alone, unseen, with_missing
+from .compiled_likelihood import ROWS, CompiledLikelihood
 from .config import Proposal
-from .data import Batch, CountData
-from .laplace import MAX_STEPS, Modes, posterior_mode
-from .layers import Linear, Streams, affine
+from .data import CountData
+from .laplace import MAX_STEPS, Mode, Modes, posterior_mode, posterior_mode_together
+from .layers import Streams
 from .likelihood import log_likelihood
 from .vae import CountVAE, Gaussian
 
@@ -37,9 +37,11 @@ _HIGH = 0.25  # share of cells with a high Pareto k: then four times as many are
 _LET_PASS = 1e-4  # of the log likelihood, in others: a tenth of the region of practical equivalence
 _NO_MASS = -1e300  # its log
 _LEAST_MASS = 1e-4  # of a mode, beside the cell's largest, to be drawn from
-_ROWS, _ENTRIES = 1024, 2**17  # rows of a product, and rows times genes, at most
 _STATES = 2**14  # drawn at once, at most
+_CELLS = 64  # to look at together, at most
 _WORTHWHILE = 16  # cells to look at together, at least, where there are so many
+_CELLS_ON_DEVICE = 256  # the same where launching takes the time
+_ENTRIES_ON_DEVICE = 2**25  # states times genes, at most
 
 
 class MarginalLikelihood(NamedTuple):
@@ -69,7 +71,7 @@ def marginal_log_likelihood(
     *,
     n_samples: int = 100,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     proposal: Proposal = "laplace",
     n_threads: int = 1,
 ) -> MarginalLikelihood:
@@ -95,12 +97,11 @@ def marginal_log_likelihood(
         have a high Pareto k, or a search from elsewhere finds other modes in some, modes are sought from
         several starts in all, and the standard errors admit what even these may have missed.
     batch_size
-        Cells that are looked at together, at most.
+        Cells that are looked at together, at most; by default 64 on a CPU and 256 on another device.
     n_threads
         That share the batches, if the data are in memory. No number depends on it.
     """
-    for_threads = MOST_THREADS * math.ceil(len(cells) / (MOST_THREADS * batch_size))
-    batches = cells.tensor_split(min(for_threads, math.ceil(len(cells) / _WORTHWHILE)))
+    batches = cells.cpu().tensor_split(_n_batches(len(cells), batch_size, data.device))
     seeds = integers(seed_sequence(seed), len(batches))
     parts = [
         _of_replicate(_frozen(model, r), data, batches, seeds, n_samples, proposal, n_threads)
@@ -117,6 +118,14 @@ def marginal_log_likelihood(
         debiased=torch.from_numpy(stacked.debiased),
         by_draws=by_draws,
     )
+
+
+def _n_batches(n_cells: int, size: int | None, device: torch.device) -> int:
+    """Choose it: for threads on a CPU; on another device as few as can be, as launching takes the time."""
+    if device.type != "cpu":
+        return math.ceil(n_cells / (size or _CELLS_ON_DEVICE))
+    for_threads = MOST_THREADS * math.ceil(n_cells / (MOST_THREADS * (size or _CELLS)))
+    return min(for_threads, math.ceil(n_cells / _WORTHWHILE))
 
 
 def _frozen(model: CountVAE, replicate: int) -> CountVAE:
@@ -148,7 +157,7 @@ def _of_replicate(
     proposal: Proposal,
     n_threads: int,
 ) -> tuple[LogMean, dict[int, float]]:
-    answering = copy.deepcopy(model).double() if data.device.type == "cuda" else model
+    answering = copy.deepcopy(model).double() if data.device.type != "cpu" else model
     by_draws = [*(2**k for k in range((n_samples - 1).bit_length())), n_samples]
     n_cells = sum(map(len, batches))
     kept = slice(None, None, math.ceil(n_cells / (4 * _TRIED)))  # cells of each batch whose modes are kept
@@ -161,7 +170,7 @@ def _of_replicate(
         missing: np.ndarray | float = 0.0
         if proposal == "laplace":
             elsewhere = Streams([seed ^ 1], data.device)  # so that the draws are those of any other proposal
-            modes, missing = _modes(target, model, data, n_starts, elsewhere)
+            modes, missing = _modes(target, model, n_starts, elsewhere)
             draws = _around(modes, target)
         weights = target.log_weights(draws, streams, n_samples)
         return _Found(
@@ -242,8 +251,8 @@ class _Target:
         self.prior = Gaussian(prior_mean, prior_variance)
         self.mean, self.factor = mean, torch.diag_embed(variance.sqrt())
         self.encoded = _Mixture(mean[None], self.factor[None], torch.ones_like(mean[None, :, 0]))
-        on_gpu = data.device.type == "cuda"
-        self._compiled = None if on_gpu else _Compiled(model, data, cells, self._batch)
+        on_host = data.device.type == "cpu"
+        self._compiled = CompiledLikelihood(model, data, cells, self._batch) if on_host else None
 
     def starts(self, n: int, streams: Streams) -> list[Tensor]:
         """Choose where to start n searches for modes.
@@ -260,22 +269,25 @@ class _Target:
         """Compute the log weights of draws for each cell, (K, B)."""
         n_cells = len(self.cells)
         at_once = max(1, min(n_draws, _STATES // n_cells))
-        everyone = torch.arange(n_cells, device=self.cells.device).repeat(at_once)
+        everyone = torch.arange(n_cells).repeat(at_once)
         weights = np.empty((n_draws, n_cells))
         for start in range(0, n_draws, at_once):
             k = min(at_once, n_draws - start)
             states = proposal.draw(k, streams)
-            joint = self.log_joint(states.flatten(0, 1), everyone[: k * n_cells]).view(k, n_cells)
+            if self._compiled is None:
+                joint = self.log_joint_together(states)
+            else:
+                joint = self.log_joint(states.flatten(0, 1), everyone[: k * n_cells]).view(k, n_cells)
             weights[start : start + k] = (joint - proposal.log_density(states)).numpy(force=True)
         return weights
 
     def log_joint(self, states: Tensor, among: Tensor) -> Tensor:
-        """Compute the joint log density of states of the cells at the given places, with repeats, (M,)."""
-        prior_mean, prior_variance = (moment[among] for moment in self.prior)
-        deviance = (states - prior_mean).square() / prior_variance
-        log_prior = -0.5 * (deviance + prior_variance.log() + _LOG_2PI).sum(-1)
-        size = len(self.cells) if self._compiled is None else _ROWS
-        parts = zip(states.split(size), among.split(size), strict=True)
+        """Compute the joint log density of states of the cells at the given places, with repeats, (M,).
+
+        On a CPU; see `log_joint_together`.
+        """
+        log_prior = _log_normal(states, *(moment[among] for moment in self.prior))
+        parts = zip(states.split(ROWS), among.split(ROWS), strict=True)
         return torch.cat([self._log_likelihood(*part) for part in parts]) + log_prior
 
     def _log_likelihood(self, states: Tensor, among: Tensor) -> Tensor:
@@ -285,82 +297,54 @@ class _Target:
             library = self._data.log_library[self.cells[among]].view(1, -1, 1)
         else:
             library = states[None, :, n_latent:]
+        assert self._compiled is not None
+        return self._compiled(z, library, among)
+
+    def log_joint_together(self, states: Tensor) -> Tensor:
+        """Compute the joint log density of C states of each cell, (C, B, D), by torch; (C, B).
+
+        The states are decoded as if each were a cell, and the likelihood takes them as replicates.
+        """
+        at_once = max(1, _ENTRIES_ON_DEVICE // self._batch.log1p.numel())
+        parts = [self._log_likelihood_together(part) for part in states.split(at_once)]
+        return torch.cat(parts) + _log_normal(states, *self.prior)
+
+    def _log_likelihood_together(self, states: Tensor) -> Tensor:
+        batch, shape = self._batch, states.shape[:2]
+        z, library = states.split(
+            [self._model.config.n_latent, states.shape[2] - self._model.config.n_latent], 2
+        )
+        if self._model.library_encoder is None:
+            library = batch.log_library.view(1, -1, 1).expand(*shape, 1)
+        as_cells = replace(
+            batch, group=batch.group.repeat(shape[0]), covariates=batch.covariates.repeat(shape[0], 1)
+        )
+        z, library = (part.flatten(0, 1)[None].to(batch.counts.dtype) for part in (z, library))
+        parameters = self._model.decode(z, library, as_cells)
+        log_mean, log_theta, logit = (
+            part if part is None or part.shape[1] == 1 else part.unflatten(1, shape)[0] for part in parameters
+        )
+        assert log_mean is not None
+        assert log_theta is not None
+        return log_likelihood(batch, log_mean, log_theta, logit)
+
+    def climb(self, model: CountVAE, start: Tensor, max_steps: int) -> Mode:
+        """Search for the mode of each cell's posterior; see `posterior_mode`."""
         if self._compiled is not None:
-            return self._compiled(z, library, among)
-        everyone = len(among) == len(self.cells)
-        batch = self._batch if everyone else self._data.batch(self.cells[among], self._batch.counts.dtype)
-        return log_likelihood(batch, *self._model.decode(z, library, batch))[0]
+            return posterior_mode(model, self._data, self.cells, self.prior, start, self.log_joint, max_steps)
+        batch = self._data.batch(self.cells)
+        return posterior_mode_together(model, batch, self.prior, start, self.log_joint_together, max_steps)
 
 
-class _Compiled:
-    """Log likelihoods of many states of some cells, by kernels that read the counts from the data."""
-
-    def __init__(self, model: CountVAE, data: CountData, cells: Tensor, batch: Batch) -> None:
-        self._model, self._covariates = model, batch.covariates
-        rows, places = data.rows(cells)
-        self._rows, self._places = rows.arrays, places.numpy()
-        self._at_once = max(1, min(_ROWS, _ENTRIES // data.n_genes))
-        inflated = [] if model.dropout is None else [model.dropout]
-        self._outputs = _SideBySide([model.scale, *inflated], self._at_once)
-        self._log_theta = None if model.dispersion is None else _SideBySide([model.dispersion], self._at_once)
-        self._shared = None
-        if model.log_theta is None:
-            self._space = working_space(data.n_genes, self._at_once)
-        else:
-            log_theta = model.log_theta[0].numpy(force=True)
-            row = (batch.group if model.config.dispersion == "gene-batch" else 0 * batch.group).numpy()
-            self._space = working_space(data.n_genes, len(log_theta))
-            shared = Dispersion(log_theta, row)
-            self._shared = shared, self._fixed_terms(self._places, shared)
-
-    def __call__(self, z: Tensor, library: Tensor, among: Tensor) -> Tensor:
-        """Compute them for M states, (1, M, n_latent) and (1, M, 1), of the cells at places ``among``."""
-        every_cell, normalised = among.numpy(), self._model.config.library != "size_factor"
-        hidden = self._model.decode_hidden(z, self._covariates[among])[0]
-        log_library, values = np.ascontiguousarray(library[0, :, 0].numpy()), np.empty(len(among))
-        for start in range(0, len(among), self._at_once):
-            here = slice(start, start + self._at_once)
-            cells, of_cells = every_cell[here], hidden[here]
-            dispersion, fixed = self._dispersions(cells, of_cells)
-            states = States(self._places[cells], self._outputs(of_cells), log_library[here])
-            log_likelihoods(self._rows, states, dispersion, fixed, normalised, self._space, values[here])
-        return torch.from_numpy(values)
-
-    def _dispersions(self, cells: np.ndarray, hidden: Tensor) -> tuple[Dispersion, np.ndarray]:
-        """Return the inverse dispersions of some states, and the fixed terms of their log likelihoods."""
-        if self._shared is not None:
-            (log_theta, row), fixed = self._shared
-            return Dispersion(log_theta, row[cells]), fixed[cells]
-        assert self._log_theta is not None
-        dispersion = Dispersion(self._log_theta(hidden), np.arange(len(cells)))
-        return dispersion, self._fixed_terms(self._places[cells], dispersion)
-
-    def _fixed_terms(self, places: np.ndarray, dispersion: Dispersion) -> np.ndarray:
-        values = np.empty(len(places))
-        fixed_terms(self._rows, places, dispersion, self._space, values)
-        return values
+def _log_normal(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Log density of independent normal variables, over the last axis."""
+    deviance = (x - mean).square() / variance
+    return -0.5 * (deviance + variance.log() + _LOG_2PI).sum(-1)
 
 
-class _SideBySide:
-    """Output layers as one, which writes to the same memory: new memory would not be in the cache."""
-
-    def __init__(self, layers: Sequence[Linear], n_rows: int) -> None:
-        self._weight = torch.cat([layer.weight[0] for layer in layers], 1)
-        self._bias = torch.cat([layer.bias[0, 0] for layer in layers if layer.bias is not None])
-        self._out = torch.empty(n_rows, len(self._bias), dtype=self._bias.dtype)
-
-    def __call__(self, hidden: Tensor) -> np.ndarray:
-        return affine(hidden, self._weight, self._bias, self._out[: len(hidden)]).numpy()
-
-
-def _climb(
-    target: _Target, model: CountVAE, data: CountData, starts: Sequence[Tensor], max_steps: int = MAX_STEPS
-) -> Modes:
+def _climb(target: _Target, model: CountVAE, starts: Sequence[Tensor], max_steps: int = MAX_STEPS) -> Modes:
     """Search for modes from each of the starts; the factors are widened."""
-    searches = [
-        posterior_mode(model, data, target.cells, target.prior, start, target.log_joint, max_steps)
-        for start in starts
-    ]
+    searches = [target.climb(model, start, max_steps) for start in starts]
     state, information, value = (torch.stack(parts) for parts in zip(*searches, strict=True))
     covariance, _ = torch.linalg.inv_ex(information)
     factor, failed = torch.linalg.cholesky_ex(covariance)
@@ -375,12 +359,12 @@ def _climb(
 
 
 def _modes(
-    target: _Target, model: CountVAE, data: CountData, n_starts: int, streams: Streams
+    target: _Target, model: CountVAE, n_starts: int, streams: Streams
 ) -> tuple[Modes, np.ndarray | float]:
     """Find the modes of some cells, and tell from several starts what all of them may have missed, nats."""
     if n_starts == 1:
-        return _climb(target, model, data, [target.mean]), 0.0
-    found = _climb(target, model, data, target.starts(n_starts, streams), _PATIENCE)
+        return _climb(target, model, [target.mean]), 0.0
+    found = _climb(target, model, target.starts(n_starts, streams), _PATIENCE)
     modes, times_found = found.distinct()
     missing = unseen(*(part.numpy(force=True) for part in (modes.log_mass, times_found)))
     return modes._replace(log_mass=modes.log_mass.where(times_found > 0, _NO_MASS)), missing
@@ -399,7 +383,7 @@ def _overlooked(
     modes = Modes(*(torch.cat(parts, 1) for parts in zip(*known, strict=True)))
     target = _Target(answering, data, cells)
     start = target.starts(3, Streams([seed], data.device))[-1]
-    other = _climb(target, model, data, [start])
+    other = _climb(target, model, [start])
     gain = torch.nn.functional.softplus(other.log_mass - modes.log_mass)
     return float(gain.where(~modes.near(other.states[0]), 0).mean())
 

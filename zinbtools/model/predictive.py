@@ -1,6 +1,7 @@
 """What a fitted model says of each cell and gene: expectations and draws, streamed in blocks of cells.
 
-All functions take a model of one replicate in evaluation mode.
+All functions take a model of one replicate in evaluation mode. On a CPU compiled kernels draw and sum up; on
+another device torch does (`device_draws`), and what leaves it are sums.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from ..kernels.draws import (
     random_words,
 )
 from ..stats.discrepancies import GeneStatistics
+from . import device_draws
 from .data import Batch, CountData
 from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
 from .layers import Streams, affine
@@ -90,29 +92,48 @@ def expectations(
     """Posterior expectations block by block, of all cells or of the blocks that hold the given ``cells``."""
     wanted = np.arange(data.n_cells) if cells is None else np.asarray(cells)
     numbers = np.unique(wanted // BLOCK).tolist()
-    blocks = (
-        torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells), device=data.device)
-        for number in numbers
-    )
+    blocks = (torch.arange(number * BLOCK, min((number + 1) * BLOCK, data.n_cells)) for number in numbers)
 
     @torch.no_grad()  # which holds in one thread
     def averages(job: tuple[int, Tensor, Batch]) -> Expectation:
         number, block, batch = job
         streams = Streams([block_seed(seed, number)], data.device)
         posterior = model.encode(batch)
-        sums = np.zeros((4, len(batch), data.n_genes), dtype=np.float32)
-        log_theta = 0.0
-        for _ in range(n_draws):
-            decoded = _decode(model, *model.draw(posterior, batch, streams), batch)
-            add_expectations(decoded, sums)
-            log_theta += np.log(decoded.theta)
-        of_draws = (torch.as_tensor(total / n_draws).to(batch.log1p) for total in [*sums, log_theta])
+        totals = _totals if data.device.type == "cpu" else _totals_on_device
+        of_draws = (
+            torch.as_tensor(total / n_draws).to(batch.log1p)
+            for total in totals(model, posterior, batch, streams, n_draws)
+        )
         return Expectation(block, batch.log1p == 0, posterior.z.mean[0], *of_draws)
 
     jobs = (
         (number, block, data.batch(block)) for number, block in zip(numbers, data.ahead(blocks), strict=True)
     )
     return in_order(averages, jobs, n_threads)
+
+
+def _totals(
+    model: CountVAE, posterior: Posterior, batch: Batch, streams: Streams, n_draws: int
+) -> list[np.ndarray]:
+    """Add up, over draws, what an `Expectation` has from ``mean`` on."""
+    sums = np.zeros((4, len(batch), model.shape.n_genes), dtype=np.float32)
+    log_theta = np.zeros(())
+    for _ in range(n_draws):
+        decoded = _decode(model, *model.draw(posterior, batch, streams), batch)
+        add_expectations(decoded, sums)
+        log_theta = log_theta + np.log(decoded.theta)
+    return [*sums, log_theta]
+
+
+def _totals_on_device(
+    model: CountVAE, posterior: Posterior, batch: Batch, streams: Streams, n_draws: int
+) -> list[Tensor]:
+    sums, log_theta = batch.log1p.new_zeros(4, *batch.log1p.shape), batch.log1p.new_zeros(())
+    for _ in range(n_draws):
+        parameters = model.draw_parameters(posterior, batch, streams)
+        device_draws.add_expectations(parameters, sums)
+        log_theta = log_theta + parameters.log_theta[0]
+    return [*sums, log_theta]
 
 
 @torch.no_grad()
@@ -172,7 +193,7 @@ class Replicates:
         self, model: CountVAE, data: CountData, cells: Tensor, *, seed: int, latent: Latent = "posterior"
     ) -> None:
         self._model, self._seed, self._latent = model, seed, latent
-        self._n_genes = data.n_genes
+        self._n_genes, self._device = data.n_genes, data.device
         self._blocks = [self._encode(batch) for batch in data.batches(cells, BLOCK)]
 
     @torch.no_grad()
@@ -187,13 +208,32 @@ class Replicates:
 
     def draw(self, number: int, *, expected: bool = False) -> Draw:
         """Sums over the replicated counts of one draw; on request also what they are expected to be."""
-        sums, means = np.zeros((2, N_SUMS, self._n_genes))
+        made = self._sums if self._device.type == "cpu" else self._sums_on_device
+        sums, means = made(number, expected)
+        means[MAXIMUM] = np.nan
+        return Draw(_statistics(sums), _statistics(means) if expected else None)
+
+    def _sums(self, number: int, expected: bool) -> np.ndarray:
+        """Sum up the counts of a draw and, if asked, their expected values, (2, N_SUMS, n_genes)."""
+        sums, means = both = np.zeros((2, N_SUMS, self._n_genes))
         for decoded, rng in self._decoded(number):
             add_counts(decoded, random_words(rng, decoded.log_mean.shape), rng, sums, NOT_KEPT)
             if expected:
                 add_expected(decoded, means)
-        means[MAXIMUM] = np.nan
-        return Draw(_statistics(sums), _statistics(means) if expected else None)
+        return both
+
+    @torch.no_grad()
+    def _sums_on_device(self, number: int, expected: bool) -> np.ndarray:
+        sums, means = both = torch.zeros(2, N_SUMS, self._n_genes, dtype=torch.float64, device=self._device)
+        for place, (batch, latent) in enumerate(self._blocks):
+            streams = Streams([block_seed(self._seed, place, number)], self._device)
+            fixed = self._latent == "fixed"
+            noise = Streams([block_seed(self._seed, place)], self._device) if fixed else streams
+            parameters = self._model.draw_parameters(latent, batch, noise)
+            device_draws.add_counts(parameters, streams.generators[0], sums)
+            if expected:
+                device_draws.add_expected(parameters, means)
+        return both.numpy(force=True)
 
     @torch.no_grad()
     def _decoded(self, number: int) -> Iterator[tuple[Decoded, np.random.Generator]]:
@@ -249,9 +289,15 @@ def _decode(model: CountVAE, z: Tensor, library: Tensor, batch: Batch) -> Decode
 
 
 def drawn_counts(
-    model: CountVAE, z: Tensor, library: Tensor, batch: Batch, rng: np.random.Generator
+    model: CountVAE, posterior: Posterior, batch: Batch, streams: Streams, rng: np.random.Generator
 ) -> Tensor:
-    """Draw the counts of one state of each cell, (n_cells, n_genes), as its input is: float32."""
+    """Draw a state of each cell and its counts, (n_cells, n_genes), as its input is: float32.
+
+    The counts are drawn by ``rng``, on another device than a CPU by ``streams`` too.
+    """
+    z, library = model.draw(posterior, batch, streams)
+    if batch.log1p.device.type != "cpu":
+        return model.decode(z, library, batch).distribution().sample(streams.generators[0])[0]
     decoded = _decode(model, z, library, batch)
     shape = decoded.log_mean.shape
     counts = np.zeros(shape, dtype=np.float32)
@@ -297,9 +343,8 @@ def _distribution_function(counts: CountDistribution, x: Tensor) -> Tensor:
         return counts.dropout + (1 - counts.dropout) * _distribution_function(counts.base, x)
     assert isinstance(counts, NegativeBinomial)
     positive = x > 0
-    at, mu, theta = (
-        tensor.expand(x.shape)[positive].numpy(force=True) for tensor in (x, counts.mu, counts.theta)
-    )
+    of_entries = torch.stack([tensor.expand(x.shape) for tensor in (x, counts.mu, counts.theta)])
+    at, mu, theta = of_entries[:, positive].numpy(force=True)
     above_zero = torch.from_numpy(special.betainc(theta, at + 1, theta / (theta + mu))).to(x)
     return counts.zero_prob.expand(x.shape).masked_scatter(positive, above_zero)
 
@@ -331,6 +376,6 @@ def mean_dropout(model: CountVAE, data: CountData, *, seed: int) -> Tensor:
     return total / (data.n_cells * data.n_genes)
 
 
-def block_seed(seed: int, number: int) -> int:
+def block_seed(seed: int, *key: int) -> int:
     """Seed of the draws of a block of cells, by its number."""
-    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])

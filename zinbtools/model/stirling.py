@@ -38,7 +38,7 @@ def _coefficients(t: Tensor) -> Sequence[float]:
 
 
 def _polynomial(coefficients: Sequence[float], w: Tensor) -> Tensor:
-    value = torch.full_like(w, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
+    value = w * coefficients[-1] + coefficients[-2]
+    for c in reversed(coefficients[:-2]):
         value = value * w + c
     return value

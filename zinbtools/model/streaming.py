@@ -90,7 +90,7 @@ class StreamedCountData(CountData):
             covariates=covariates,
             size_factor=size_factor,
         )
-        self._source, self._lengths = source, lengths
+        self._source, self.lengths = source, lengths
         self.density = int(lengths.sum()) / max(self.n_cells * self.n_genes, 1)
         largest = np.add.reduceat(lengths, source.bounds[:-1]).max()
         self.blocks_per_window = max(1, WINDOW_BYTES // int(_BYTES_PER_COUNT * max(largest, 1)))
@@ -149,7 +149,7 @@ class StreamedCountData(CountData):
         return map(self._compressed, self.ahead(cells.split(largest_block)))
 
     def stored(self) -> Iterator[Tensor]:
-        yield torch.from_numpy(self._lengths)
+        yield torch.from_numpy(self.lengths)
         for block in range(len(self._source.bounds) - 1):
             rows = self._source.read(block)
             yield from (torch.from_numpy(rows.indices), torch.from_numpy(rows.data))
@@ -187,7 +187,7 @@ class StreamedCountData(CountData):
         missing = cells[~known]
         stored = np.concatenate([cells[known], missing])
         starts = np.zeros(len(stored) + 1, dtype=np.int64)
-        self._lengths[stored].cumsum(out=starts[1:])
+        self.lengths[stored].cumsum(out=starts[1:])
         genes, counts = np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1], dtype=np.float32)
         end = 0
         for part in self._parts(cells[known], missing, before):
@@ -220,16 +220,18 @@ class _Window:
         order = np.argsort(cells)
         self._cells = cells[order]
 
+        self._sorted, self._places = torch.from_numpy(self._cells), torch.from_numpy(order)
+
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(data.device)
 
-        self._sorted, self._places = tensor(self._cells), tensor(order)
         self.rows = StoredRows(
             tensor(starts), tensor(genes), tensor(counts), constant=data.constant[tensor(cells)]
         )
 
     def find(self, cells: Tensor) -> Tensor | None:
-        """Find the places of cells among the rows; None if some are not there."""
+        """Find the places of cells among the rows, on the host; None if some are not there."""
+        cells = cells.cpu()
         places = torch.searchsorted(self._sorted, cells).clamp_(max=len(self._sorted) - 1)
         if not torch.equal(self._sorted.index_select(0, places), cells):
             return None
@@ -241,6 +243,6 @@ class _Window:
 
     def part(self, cells: np.ndarray) -> sparse.csr_array:
         """Return the rows of cells that are all there, in this order."""
-        places = self.find(torch.from_numpy(cells).to(self._sorted.device))
+        places = self.find(torch.from_numpy(cells))
         assert places is not None
-        return self._counts[places.numpy(force=True)]
+        return self._counts[places.numpy()]

@@ -135,7 +135,10 @@ class Stack(Protocol):
         ...
 
     def elbo(self, cells: Tensor) -> list[float]:
-        """Compute the mean ELBO over cells in evaluation mode, by draws that are the same in every call."""
+        """Compute the mean ELBO over cells in evaluation mode, by draws that are the same in every call.
+
+        The cells are given on the host.
+        """
         ...
 
     def take(self, places: Sequence[int]) -> None:
@@ -197,12 +200,12 @@ class _Loop:
             raise ValueError("config.max_epochs must be set to train; default_epochs gives a value.")
         n = len(seeds)
         initialise(model, data, cells.train, cells.prior, Streams(seeds, data.device))
-        self.model, self.data, self.cells, self.floors = model, data, cells, floors
+        self.model, self.data, self.floors = model, data, floors
         self.kept = {name: value.clone() for name, value in model.replicate_state().items()}
         make_stack = CompiledStack if data.device.type == "cpu" else AutogradStack
         self.stack: Stack = make_stack(model, data, seeds)
         self.config, self.n_epochs = config, config.max_epochs
-        self.on_host = cells.train.cpu()
+        self.on_host, self.stop_on_host = cells.train.cpu(), cells.stop.cpu()
         # an order of the cells for each replicate: with a shared one, restarts would differ less than fits do
         self.orders = [torch.Generator().manual_seed(seed ^ order_seed) for seed in seeds]
         self.n_steps = self.n_epochs * math.ceil(len(cells.train) / config.batch_size)
@@ -217,7 +220,7 @@ class _Loop:
             train_elbo = self._train_epoch(epoch)
             if not self.active:
                 break
-            validation_elbo = self.stack.elbo(self.cells.stop)
+            validation_elbo = self.stack.elbo(self.stop_on_host)
             self._record(epoch, train_elbo, validation_elbo)
             if after_epoch is not None:
                 after_epoch()

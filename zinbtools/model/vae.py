@@ -131,6 +131,13 @@ class CountVAE(nn.Module):
     def n_replicates(self) -> int:
         return len(self.scale.weight)
 
+    def wide_layers(self) -> list[Linear]:
+        """Return the layers whose products have a side as long as there are genes."""
+        encoders = [encoder for encoder in (self.encoder, self.library_encoder) if encoder is not None]
+        first = [encoder.blocks[0].get_submodule("linear") for encoder in encoders]
+        layers = (*first, self.scale, self.dropout, self.dispersion)
+        return [layer for layer in layers if isinstance(layer, Linear)]
+
     def reset(self, streams: Streams) -> None:
         """Draw the weights of each replicate from its own stream."""
         for layer in self.modules():
@@ -158,7 +165,7 @@ class CountVAE(nn.Module):
 
     def take(self, replicates: Sequence[int]) -> None:
         """Keep only these replicates, in this order."""
-        index = list(replicates)
+        index = torch.tensor(list(replicates), device=self.scale.weight.device)
         self.set_replicate_state({name: value[index] for name, value in self.replicate_state().items()})
 
     def encode(self, batch: Batch, streams: Streams | None = None) -> Posterior:

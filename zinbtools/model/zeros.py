@@ -87,7 +87,7 @@ def zero_calibration(
         posterior = model.encode(batch)
         found = np.empty((2, n_null, data.n_genes))
         for k in range(n_null):
-            counts = drawn_counts(model, *model.draw(posterior, batch, streams), batch, rng)
+            counts = drawn_counts(model, posterior, batch, streams, rng)
             replicate = replace(batch, log1p=counts.log1p())
             found[0, k] = _n_zeros(replicate)
             found[1, k] = _expected_zeros(model, replicate, n_draws, streams)
@@ -122,17 +122,15 @@ def dropped_zeros(model: CountVAE, data: CountData, cells: Tensor, *, n_draws: i
     ``sum_ng pi_ng (1 - NB(0)_ng) / sum_ng [x_ng = 0]``, averaged over draws from the posterior.
     """
     streams = Streams([seed], data.device)
-    dropped = n_zeros = 0.0
+    dropped, n_zeros = torch.zeros(2, dtype=torch.float64, device=data.device)
     for batch in data.batches(cells, BLOCK):
         posterior = model.encode(batch)
-        n_zeros += float((batch.log1p == 0).sum())
+        n_zeros += (batch.log1p == 0).sum()
         for _ in range(n_draws):
             counts = model.draw_parameters(posterior, batch, streams).distribution()
             assert isinstance(counts, ZeroInflatedNegativeBinomial)
-            dropped += (
-                float((counts.dropout * (1 - counts.base.zero_prob)).sum(dtype=torch.float64)) / n_draws
-            )
-    return dropped / n_zeros if n_zeros else 0.0
+            dropped += (counts.dropout * (1 - counts.base.zero_prob)).sum(dtype=torch.float64) / n_draws
+    return float(dropped / n_zeros.clamp(min=1))
 
 
 @torch.no_grad()
@@ -142,6 +140,6 @@ def replicated_counts(model: CountVAE, data: CountData, *, seed: int) -> sparse.
     rng = np.random.Generator(np.random.SFC64(seed))
     blocks = []
     for batch in data.batches(torch.arange(data.n_cells, device=data.device), BLOCK):
-        counts = drawn_counts(model, *model.draw(model.encode(batch), batch, streams), batch, rng)
+        counts = drawn_counts(model, model.encode(batch), batch, streams, rng)
         blocks.append(sparse.csr_matrix(counts.numpy(force=True)))
     return sparse.vstack(blocks, format="csr")

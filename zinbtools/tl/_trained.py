@@ -88,10 +88,10 @@ class Trained:
         """One restart of a model, in evaluation mode; the best one by default."""
         whole, chosen = self.trainings[model].model, self.best_restart(model) if restart is None else restart
         by_restart = whole.replicate_state()
-        state = {k: v[[chosen]] if k in by_restart else v for k, v in whole.state_dict().items()}
-        one = CountVAE(model, self.setup.shape, whole.config)
+        state = {k: v[chosen, None] if k in by_restart else v for k, v in whole.state_dict().items()}
+        one = CountVAE(model, self.setup.shape, whole.config).to(device)
         one.load_state_dict(state)
-        return one.to(device).eval()
+        return one.eval()
 
     def results(
         self,
