@@ -15,6 +15,8 @@ from ..kernels.rows import Rows
 from ..stats.discrepancies import GeneStatistics
 from .distributions import data_constant
 
+_ROWS_AT_ONCE = 4096  # of which there are copies
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -111,6 +113,11 @@ class StoredRows:
     def single_arrays(self) -> Rows:
         """Return the same as kernels of single precision read them."""
         return self.arrays._replace(constant=self.constant.float().numpy())
+
+    def matrix(self, n_genes: int) -> sparse.csr_array:
+        """Return the same as scipy has it."""
+        arrays = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
+        return sparse.csr_array(tuple(arrays), shape=(len(self.starts) - 1, n_genes))
 
 
 class CountData:
@@ -254,13 +261,11 @@ class CountData:
 
     def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
         """Yield the counts of the cells in order, in blocks of compressed rows."""
-        yield self._compressed(cells)
+        return map(self._compressed, self.ahead(cells.split(_ROWS_AT_ONCE)))
 
     def _compressed(self, cells: Tensor) -> sparse.csr_array:
         rows, places = self.rows(cells)
-        arrays = (part.numpy(force=True) for part in (rows.counts, rows.genes, rows.starts))
-        shape = (len(rows.starts) - 1, self.n_genes)
-        return sparse.csr_array(tuple(arrays), shape=shape)[places.numpy(force=True)]
+        return rows.matrix(self.n_genes)[places.numpy(force=True)]
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""
