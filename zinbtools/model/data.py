@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,10 +115,19 @@ class StoredRows:
         """Return the same as kernels of single precision read them."""
         return self.arrays._replace(constant=self.constant.float().numpy())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle arrays, which a file can hold beside the pickle; torch copies tensors into it."""
+        parts = (self.starts, self.genes, self.counts, self.constant)
+        return _stored_rows, (self.starts.device, *(part.numpy(force=True) for part in parts))
+
     def matrix(self, n_genes: int) -> sparse.csr_array:
         """Return the same as scipy has it."""
         arrays = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
         return sparse.csr_array(tuple(arrays), shape=(len(self.starts) - 1, n_genes))
+
+
+def _stored_rows(device: torch.device, *parts: np.ndarray) -> StoredRows:
+    return StoredRows(*(torch.from_numpy(part).to(device) for part in parts))
 
 
 class CountData:
@@ -175,11 +185,13 @@ class CountData:
             size_factor=size_factor,
             device=device,
         )
-        self.starts = torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64)
-        self.genes = torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32)
-        self.counts = torch.as_tensor(csr.data).to(device=device, dtype=torch.float32)
         self.density = csr.nnz / max(self.n_cells * self.n_genes, 1)
-        self._everything = StoredRows(self.starts, self.genes, self.counts, self.constant)
+        self._everything = StoredRows(
+            torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64),
+            torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32),
+            torch.as_tensor(csr.data).to(device=device, dtype=torch.float32),
+            self.constant,
+        )
 
     def _describe_cells(
         self,
@@ -220,7 +232,8 @@ class CountData:
 
     def stored(self) -> Iterator[Tensor]:
         """Yield all arrays of the compressed rows."""
-        yield from (self.starts, self.genes, self.counts)
+        rows = self._everything
+        yield from (rows.starts, rows.genes, rows.counts)
 
     def batch(self, cells: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
         """Read the given cells, in the given order.
