@@ -16,8 +16,6 @@ from ..kernels.rows import Rows
 from ..stats.discrepancies import GeneStatistics
 from .distributions import data_constant
 
-_ROWS_AT_ONCE = 4096  # of which there are copies
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -272,13 +270,22 @@ class CountData:
         """Read minibatches of one size, one for each replicate."""
         return self.batch(torch.cat(list(cells))).apart(len(cells))
 
-    def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
-        """Yield the counts of the cells in order, in blocks of compressed rows."""
-        return map(self._compressed, self.ahead(cells.split(_ROWS_AT_ONCE)))
+    def compressed(
+        self, cells: Tensor, genes: slice | np.ndarray | None = None
+    ) -> Iterator[sparse.csr_array]:
+        """Yield the counts of the cells in order, in blocks of compressed rows; of some genes, or of all.
 
-    def _compressed(self, cells: Tensor) -> sparse.csr_array:
+        The arrays of all cells and genes in order are those that are stored.
+        """
+        yield self._compressed(cells, genes)
+
+    def _compressed(self, cells: Tensor, genes: slice | np.ndarray | None) -> sparse.csr_array:
         rows, places = self.rows(cells)
-        return rows.matrix(self.n_genes)[places.numpy(force=True)]
+        matrix = rows.matrix(self.n_genes)
+        if genes is not None:
+            matrix = matrix[:, genes]  # first, so that no others are copied
+        is_whole = torch.equal(places, torch.arange(matrix.shape[0], device=places.device))
+        return matrix if is_whole else matrix[places.numpy(force=True)]
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""

@@ -22,7 +22,7 @@ _BYTES_PER_MEAN = 16  # as they are read, and in double precision
 _CELLS_AT_ONCE = 4096
 _AT_ONCE, _FEW = 128, 8  # genes that a thread has: to be fitted, and to be fitted by state
 
-Blocks = Callable[[], Iterable[sparse.csr_array]]
+Blocks = Callable[[slice], Iterable[sparse.csr_array]]
 States = Callable[[int], np.ndarray]
 Odds = Callable[[np.ndarray], np.ndarray]
 
@@ -40,7 +40,7 @@ def fit_columns(
     Parameters
     ----------
     blocks
-        Gives the counts of all cells, in blocks of cells; asked as often as the genes need it.
+        Gives the counts of some genes in all cells, in blocks of cells.
     n_counts
         In how many cells each gene has a count, (G,).
     means
@@ -155,8 +155,7 @@ def with_counts(
     for group, of_group in means:
         if group.stop > start + columns.shape[1]:
             start, stop = group.start, max(group.stop, _end(n_counts, group.start))
-            rows = [block[:, start:stop] for block in blocks()]
-            columns = sparse.csc_array(sparse.vstack(rows, format="csr"))
+            columns = sparse.csc_array(sparse.vstack([*blocks(slice(start, stop))], format="csr"))
         which = np.arange(group.start, group.stop)
         yield Genes(which, columns[:, group.start - start : group.stop - start], of_group)
 

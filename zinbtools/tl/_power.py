@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scipy import sparse, stats
+from scipy import stats
 
 from .._anndata.reading import check_anndata, gene_names
 from .._anndata.results import spread, storable, target_of
@@ -19,7 +19,6 @@ from .._record.parts import DIFFERENCES, POWER, POWER_GENES, POWER_NEEDED, POWER
 from .._words.answers import Call
 from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
-from ..model.data import CountData
 from ..stats.count_models import fit_counts
 from ..stats.crossed import CrossedMean
 from ..stats.power import (
@@ -184,10 +183,13 @@ class _Genes(NamedTuple):
         data, cells = fit.data(adata, resolve_device(device)), fit.cells(adata, "all")
         means: dict[float, list[LikeMeans]] = {factor: [] for factor in (1.0, *depth)}
         mean, theta, dropout = np.empty((3, len(columns)))
+        everyone = torch.as_tensor(cells, device=data.device)
         n_counts = (data.n_cells - data.statistics(cells).n_zeros)[columns]
         with Means((data.n_cells, len(columns)), 0.0) as kept:
             kept.write(block[:, columns] for block in expected_means(fit, data, cells))
-            for some in with_counts(lambda: _columns(data, columns), n_counts, kept.groups()):
+            for some in with_counts(
+                lambda of: data.compressed(everyone, columns[of]), n_counts, kept.groups()
+            ):
                 of_some = np.maximum(some.means, SMALLEST_MEAN, dtype=np.float64)
                 fits = fit_counts(some.counts, of_some, families=("zinb",))
                 family = np.where(call[some.which] == Call.ZERO_INFLATED, fits.of("zinb"), fits.of("nb"))
@@ -211,12 +213,6 @@ class _Genes(NamedTuple):
         known = zip(self.means[depth], self.theta, dropouts, strict=True)
         roots = np.reshape([signed_root(*of_gene, negligible) for of_gene in known], (-1, 4))
         return SignedRoot(*roots.T)
-
-
-def _columns(data: CountData, genes: np.ndarray) -> Iterator[sparse.csr_array]:
-    """Give the counts of some genes, by index, in all cells."""
-    everyone = torch.arange(data.n_cells, device=data.device)
-    return (block[:, genes] for block in data.compressed(everyone))
 
 
 class _Level(NamedTuple):
