@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -95,7 +94,7 @@ def measure_here(path: Path, verb: str, n_jobs: int, executor: str) -> Record:
 
 
 def _peak() -> float:
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _bytes(Path("/proc/self/status"), "VmHWM")  # ru_maxrss has what was before the exec in it
 
 
 def measure(path: Path, job: Record) -> Record:
@@ -109,7 +108,7 @@ def measure(path: Path, job: Record) -> Record:
     )
     together = 0.0
     while process.poll() is None:
-        together = max(together, sum(map(_share, _tree(process.pid))))
+        together = max(together, _together(process.pid))
         time.sleep(EVERY)
     assert process.stdout is not None
     if process.returncode:
@@ -128,13 +127,19 @@ def _tree(pid: int) -> Iterator[int]:
             yield from _tree(child)
 
 
-def _share(pid: int) -> float:
-    """Bytes that a process has in use, and its share of those that it has with others."""
+def _together(pid: int) -> float:
+    """Bytes that processes have of their own, and those of files, of which the process with most has all."""
+    paths = [Path(f"/proc/{process}/smaps_rollup") for process in _tree(pid)]
+    own = [_bytes(path, "Anonymous") for path in paths]
+    return sum(own) + max(_bytes(path, "Rss") - part for path, part in zip(paths, own, strict=True))
+
+
+def _bytes(path: Path, what: str) -> float:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
+        lines = path.read_text().splitlines()
+    except OSError:  # the process has ended
         return 0.0
-    return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def jobs(verbs: Sequence[str]) -> list[Record]:
@@ -171,11 +176,11 @@ packages, and the rest by the counts, the names of the cells and the fit.
 
 
 INTRODUCTION = f"""Each verb of `zt.tl` on {N_CELLS:,} cells and 2,000 genes, in memory as compressed rows in
-float32, in a process of its own that has read the file: the most that it has in use (`ru_maxrss`), packages
+float32, in a process of its own that has read the file: the most that it has in use (`VmHWM`), packages
 and counts included, beside one and a half times the counts and 500 MB. No layers are written, and the kernels
 have been compiled before. Epochs, restarts, draws and samples are few, as what one takes is given back before
-the next: one epoch, one or two draws. With worker processes it is what all of them have in use, what they
-share counted once (`Pss`). `meta` and `replicated` see no counts, and `import_scvi` reads them as a fit does.
+the next: one epoch, one or two draws. With worker processes it is what all of them have in use, files that
+they share counted once. `meta` and `replicated` see no counts, and `import_scvi` reads them as a fit does.
 `tests/benchmarks/memory.py` measured this.
 """
 
