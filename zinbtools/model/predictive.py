@@ -119,8 +119,10 @@ def expectations(
 def embedding(model: CountVAE, data: CountData) -> np.ndarray:
     """Compute the posterior mean of z of all cells, (n_cells, n_latent) float32."""
     cells = torch.arange(data.n_cells, device=data.device)
-    blocks = [model.encode(batch).z.mean[0].numpy(force=True) for batch in data.batches(cells, BLOCK)]
-    return np.concatenate(blocks)
+    latent = np.empty((data.n_cells, model.config.n_latent), dtype=np.float32)
+    for number, batch in enumerate(data.batches(cells, BLOCK)):
+        latent[BLOCK * number : BLOCK * (number + 1)] = model.encode(batch).z.mean[0].numpy(force=True)
+    return latent
 
 
 @torch.no_grad()
