@@ -1,10 +1,9 @@
-"""No verb copies the counts, nor has anything of all cells and genes in memory."""
+"""Counts are not copied, and nothing of all cells and genes is in memory."""
 
 from __future__ import annotations
 
-import pickle
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from zinbtools._anndata import findings
 from zinbtools.jobs import processes
 from zinbtools.model.data import CountData
 from zinbtools.stats import cell_copies, discrepancies
-from zinbtools.tl import _columns
 
 N_CELLS, N_GENES = 6_000, 300
 
@@ -31,24 +29,15 @@ def fitted() -> AnnData:
     rates = rng.lognormal(1.0, 0.3, N_GENES) * rng.gamma(3.0, 1 / 3.0, (N_CELLS, N_GENES))
     counts = sparse.csr_matrix(rng.poisson(rates).astype(np.float32))
     adata = AnnData(counts)
-    fit = {"n_restarts": 2, "max_epochs": 1, "n_draws": 1, "layers": ()}
-    tl.fit_nb_zinb(adata, progress=False, **fit)
-    tl.zi_scores(adata, split="test", progress=False)
+    tl.fit_nb_zinb(adata, max_epochs=1, n_draws=1, layers=(), progress=False)
     return adata
 
 
 @pytest.fixture
-def _few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory at a time is little beside these counts, as it is beside larger ones."""
-    for module, name, value in (
-        (findings, "_ENTRIES", 2**14),
-        (discrepancies, "_AT_ONCE", 2**14),
-        (cell_copies, "_AT_ONCE", 2**14),
-        (_columns, "COUNTS_BYTES", 2**20),
-        (_columns, "MEMORY_BYTES", 2**16),
-    ):
-        monkeypatch.setattr(module, name, value)
-    yield
+    for module, name in ((findings, "_ENTRIES"), (discrepancies, "_AT_ONCE"), (cell_copies, "_AT_ONCE")):
+        monkeypatch.setattr(module, name, 2**14)
 
 
 def size_of(counts: sparse.csr_matrix) -> int:
@@ -69,26 +58,17 @@ def peak_of(call: Callable[[], object]) -> int:
 @pytest.mark.parametrize(
     "verb",
     [
-        partial(tl.fit_nb_zinb, models="nb", max_epochs=1, n_draws=1, layers=(), key_added="b", n_jobs=1),
-        partial(tl.marginal_ll, n_samples=2, n_jobs=1),
-        partial(tl.ppc, n_samples=2, n_null=1),
-        partial(tl.zi_scores, method="reconstruction", n_samples=1),
-        tl.zi_scores,
-        tl.explain_zeros,
-        partial(tl.zero_test, families="nb"),
-        tl.reads_per_molecule,
         tl.embed,
-        tl.power,
+        partial(tl.ppc, n_samples=2, n_null=1, progress=False),
+        partial(tl.zi_scores, method="reconstruction", n_samples=1, progress=False),
+        tl.reads_per_molecule,
     ],
     ids=lambda verb: getattr(verb, "func", verb).__name__,
 )
 def test_a_verb_takes_less_than_half_of_the_counts(verb: Callable[[AnnData], None], fitted: AnnData) -> None:
-    import time
-    verb(fitted.copy())
-    adata = fitted.copy()
-    t=time.time()
-    peak = peak_of(lambda: verb(adata))
-    print(verb, peak / size_of(adata.X), time.time()-t)
+    few, all_ = fitted[:2000].copy(), fitted.copy()
+    verb(few)  # what is imported and compiled stays
+    assert peak_of(lambda: verb(all_)) < 0.5 * size_of(fitted.X)
 
 
 def test_counts_in_rows_are_not_copied(fitted: AnnData) -> None:
@@ -101,11 +81,9 @@ def test_counts_in_rows_are_not_copied(fitted: AnnData) -> None:
 
 def test_workers_have_the_counts_in_a_file(fitted: AnnData, tmp_path: Path) -> None:
     data = CountData(fitted.X)
-    data.rows(torch.arange(3))[0].arrays  # as kernels read them
     written = peak_of(lambda: processes._Stored.at(tmp_path / "data", data))
     stored = processes._Stored(tmp_path / "data")
     read = peak_of(lambda: stored.content)
     assert max(written, read) < 0.1 * size_of(fitted.X)
-    assert len(pickle.dumps(data)) > size_of(fitted.X)
     found, expected = (of.batch(torch.arange(N_CELLS)) for of in (stored.content, data))
     assert torch.equal(found.dense(), expected.dense())

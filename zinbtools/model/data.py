@@ -120,8 +120,12 @@ class StoredRows:
 
     def matrix(self, n_genes: int) -> sparse.csr_array:
         """Return the same as scipy has it."""
-        arrays = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
-        return sparse.csr_array(tuple(arrays), shape=(len(self.starts) - 1, n_genes))
+        counts, genes, starts = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
+        if (
+            len(counts) < 2**31
+        ):  # scipy has both in one type, and would copy the genes into that of the starts
+            starts = starts.astype(genes.dtype)
+        return sparse.csr_array((counts, genes, starts), shape=(len(starts) - 1, n_genes))
 
 
 def _stored_rows(device: torch.device, *parts: np.ndarray) -> StoredRows:
