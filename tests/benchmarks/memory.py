@@ -39,7 +39,7 @@ _QUIET = {"progress": False}
 
 # Epochs, restarts, draws and samples are few: what one takes is given back before the next.
 VERBS: dict[str, tuple[str, dict[str, Any]]] = {
-    "fit_nb_zinb": ("fit_nb_zinb", _FIT | _NEW | {"models": "nb"}),
+    "fit_nb_zinb": ("fit_nb_zinb", _FIT | _NEW | {"models": "nb", "n_restarts": 2}),
     "marginal_ll": ("marginal_ll", _QUIET | {"n_samples": 5}),
     "ppc": ("ppc", _QUIET | {"n_samples": 2, "n_null": 1}),
     "ppc, residuals": ("ppc", _QUIET | {"checks": "pit"}),
@@ -180,7 +180,8 @@ float32, in a process of its own that has read the file: the most that it has in
 and counts included, beside one and a half times the counts and 500 MB. No layers are written, and the kernels
 have been compiled before. Epochs, restarts, draws and samples are few, as what one takes is given back before
 the next: one epoch, one or two draws. With worker processes it is what all of them have in use, files that
-they share counted once. `meta` and `replicated` see no counts, and `import_scvi` reads them as a fit does.
+they share, that of the counts among them, counted once. `meta` and `replicated` see no counts, and
+`import_scvi` reads them as a fit does.
 `tests/benchmarks/memory.py` measured this.
 """
 
