@@ -171,13 +171,17 @@ def measure(job: Record) -> Record:
         text=True,
         check=True,
     )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-    )
-    when = {"date": f"{datetime.date.today()}", "commit": commit.stdout.strip()}
-    record = job | json.loads(done.stdout.splitlines()[-1]) | when
+    record = job | json.loads(done.stdout.splitlines()[-1]) | commit()
     print(record, flush=True)
     return record
+
+
+def commit() -> Record:
+    """When, and of which commit, a record is."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    return {"date": f"{datetime.date.today()}", "commit": found.stdout.strip()}
 
 
 def simulated(folder: Path, n_cells: int) -> Path:

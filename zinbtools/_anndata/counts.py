@@ -139,12 +139,12 @@ def read_counts(
     return replace(counts, finding=finding)
 
 
-def copy_counts(adata: AnnData, layer: str | None = None) -> sparse.csr_array:
-    """Copy all raw counts into memory, exactly and without zeros; cells and genes may be without a count.
+def exact_counts(adata: AnnData, layer: str | None = None, *, copy: bool) -> sparse.csr_array:
+    """Read all raw counts, exactly and without zeros; cells and genes may be without a count.
 
     Returns
     -------
-    (n_obs, n_vars), of the `exact_type` of the counts.
+    (n_obs, n_vars), of the `exact_type` of the counts; with ``copy`` the arrays are nobody else's.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def copy_counts(adata: AnnData, layer: str | None = None) -> sparse.csr_array:
     counts = found.add(read_matrix(adata, layer))
     refuse_numbers(found, place)
     refuse_unless_whole(found, place)
-    return counts.astype(exact_type(counts.data))
+    return counts.astype(exact_type(counts.data), copy=copy)
 
 
 def exact_type(counts: np.ndarray) -> type[np.float32 | np.float64]:

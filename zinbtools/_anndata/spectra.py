@@ -187,7 +187,7 @@ def likeness(rows: sparse.csr_array, rare: np.ndarray, n_cells: int = 1000, n_ge
     Mean cosine of profiles between two cells with 2 or more, less that between one of these and one with
     1, over the rare genes (each left out of the profiles); 0 if there are none to compare.
     """
-    rows = rows[np.ravel(rows.sum(axis=1)) > 0][:n_cells]
+    rows = rows[np.flatnonzero(rows.sum(axis=1))[:n_cells]]
     common = np.argsort(-np.bincount(rows.indices, minlength=rows.shape[1]), kind="stable")[:n_genes]
     profiles = _profiles(rows, common)
     counts = rows[:, rare].toarray().T

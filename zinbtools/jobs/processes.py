@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, Thre
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from mmap import ACCESS_COPY, mmap
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.spawn import get_preparation_data
@@ -30,6 +31,7 @@ Content = TypeVar("Content")
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _environment = Lock()
+_ALIGNED = 64  # bytes
 _PATIENCE = 60.0  # seconds after which a process that has not answered is looked at
 
 
@@ -53,9 +55,28 @@ def _unpack(data: bytes) -> Parcel[Any]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Something in a file, that a process reads once."""
+    """Something in a file, that a process reads once.
+
+    Its arrays stay in the file, mapped into memory: all processes have the same pages of those that none
+    changes.
+    """
 
     path: Path
+
+    @classmethod
+    def at(cls, path: Path, content: Any) -> _Stored:
+        """Store something."""
+        arrays: list[pickle.PickleBuffer] = []
+        pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append)
+        bounds, at = [], 0
+        with path.open("wb") as file:
+            for array in arrays:
+                at += file.write(bytes(-at % _ALIGNED))
+                bounds.append((at, at + array.raw().nbytes))
+                at += file.write(array.raw())
+            head = pickle.dumps((pickled, bounds))
+            file.write(head + len(head).to_bytes(8, "little"))
+        return cls(path)
 
     @property
     def content(self) -> Any:
@@ -65,7 +86,10 @@ class _Stored:
 @lru_cache(maxsize=1)
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
-        return pickle.load(file)
+        mapped = memoryview(mmap(file.fileno(), 0, access=ACCESS_COPY))
+    end = len(mapped) - 8
+    pickled, bounds = pickle.loads(mapped[end - int.from_bytes(mapped[end:], "little") : end])
+    return pickle.loads(pickled, buffers=[mapped[slice(*of_array)] for of_array in bounds])
 
 
 def call(
@@ -230,10 +254,7 @@ def spawned(n_workers: int, function: Callable[..., Any]) -> Iterator[Processes]
     """Start processes that end with the block: at once if it is left by an exception."""
     watched, lifeline = get_context("spawn").Pipe(duplex=False)
     with watched, lifeline, own_folder(Path(gettempdir()), "zinbtools-") as folder:
-        path = folder / "function.pickle"
-        with path.open("wb") as file:
-            pickle.dump(function, file, pickle.HIGHEST_PROTOCOL)
-        processes = Processes(n_workers, _Stored(path), watched)
+        processes = Processes(n_workers, _Stored.at(folder / "function.pickle", function), watched)
         try:
             yield processes
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,6 +113,24 @@ class StoredRows:
         """Return the same as kernels of single precision read them."""
         return self.arrays._replace(constant=self.constant.float().numpy())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle arrays, which a file can hold beside the pickle; torch copies tensors into it."""
+        parts = (self.starts, self.genes, self.counts, self.constant)
+        return _stored_rows, (self.starts.device, *(part.numpy(force=True) for part in parts))
+
+    def matrix(self, n_genes: int) -> sparse.csr_array:
+        """Return the same as scipy has it."""
+        counts, genes, starts = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
+        if (
+            len(counts) < 2**31
+        ):  # scipy has both in one type, and would copy the genes into that of the starts
+            starts = starts.astype(genes.dtype)
+        return sparse.csr_array((counts, genes, starts), shape=(len(starts) - 1, n_genes))
+
+
+def _stored_rows(device: torch.device, *parts: np.ndarray) -> StoredRows:
+    return StoredRows(*(torch.from_numpy(part).to(device) for part in parts))
+
 
 class CountData:
     """Counts of N cells x G genes in compressed rows, with what the models need to know of each cell.
@@ -170,11 +189,13 @@ class CountData:
             size_factor=size_factor,
             device=device,
         )
-        self.starts = torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64)
-        self.genes = torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32)
-        self.counts = torch.as_tensor(csr.data).to(device=device, dtype=torch.float32)
         self.density = csr.nnz / max(self.n_cells * self.n_genes, 1)
-        self._everything = StoredRows(self.starts, self.genes, self.counts, self.constant)
+        self._everything = StoredRows(
+            torch.as_tensor(csr.indptr).to(device=device, dtype=torch.int64),
+            torch.as_tensor(csr.indices).to(device=device, dtype=torch.int32),
+            torch.as_tensor(csr.data).to(device=device, dtype=torch.float32),
+            self.constant,
+        )
 
     def _describe_cells(
         self,
@@ -215,7 +236,8 @@ class CountData:
 
     def stored(self) -> Iterator[Tensor]:
         """Yield all arrays of the compressed rows."""
-        yield from (self.starts, self.genes, self.counts)
+        rows = self._everything
+        yield from (rows.starts, rows.genes, rows.counts)
 
     def n_positive(self, cells: Tensor) -> int:
         """Count the positive counts of cells that are given on the host."""
@@ -268,15 +290,22 @@ class CountData:
         """Read minibatches of one size, one for each replicate."""
         return self.batch(torch.cat(list(cells))).apart(len(cells))
 
-    def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
-        """Yield the counts of the cells in order, in blocks of compressed rows."""
-        yield self._compressed(cells)
+    def compressed(
+        self, cells: Tensor, genes: slice | np.ndarray | None = None
+    ) -> Iterator[sparse.csr_array]:
+        """Yield the counts of the cells in order, in blocks of compressed rows; of some genes, or of all.
 
-    def _compressed(self, cells: Tensor) -> sparse.csr_array:
+        The arrays of all cells and genes in order are those that are stored.
+        """
+        yield self._compressed(cells, genes)
+
+    def _compressed(self, cells: Tensor, genes: slice | np.ndarray | None) -> sparse.csr_array:
         rows, places = self.rows(cells)
-        arrays = (part.numpy(force=True) for part in (rows.counts, rows.genes, rows.starts))
-        shape = (len(rows.starts) - 1, self.n_genes)
-        return sparse.csr_array(tuple(arrays), shape=shape)[places.numpy(force=True)]
+        matrix = rows.matrix(self.n_genes)
+        if genes is not None:
+            matrix = matrix[:, genes]  # first, so that no others are copied
+        is_whole = torch.equal(places, torch.arange(matrix.shape[0], device=places.device))
+        return matrix if is_whole else matrix[places.numpy(force=True)]
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""

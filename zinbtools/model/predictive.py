@@ -140,8 +140,10 @@ def _totals_on_device(
 def embedding(model: CountVAE, data: CountData) -> np.ndarray:
     """Compute the posterior mean of z of all cells, (n_cells, n_latent) float32."""
     cells = torch.arange(data.n_cells, device=data.device)
-    blocks = [model.encode(batch).z.mean[0].numpy(force=True) for batch in data.batches(cells, BLOCK)]
-    return np.concatenate(blocks)
+    latent = np.empty((data.n_cells, model.config.n_latent), dtype=np.float32)
+    for number, batch in enumerate(data.batches(cells, BLOCK)):
+        latent[BLOCK * number : BLOCK * (number + 1)] = model.encode(batch).z.mean[0].numpy(force=True)
+    return latent
 
 
 @torch.no_grad()
@@ -200,11 +202,8 @@ class Replicates:
     def _encode(self, batch: Batch) -> tuple[Batch, Posterior]:
         """Keep what the decoder needs of a block of cells: not its counts, which are as much as the data."""
         latent = _prior(self._model, batch) if self._latent == "prior" else self._model.encode(batch)
-        nothing = batch.counts[:0]
-        places = batch.positions[:0]
-        return replace(
-            batch, counts=nothing, genes=places, positions=places, log1p=batch.log1p[:, :0].clone()
-        ), latent
+        without = {name: getattr(batch, name)[:0].clone() for name in ("counts", "genes", "positions")}
+        return replace(batch, **without, log1p=batch.log1p[:, :0].clone()), latent
 
     def draw(self, number: int, *, expected: bool = False) -> Draw:
         """Sums over the replicated counts of one draw; on request also what they are expected to be."""

@@ -144,9 +144,11 @@ class StreamedCountData(CountData):
     def side_by_side(self, cells: Sequence[Tensor]) -> Batch:
         return Batch.join([self.batch(own) for own in cells]).apart(len(cells))  # each from its own window
 
-    def compressed(self, cells: Tensor) -> Iterator[sparse.csr_array]:
+    def compressed(
+        self, cells: Tensor, genes: slice | np.ndarray | None = None
+    ) -> Iterator[sparse.csr_array]:
         largest_block = int(np.diff(self._source.bounds).max())
-        return map(self._compressed, self.ahead(cells.split(largest_block)))
+        return (self._compressed(some, genes) for some in self.ahead(cells.split(largest_block)))
 
     def stored(self) -> Iterator[Tensor]:
         yield torch.from_numpy(self.lengths)

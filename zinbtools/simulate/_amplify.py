@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata.counts import LARGEST_EXACT, copy_counts
+from .._anndata.counts import LARGEST_EXACT, exact_counts
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
 from ._core import TRUE_COUNTS, seed_record
@@ -89,7 +89,7 @@ def amplify(
     if kept == 0:
         raise ValueError("kept must be above 0, found 0: no read would be left.")
     random = generator(rng)
-    molecules = sparse.csr_matrix(copy_counts(adata, layer))
+    molecules = sparse.csr_matrix(exact_counts(adata, layer, copy=True))
     of_cells = np.exp(cell_sd * random.standard_normal(adata.n_obs))
     of_genes = np.exp(gene_sd * random.standard_normal(adata.n_vars))
     cells, genes = np.repeat(np.arange(adata.n_obs), np.diff(molecules.indptr)), molecules.indices

@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.cluster.vq import kmeans2
 from scipy.sparse.linalg import LinearOperator, svds
 
-from .._anndata.counts import copy_counts, exact_type
+from .._anndata.counts import exact_counts, exact_type
 from .._anndata.covariates import read_categories
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
@@ -111,7 +111,7 @@ def like(
     (0, True)
     """
     rule = _rule(lam, p, inflation, share)
-    counts = sparse.csr_matrix(copy_counts(adata, layer))
+    counts = sparse.csr_matrix(exact_counts(adata, layer, copy=True))
     random = generator(rng)
     keys = [groupby] if isinstance(groupby, str) else [] if groupby is None else list(groupby)
     obs: Any = adata.obs

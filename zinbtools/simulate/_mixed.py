@@ -9,7 +9,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from .._anndata.counts import copy_counts
+from .._anndata.counts import exact_counts
 from .._check.arguments import checked
 from .._check.rng import RNG, generator
 from ._core import IS_ZERO_INFLATED, inflate
@@ -106,7 +106,7 @@ def _with_losses(
     obs: Any = adata.obs.copy()
     var: Any = adata.var.copy()
     copy = AnnData(
-        sparse.csr_matrix(copy_counts(adata, layer)),
+        sparse.csr_matrix(exact_counts(adata, layer, copy=True)),
         obs=obs,
         var=var,
         uns={key: deepcopy(adata.uns[key]) for key in ("simulation", "zisynth") if key in adata.uns},

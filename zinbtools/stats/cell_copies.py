@@ -6,6 +6,8 @@ tell the copies of the cell; how many of the genes it has tells its molecules.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -20,6 +22,7 @@ _TYPICAL = 0.4  # dispersion of the molecules of a gene
 _LEAST_SPREAD = 1e-4  # variance of log copies between cells
 _ALIKE = 0.25  # share of what the estimates of cells differ that may be an error of both
 _BINS = 200
+_AT_ONCE = 2**20  # cells x genes
 _ROUNDS, _LONGEST_STEP, _CLOSE = 60, 1.0, 1e-6  # of Newton's steps in a logarithm
 
 
@@ -41,17 +44,41 @@ class Cells(NamedTuple):
     @classmethod
     def around(cls, counts: sparse.csr_array, means: NDArray[np.floating] | None = None) -> Self:
         """Cells whose shares are those of the means, (N, G)."""
-        counts = sparse.csr_array(counts, dtype=np.float64)
+        counts = sparse.csr_array(counts)
         return cls(counts, None if means is None else means / means.sum(axis=1, keepdims=True))
 
-    def part(self, genes: NDArray[np.int64]) -> Cells:
-        """Take some genes."""
-        shares = None if self.shares is None else self.shares[:, genes].astype(np.float64)
-        return Cells(sparse.csr_array(self.counts[:, genes]), shares)
+    def shares_of(self, genes: NDArray[np.int64]) -> Floats | None:
+        """Shares of some genes."""
+        return None if self.shares is None else self.shares[:, genes].astype(np.float64)
 
-    def rows(self, cells: NDArray[np.int64]) -> Cells:
+    def part(self, genes: NDArray[np.int64]) -> Cells:
+        """Take some genes, in double precision."""
+        shares = self.shares_of(genes)
+        return Cells(sparse.csr_array(self.counts[:, genes], dtype=np.float64), shares)
+
+    def rows(self, cells: NDArray[np.int64] | slice) -> Cells:
         """Take some cells."""
         return Cells(self.counts[cells], None if self.shares is None else self.shares[cells])
+
+    def blocks(self, genes: NDArray[np.int64]) -> Iterator[tuple[slice, Cells]]:
+        """Take some genes of a few cells after the other; and which cells these are."""
+        for some in _blocks(self.counts.shape[0], len(genes)):
+            yield some, self.rows(some).part(genes)
+
+    def seen(self, genes: NDArray[np.int64]) -> Floats:
+        """Share of some genes that each cell has, neither none nor all, (N,)."""
+        n = len(genes)
+        numbers = [np.diff(part.counts.indptr) for _, part in self.alike.blocks(genes)]
+        return np.clip(np.concatenate(numbers) / n, 0.5 / n, 1 - 0.5 / n)
+
+    @property
+    def n_counts(self) -> NDArray[np.int64]:
+        """How many cells have each gene, (G,)."""
+        found = np.zeros(self.counts.shape[1], dtype=np.int64)
+        for some in _blocks(*self.counts.shape):
+            rows = self.counts[some]
+            found += np.bincount(rows.indices[rows.data > 0], minlength=len(found))
+        return found
 
     @property
     def alike(self) -> Cells:
@@ -61,7 +88,8 @@ class Cells(NamedTuple):
     @property
     def reads(self) -> Floats:
         """Of each cell, (N,)."""
-        return np.asarray(self.counts.sum(axis=1)).ravel()
+        blocks = (self.counts[some].astype(np.float64) for some in _blocks(*self.counts.shape))
+        return np.concatenate([np.asarray(rows.sum(axis=1)).ravel() for rows in blocks])
 
 
 @dataclass(frozen=True)
@@ -107,13 +135,12 @@ class TellingGenes:
         dispersion: float = _TYPICAL,
     ) -> Self:
         """Learn from some cells, of which a ``share`` has each of these genes."""
-        part = cells.part(which)
-        partial = part.counts
-        alike = cls(which, _molecules(part, share, dispersion), np.ones(len(which)), dispersion)
-        expected, genes = alike.expected_molecules(part)[1], partial.indices
-        of_gene, about, seen = (
-            np.bincount(genes, of, len(which)) for of in (partial.data, expected, np.ones(len(genes)))
-        )
+        alike = cls(which, _molecules(cells, which, share, dispersion), np.ones(len(which)), dispersion)
+        of_gene, about, seen = np.zeros((3, len(which)))
+        for part, _, expected in alike.expected_molecules(cells):
+            np.add.at(of_gene, part.indices, part.data)
+            np.add.at(about, part.indices, expected)
+            np.add.at(seen, part.indices, 1.0)
         relative = (of_gene / about) / (of_gene.sum() / about.sum())
         found = replace(alike, factor=relative ** (seen / (seen + _LIKE_ALL)))
         of = found._estimates(cells)
@@ -152,19 +179,30 @@ class TellingGenes:
         own = np.where(weight > 0, weight**2 * np.where(weight > 0, variance, 0.0), 0.0)
         return value, own + (1 - weight) ** 2 * self.differ + (1 - weight * apart) ** 2 * of.of_depth
 
-    def expected_molecules(self, part: Cells) -> tuple[Floats, Floats]:
-        """Molecules to expect of these genes where there is a count: without looking, and as there is one."""
+    def expected_molecules(self, cells: Cells) -> Iterator[tuple[sparse.csr_array, Floats, Floats]]:
+        """Molecules to expect where there is a count: without looking, and as there is one.
+
+        Beside the counts of these genes, of a few cells after the other.
+        """
+        depth = self._depth(cells)
+        for some, part in cells.blocks(self.which):
+            yield part.counts, *self._expected(part, depth[some])
+
+    def _expected(self, part: Cells, depth: Floats) -> tuple[Floats, Floats]:
         genes = part.counts.indices
         rows = _rows(part.counts)
-        mean = self._depth(part)[rows] * self.molecules[genes]
+        mean = depth[rows] * self.molecules[genes]
         if part.shares is not None:
             mean *= part.shares[rows, genes]
         return mean, mean / -np.expm1(-_minus_log_absent(mean, self.dispersion))
 
     def detection(self, cells: Cells) -> Floats:
         """Log likelihood of which of these genes each cell has, given how many it has, nats, (N,)."""
-        part = cells.part(self.which)
-        absent = _minus_log_absent(self._means(part, self._depth(part)), self.dispersion)
+        depth = self._depth(cells)
+        return np.concatenate([self._detection(part, depth[some]) for some, part in cells.blocks(self.which)])
+
+    def _detection(self, part: Cells, depth: Floats) -> Floats:
+        absent = _minus_log_absent(self._means(part, depth), self.dispersion)
         found = -absent.sum(axis=1)
         rows, genes = _rows(part.counts), part.counts.indices
         odds = np.log(np.expm1(np.clip(absent[rows, genes], 1e-300, 500.0)))
@@ -175,23 +213,28 @@ class TellingGenes:
         mean = np.outer(depth, self.molecules)
         return mean if part.shares is None else mean * part.shares
 
-    def _depth(self, part: Cells) -> Floats:
-        others = self.molecules if part.shares is None else part.shares * self.molecules
-        return _solved(_seen(part.counts), others, self.dispersion)
+    def _depth(self, cells: Cells) -> Floats:
+        shares = cells.shares_of(self.which)
+        others = self.molecules if shares is None else shares * self.molecules
+        return _solved(cells.seen(self.which), others, self.dispersion)
 
     def _estimates(self, cells: Cells) -> _Estimates:
-        part = cells.part(self.which)
+        depth, reads = self._depth(cells), cells.reads
+        blocks = cells.blocks(self.which)
+        found = [self._estimates_of(part, depth[some], reads[some]) for some, part in blocks]
+        return _Estimates(*map(np.concatenate, zip(*found, strict=True)))
+
+    def _estimates_of(self, part: Cells, depth: Floats, total: Floats) -> _Estimates:
         partial = part.counts
         of, n_cells, alpha = _rows(partial), partial.shape[0], self.dispersion
 
         def of_cells(values: Floats) -> Floats:
             return np.bincount(of, values, n_cells).astype(np.float64)
 
-        depth = self._depth(part)
         mean = self._means(part, depth)
         absent = np.exp(-_minus_log_absent(mean, alpha))
         slope = mean * absent / (1 + alpha * mean)
-        expected, scaled = self.expected_molecules(part)[1], partial.data / self.factor[partial.indices]
+        expected, scaled = self._expected(part, depth)[1], partial.data / self.factor[partial.indices]
         about, reads = of_cells(expected), of_cells(scaled)
         with np.errstate(divide="ignore", invalid="ignore"):
             elasticity = 1 - of_cells(expected * (slope / (1 - absent))[of, partial.indices]) / about
@@ -202,7 +245,7 @@ class TellingGenes:
             by_sizes,
             variance,
             elasticity,
-            np.log(cells.reads / depth),
+            np.log(total / depth),
             ((1 - absent) * absent).sum(axis=1) / slope.sum(axis=1) ** 2,
         )
 
@@ -237,15 +280,16 @@ def _minus_log_absent(mean: Floats, dispersion: float) -> Floats:
     return np.log1p(dispersion * mean) / dispersion if dispersion > 0 else mean
 
 
-def _seen(partial: sparse.csr_array) -> Floats:
-    """Share of the genes that each cell has, neither none nor all."""
-    n = partial.shape[1]
-    return np.clip(np.diff(partial.indptr) / n, 0.5 / n, 1 - 0.5 / n)
+def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
+    """Divide rows evenly into blocks of few entries."""
+    n_blocks = max(1, min(n_rows, -(-n_rows * n_columns // _AT_ONCE)))
+    bounds = np.linspace(0, n_rows, n_blocks + 1).astype(np.int64).tolist()
+    return itertools.starmap(slice, itertools.pairwise(bounds))
 
 
-def _molecules(part: Cells, share: Floats, dispersion: float) -> Floats:
+def _molecules(cells: Cells, which: NDArray[np.int64], share: Floats, dispersion: float) -> Floats:
     """Molecules of genes in a cell of average depth that give each gene and each cell its number of zeros."""
-    seen, shares = _seen(part.counts), part.shares
+    seen, shares = cells.seen(which), cells.shares_of(which)
     of_genes = -np.log1p(-share) / (1.0 if shares is None else shares.mean(axis=0))
     for _ in range(3):
         depth = _solved(seen, of_genes if shares is None else shares * of_genes, dispersion)
@@ -263,11 +307,14 @@ def _solved(share: Floats, others: Floats, dispersion: float) -> Floats:
         edges = np.quantile(others, np.linspace(0, 1, _BINS + 1))
         others = (0.5 * (edges[1:] + edges[:-1]))[None]
     log_y = np.log(-np.log1p(-share) / others.mean(axis=1))
+    step = np.empty_like(log_y)
     for _ in range(_ROUNDS):
-        mean = np.exp(log_y)[:, None] * others
-        absent = np.exp(-_minus_log_absent(mean, dispersion))
-        slope = np.maximum((mean * absent / (1 + dispersion * mean)).mean(axis=1), 1e-300)
-        step = np.clip((share - 1 + absent.mean(axis=1)) / slope, -_LONGEST_STEP, _LONGEST_STEP)
+        for some in _blocks(len(log_y), others.shape[1]):
+            mean = np.exp(log_y[some])[:, None] * (others if len(others) == 1 else others[some])
+            absent = np.exp(-_minus_log_absent(mean, dispersion))
+            slope = np.maximum((mean * absent / (1 + dispersion * mean)).mean(axis=1), 1e-300)
+            step[some] = (share[some] - 1 + absent.mean(axis=1)) / slope
+        step.clip(-_LONGEST_STEP, _LONGEST_STEP, out=step)
         log_y += step
         if np.abs(step).max() < _CLOSE:
             break

@@ -293,7 +293,10 @@ def amplification_of(copies: Copies, order: NDArray[np.int64], largest: int) -> 
 
 def _table(covariates: Floats | None, n_cells: int) -> tuple[NDArray[np.int64], Table]:
     """Sort the cells by their covariates, and the different rows of these."""
-    design = np.ones((n_cells, 1)) if covariates is None else np.asarray(covariates, dtype=np.float64)
+    if covariates is None:
+        one = np.ones((1, 1))
+        return np.arange(n_cells), Table(one, one, np.array([0, n_cells]), np.zeros(n_cells, dtype=np.int64))
+    design = np.asarray(covariates, dtype=np.float64)
     if design.ndim != 2 or len(design) != n_cells or not np.isfinite(design).all():
         raise ValueError(f"covariates must be finite, of shape ({n_cells}, p), found {design.shape}.")
     values, rows = np.unique(design, axis=0, return_inverse=True)

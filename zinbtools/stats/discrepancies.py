@@ -5,7 +5,7 @@ All of them follow from a few sums per gene, so that cells can stream through in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 Floats = NDArray[np.float64]
+
+_AT_ONCE = 2**18  # stored entries, of which there are copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,21 +88,14 @@ class GeneStatistics:
                 (block**2).sum(0),
                 block.max(0, initial=0.0),
             )
-        genes, values = _stored_entries(block)
-
-        def per_gene(weights: NDArray[Any]) -> Floats:
-            return np.bincount(genes, weights=weights, minlength=n_genes).astype(np.float64)
-
-        maximum = np.zeros(n_genes)
-        np.maximum.at(maximum, genes, values)
-        return cls(
-            n_cells,
-            n_cells - per_gene(values != 0),
-            per_gene(values == 1),
-            per_gene(values),
-            per_gene(values**2),
-            maximum,
-        )
+        positive, ones, total, squares, maximum = np.zeros((5, n_genes))
+        for genes, values in _stored_entries(block):
+            np.add.at(positive, genes, (values != 0).astype(np.float64))
+            np.add.at(ones, genes, (values == 1).astype(np.float64))
+            np.add.at(total, genes, values)
+            np.add.at(squares, genes, values**2)
+            np.maximum.at(maximum, genes, values)
+        return cls(n_cells, n_cells - positive, ones, total, squares, maximum)
 
     def __add__(self, other: GeneStatistics) -> GeneStatistics:
         if self.total.shape != other.total.shape:
@@ -418,13 +413,16 @@ def _variation(genes: GeneStatistics) -> Floats:
     return np.maximum(genes.n_cells * genes.total_of_squares - genes.total**2, 0)
 
 
-def _stored_entries(counts: Any) -> tuple[NDArray[Any], Floats]:
+def _stored_entries(counts: Any) -> Iterator[tuple[NDArray[Any], Floats]]:
+    """Yield the genes of entries and these, row by row, some at a time."""
     rows = counts.tocsr()
     if not rows.has_canonical_format:
         # The square of a sum is not the sum of squares: entries stored in pieces are joined first.
         rows = rows.copy()
         rows.sum_duplicates()
-    return rows.indices, rows.data.astype(np.float64)
+    for start in range(0, rows.nnz, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        yield rows.indices[some], rows.data[some].astype(np.float64)
 
 
 def _ratio(numerator: Floats, denominator: Floats | int) -> Floats:

@@ -50,9 +50,9 @@ class _Batch:
     """Some genes of some cells, and how likely they are."""
 
     def __init__(self, cells: Cells, relative: Floats, highest: float) -> None:
-        counts, total = cells.counts, cells.reads
+        total = cells.reads
         n_cells = len(relative)
-        n_counts = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1])
+        n_counts = cells.n_counts
         least, most = (share * n_cells for share in _DETECTED)
         order = np.argsort(n_counts, kind="stable")
         order = order[(n_counts[order] >= max(least, 5)) & (n_counts[order] <= most)]

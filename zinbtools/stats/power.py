@@ -61,14 +61,26 @@ class SignedRoot(NamedTuple):
         return stats.binom.sf(FEWEST_COUNTS - 1, np.round(n_cells), self.detected)
 
 
+class LikeMeans(NamedTuple):
+    """The means of a gene in groups of cells, and the share of the cells in each, (n_groups,)."""
+
+    means: Floats
+    shares: Floats
+
+    @classmethod
+    def of(cls, means: ArrayLike) -> LikeMeans:
+        """Put cells with means, any number of them, in 32 groups of like mean."""
+        ordered = np.sort(np.atleast_1d(np.asarray(means, dtype=np.float64)))
+        groups = np.array_split(ordered, min(N_GROUPS, len(ordered)))
+        sizes = np.array([len(group) for group in groups])
+        return cls(np.array([group.mean() for group in groups]), sizes / len(ordered))
+
+
 class _Counts:
     """The distribution of a gene's counts without dropout, in groups of cells, large counts in bins."""
 
-    def __init__(self, means: ArrayLike, inverse_dispersion: float) -> None:
-        ordered = np.sort(np.atleast_1d(np.asarray(means, dtype=np.float64)))
-        groups = np.array_split(ordered, min(N_GROUPS, len(ordered)))
-        self._means = np.array([group.mean() for group in groups])[:, None]
-        shares = np.array([len(group) for group in groups])[:, None] / len(ordered)
+    def __init__(self, means: LikeMeans, inverse_dispersion: float) -> None:
+        self._means, shares = (part[:, None] for part in means)
         theta = min(float(inverse_dispersion), _LARGEST_THETA)
         self.truth = np.array([0.0, np.log(theta)])
         edges = _edges(stats.nbinom.isf(_TAIL, theta, theta / (theta + self._means[-1, 0])))
@@ -106,7 +118,7 @@ def _edges(largest: float) -> Floats:
 
 
 def signed_root(
-    means: ArrayLike, inverse_dispersion: float, dropout: float, null_dropout: float
+    means: ArrayLike | LikeMeans, inverse_dispersion: float, dropout: float, null_dropout: float
 ) -> SignedRoot:
     """How far the counts of a ZINB are from the nearest one of another dropout probability.
 
@@ -119,7 +131,8 @@ def signed_root(
     Parameters
     ----------
     means
-        Of cells, without dropout, any number of them; they are averaged in 32 groups of like mean.
+        Of cells, without dropout, any number of them; they are averaged in 32 groups of like mean
+        (`LikeMeans`).
     inverse_dispersion
         theta; may be infinite.
 
@@ -129,7 +142,7 @@ def signed_root(
     >>> round(root.shift * 1000**0.5, 2), round(root.sd, 2), round(root.detected, 2)
     (2.78, 0.97, 0.58)
     """
-    counts = _Counts(means, inverse_dispersion)
+    counts = _Counts(means if isinstance(means, LikeMeans) else LikeMeans.of(means), inverse_dispersion)
     mass = counts.mass(dropout)
 
     def slope(at: Floats) -> Floats:

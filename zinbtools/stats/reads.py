@@ -7,7 +7,7 @@ the molecules of a cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -193,9 +193,7 @@ def _detection(learned: Cells, others: Cells) -> Floats:
 
 def _telling(cells: Cells) -> tuple[NDArray[np.int64], Floats]:
     """Genes that some cells have and others lack, and the share of the cells that have each."""
-    counts = cells.counts
-    n_cells, n_genes = counts.shape
-    n_counts = np.bincount(counts.indices[counts.data > 0], minlength=n_genes)
+    n_cells, n_counts = cells.counts.shape[0], cells.n_counts
     some = np.flatnonzero((n_counts >= _SEEN) & (n_counts < _NOT_IN_ALL * n_cells))
     if n_cells < _FEWEST_CELLS or len(some) < _FEWEST_GENES:
         raise ValueError(
@@ -213,14 +211,23 @@ def _by_sizes(telling: TellingGenes, cells: Cells, share: Floats) -> tuple[float
 
     That is in rare genes, or in entries if cells differ in what they express.
     """
-    part = cells.part(telling.which)
-    reads, genes = part.counts.data, part.counts.indices
-    mean, expected = telling.expected_molecules(part)
-    if part.shares is None:
-        some = share[genes] <= max(_RARE, np.sort(share)[_FEWEST_GENES - 1])
+    if cells.shares is None:
+        most = max(_RARE, np.sort(share)[_FEWEST_GENES - 1])
     else:
-        some = mean <= max(_RARE, np.sort(mean)[min(_FEWEST_GENES, len(mean)) - 1])
-    reads, genes, expected = reads[some], genes[some], expected[some]
-    level = float(reads.sum() / expected.sum())
-    of_genes = np.bincount(genes, reads - level * expected)
-    return level, float(np.sqrt((of_genes**2).sum()) / reads.sum())
+        means = np.concatenate([mean for _, mean, _ in telling.expected_molecules(cells)])
+        most = max(_RARE, np.sort(means)[min(_FEWEST_GENES, len(means)) - 1])
+
+    def few() -> Iterator[tuple[Floats, NDArray[np.int32], Floats]]:
+        for counts, mean, expected in telling.expected_molecules(cells):
+            some = (share[counts.indices] if cells.shares is None else mean) <= most
+            yield counts.data[some], counts.indices[some], expected[some]
+
+    total, last, about = 0.0, -1, []
+    for reads, genes, expected in few():
+        total, last = total + float(reads.sum()), max(last, genes.max(initial=-1))
+        about.append(expected)
+    level = total / float(np.concatenate(about).sum())
+    of_genes = np.zeros(last + 1)
+    for reads, genes, expected in few():
+        np.add.at(of_genes, genes, reads - level * expected)
+    return level, float(np.sqrt((of_genes**2).sum()) / total)

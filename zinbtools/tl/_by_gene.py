@@ -143,8 +143,8 @@ class _Part:
         self._fit, self._data, self.cells = fit, data, cells
         self.n_counts = len(cells) - data.statistics(cells).n_zeros
 
-    def counts(self) -> Iterable[sparse.csr_array]:
-        return self._data.compressed(torch.as_tensor(self.cells, device=self._data.device))
+    def counts(self, genes: slice) -> Iterable[sparse.csr_array]:
+        return self._data.compressed(torch.as_tensor(self.cells, device=self._data.device), genes)
 
     @contextmanager
     def means(self) -> Iterator[Groups]:

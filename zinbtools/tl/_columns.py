@@ -15,14 +15,14 @@ from ..jobs.threads import in_order
 from ..stats.count_models import CountFits, fit_counts
 from ..stats.dispersion_by_state import ByState, dispersion_by_state
 
-COUNTS_BYTES = 2**28  # of the genes whose counts, or means, are in memory at a time
-MEMORY_BYTES = 2**28  # of means; more of them go through a file
+COUNTS_BYTES = 2**25  # of the genes whose counts, or means, are in memory at a time
+MEMORY_BYTES = 2**25  # of means; more of them go through a file
 _BYTES_PER_COUNT = 16  # as they are read, and as columns
 _BYTES_PER_MEAN = 16  # as they are read, and in double precision
 _CELLS_AT_ONCE = 4096
 _AT_ONCE, _FEW = 128, 8  # genes that a thread has: to be fitted, and to be fitted by state
 
-Blocks = Callable[[], Iterable[sparse.csr_array]]
+Blocks = Callable[[slice], Iterable[sparse.csr_array]]
 States = Callable[[int], np.ndarray]
 Odds = Callable[[np.ndarray], np.ndarray]
 
@@ -40,7 +40,7 @@ def fit_columns(
     Parameters
     ----------
     blocks
-        Gives the counts of all cells, in blocks of cells; asked as often as the genes need it.
+        Gives the counts of some genes in all cells, in blocks of cells.
     n_counts
         In how many cells each gene has a count, (G,).
     means
@@ -59,7 +59,7 @@ def fit_columns(
         given = odds(some.which)
         return fit_counts(some.counts, some.means, dropout_odds=given, **options).averaged(given)
 
-    groups = _with_counts(blocks, n_counts, means)
+    groups = with_counts(blocks, n_counts, means)
     pieces = (part for group in groups for part in group.pieces(_AT_ONCE))
     fits = in_order(fit, pieces, n_threads)
     return joined([*counting(fits, len(n_counts), "tests of genes", "gene", lambda found: len(found.gain))])
@@ -143,11 +143,11 @@ def chosen_genes(
     blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]], chosen: np.ndarray
 ) -> Iterator[Genes]:
     """Yield those that are chosen, (G,) boolean, a few at a time; the rest is as for `fit_columns`."""
-    for group in _with_counts(blocks, n_counts, means):
+    for group in with_counts(blocks, n_counts, means):
         yield from group.part(np.flatnonzero(chosen[group.which])).pieces(_FEW)
 
 
-def _with_counts(
+def with_counts(
     blocks: Blocks, n_counts: np.ndarray, means: Iterable[tuple[slice, np.ndarray]]
 ) -> Iterator[Genes]:
     """Yield each group of genes with its counts and its means."""
@@ -155,8 +155,7 @@ def _with_counts(
     for group, of_group in means:
         if group.stop > start + columns.shape[1]:
             start, stop = group.start, max(group.stop, _end(n_counts, group.start))
-            rows = [block[:, start:stop] for block in blocks()]
-            columns = sparse.csc_array(sparse.vstack(rows, format="csr"))
+            columns = sparse.csc_array(sparse.vstack([*blocks(slice(start, stop))], format="csr"))
         which = np.arange(group.start, group.stop)
         yield Genes(which, columns[:, group.start - start : group.stop - start], of_group)
 
@@ -199,6 +198,8 @@ class Means:
         self._groups = [slice(g, min(g + width, n_genes)) for g in range(0, n_genes, width)]
         self._smallest = np.float32(smallest)
         self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="zinbtools-means-")  # noqa: SIM115 - `__exit__`
+        if 4 * self._n_cells * n_genes > MEMORY_BYTES:
+            self._file.rollover()
 
     def write(self, blocks: Iterable[np.ndarray]) -> None:
         """Write means of the cells in order, block by block, (n, G)."""

@@ -355,8 +355,8 @@ class GeneTests:
         words = {"call": calls, "explained_by": explained, "on_in": on_in}
         return {**found, "pval_adj": adjusted, "power": power, **words}
 
-    def _counts(self) -> Iterator[sparse.csr_array]:
-        return self._data.compressed(self._cells)
+    def _counts(self, genes: slice | None = None) -> Iterator[sparse.csr_array]:
+        return self._data.compressed(self._cells, genes)
 
     @contextmanager
     def _means(self) -> Iterator[Groups]:

@@ -247,9 +247,12 @@ def _genes(
         seed=fit.draw_seed,
         n_threads=available_threads(data.device),
     )
-    means = np.concatenate([block.mean.numpy(force=True) for block in blocks]).astype(np.float64)
-    shares: Floats = means / means.sum(axis=1, keepdims=True)
-    level = np.log(shares + 1e-12)
+    level: Floats = np.empty((data.n_cells, data.n_genes))
+    for block in blocks:
+        level[block.cells.numpy(force=True)] = block.mean.numpy(force=True)
+    level /= level.sum(axis=1, keepdims=True)
+    level += 1e-12
+    np.log(level, out=level)
     variable = np.argsort(-level.var(axis=0), kind="stable")[:n_top]
     n_markers = min(max(n_top // 5, 5), data.n_genes)
     markers = []

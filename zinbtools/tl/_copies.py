@@ -114,7 +114,8 @@ class BatchCopies:
         blocks = self._data.compressed(torch.as_tensor(cells, device=self._data.device))
         means = None
         if self._by_means:
-            means = np.maximum(np.concatenate([*expected_means(self._fit, self._data, cells)]), SMALLEST_MEAN)
+            means = np.concatenate([*expected_means(self._fit, self._data, cells)])
+            np.maximum(means, SMALLEST_MEAN, out=means)
         return Cells.around(sparse.csr_array(sparse.vstack(list(blocks))), means)
 
 

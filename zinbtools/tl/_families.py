@@ -100,8 +100,8 @@ def _genes_of(
     ``n_counts`` of each gene are not zero, (n_genes,).
     """
 
-    def counts() -> Iterator[sparse.csr_array]:
-        return data.compressed(torch.as_tensor(cells, device=data.device))
+    def counts(genes: slice) -> Iterator[sparse.csr_array]:
+        return data.compressed(torch.as_tensor(cells, device=data.device), genes)
 
     with Means((len(cells), data.n_genes), SMALLEST_MEAN) as kept:
         kept.write(expected_means(fit, data, cells))

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
-from scipy import sparse, stats
+from scipy import stats
 
 from .._anndata.reading import check_anndata, gene_names
 from .._anndata.results import spread, storable, target_of
 from .._check.arguments import checked
 from .._record.parts import DIFFERENCES, POWER, POWER_GENES, POWER_NEEDED, POWER_VERDICT, SELECTION
 from .._words.answers import Call
-from ..get._fitted import Fitted
-from ..get._model import expected_counts
+from ..get._fitted import Fitted, resolve_device
 from ..jobs.threads import single_threaded
 from ..stats.count_models import fit_counts
 from ..stats.crossed import CrossedMean
-from ..stats.power import PilotCalls, SignedRoot, expected_verdict_power, fewest, signed_root, verdict_power
+from ..stats.power import (
+    LikeMeans,
+    PilotCalls,
+    SignedRoot,
+    expected_verdict_power,
+    fewest,
+    signed_root,
+    verdict_power,
+)
 from ._added import says_what_it_added
+from ._columns import Means, with_counts
 from ._conditional import check_nb
-from ._copies import SMALLEST_MEAN
+from ._copies import SMALLEST_MEAN, expected_means
 
 _GROWTH = 2.0 ** np.arange(-4, 13)  # of the pilot's cells: where the level of the calls is computed
 
@@ -112,7 +122,7 @@ def power(
     check_nb(fit)
     sizes = adata.n_obs * 2.0 ** np.arange(-1, 6) if n_cells is None else n_cells
     asked = _Asked(np.unique(np.round(sizes)).astype(np.int64), power, alpha, negligible_dropout)
-    pilot = _Genes.read(adata, fit, genes, device)
+    pilot = _Genes.read(adata, fit, genes, depth, device)
     level = _Level.read(fit, adata, alpha)
     found: dict[str, Any] = dict(_tables(pilot, level, dropout, depth, asked))
     if SELECTION in fit:
@@ -134,17 +144,30 @@ class _Asked(NamedTuple):
 
 
 class _Genes(NamedTuple):
-    """Genes of a pilot: places in the AnnData, names, calls, means of each cell, theta, estimated dropout."""
+    """Genes of a pilot, (n_genes,) each but for the last.
+
+    Attributes
+    ----------
+    places, names, call
+        Where they are in the AnnData, and what they are called.
+    mean, theta, dropout
+        Averages over cells of their means, inverse dispersions, and estimated dropout.
+    means
+        Of groups of cells, for each depth.
+    """
 
     places: np.ndarray
     names: np.ndarray
     call: np.ndarray
-    means: np.ndarray
+    mean: np.ndarray
     theta: np.ndarray
     dropout: np.ndarray
+    means: dict[float, list[LikeMeans]]
 
     @classmethod
-    def read(cls, adata: AnnData, fit: Fitted, genes: Sequence[str] | None, device: str) -> _Genes:
+    def read(
+        cls, adata: AnnData, fit: Fitted, genes: Sequence[str] | None, depth: Sequence[float], device: str
+    ) -> _Genes:
         """Fit scale, dispersion and dropout around the network's means, as the test does.
 
         Of genes that were called they are the ZINB's, of others the NB's.
@@ -156,21 +179,38 @@ class _Genes(NamedTuple):
         columns = np.flatnonzero((tested & (True if genes is None else names.isin(list(genes))))[fitted])
         columns = columns[np.argsort(fitted[columns])]
         places = fitted[columns]
-        mask = np.isin(np.arange(adata.n_vars), places)
-        means = expected_counts(adata, model="nb", var=mask, device=device, key=keys.key_added)
-        means = np.maximum(means.to_numpy(dtype=np.float64), SMALLEST_MEAN)
-        counts = sparse.vstack([block[:, columns] for block in fit.counts(adata).blocks()])
-        fits = fit_counts(counts, means, families=("zinb",))
         call = adata.var[keys.zi("call")].astype(str).to_numpy()[places]
-        family = np.where(call == Call.ZERO_INFLATED, fits.of("zinb"), fits.of("nb"))
-        of_gene = np.arange(len(places)), family
-        means *= np.exp(fits.coefficients[*of_gene, 0])
-        dropout = fits.dropout[:, fits.of("zinb")]
-        return cls(places, names[places].to_numpy(), call, means, fits.inverse_dispersion[of_gene], dropout)
+        data, cells = fit.data(adata, resolve_device(device)), fit.cells(adata, "all")
+        means: dict[float, list[LikeMeans]] = {factor: [] for factor in (1.0, *depth)}
+        mean, theta, dropout = np.empty((3, len(columns)))
+        everyone = torch.as_tensor(cells, device=data.device)
+        n_counts = (data.n_cells - data.statistics(cells).n_zeros)[columns]
+        with Means((data.n_cells, len(columns)), 0.0) as kept:
+            kept.write(block[:, columns] for block in expected_means(fit, data, cells))
+            for some in with_counts(
+                lambda of: data.compressed(everyone, columns[of]), n_counts, kept.groups()
+            ):
+                of_some = np.maximum(some.means, SMALLEST_MEAN, dtype=np.float64)
+                fits = fit_counts(some.counts, of_some, families=("zinb",))
+                family = np.where(call[some.which] == Call.ZERO_INFLATED, fits.of("zinb"), fits.of("nb"))
+                which, of_gene = some.which, (np.arange(len(family)), family)
+                of_some *= np.exp(fits.coefficients[*of_gene, 0])
+                for factor, of_factor in means.items():
+                    of_factor.extend(map(LikeMeans.of, factor * of_some.T))
+                mean[which], theta[which] = of_some.mean(0), fits.inverse_dispersion[of_gene]
+                dropout[which] = fits.dropout[:, fits.of("zinb")]
+        return cls(places, names[places].to_numpy(), call, mean, theta, dropout, means)
+
+    def some(self, genes: np.ndarray) -> _Genes:
+        """Those where it is true."""
+        arrays = {name: part[genes] for name, part in self._asdict().items() if name != "means"}
+        means = {factor: list(compress(of, genes)) for factor, of in self.means.items()}
+        return self._replace(**arrays, means=means)
 
     def roots(self, dropout: float | np.ndarray, depth: float, negligible: float) -> SignedRoot:
         """Of all genes, arrays of (n_genes,)."""
-        known = zip(depth * self.means.T, self.theta, np.broadcast_to(dropout, len(self.places)), strict=True)
+        dropouts = np.broadcast_to(dropout, len(self.places))
+        known = zip(self.means[depth], self.theta, dropouts, strict=True)
         roots = np.reshape([signed_root(*of_gene, negligible) for of_gene in known], (-1, 4))
         return SignedRoot(*roots.T)
 
@@ -214,7 +254,7 @@ def _tables(
             deeper = float(np.median(roots.shift / plain.shift))
             known = pd.DataFrame({"gene": pilot.names, "dropout": share, "depth": factor})
             needs = _needed(roots, level, asked, deeper, share == 0)
-            about = pilot.means.mean(0) * factor, pilot.theta, pilot.call
+            about = pilot.mean * factor, pilot.theta, pilot.call
             columns = dict(zip(("mean", "inverse_dispersion", "call"), about, strict=True))
             of_needs.append(known.assign(**columns, n_cells=needs))
             for n in asked.n_cells:
@@ -240,7 +280,7 @@ def _needed(
 def _deciding(pilot: _Genes, level: _Level, asked: _Asked) -> np.ndarray:
     """How many cells decide the genes that are undecided, if their dropout is as it is estimated."""
     open_ = pilot.call == Call.UNDECIDED
-    some = pilot._replace(**{name: part[..., open_] for name, part in pilot._asdict().items()})
+    some = pilot.some(open_)
     none = (some.dropout <= asked.negligible) & (asked.negligible > 0)
     needed = np.full(len(open_), np.nan)
     roots = some.roots(np.where(none, 0.0, some.dropout), 1.0, asked.negligible)

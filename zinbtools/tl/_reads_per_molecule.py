@@ -8,11 +8,11 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
-from .._anndata.counts import copy_counts
+from .._anndata.counts import exact_counts
 from .._anndata.reading import check_anndata, checked_column, read_mask
 from .._anndata.results import storable, target_of
+from .._anndata.rows import columns
 from .._check.arguments import checked
 from .._record.keys import Keys
 from .._record.parts import READS
@@ -128,10 +128,11 @@ def _of_counts(
     adata: AnnData, layer: str | None, mask_var: str | np.ndarray | None, batch_key: str | None
 ) -> Batches:
     """Yield each batch, its cells, and its copies by counts alone."""
-    counts = sparse.csr_array(copy_counts(adata, layer)[:, np.flatnonzero(read_mask(adata, mask_var))])
+    genes = np.flatnonzero(read_mask(adata, mask_var))
+    counts = columns(exact_counts(adata, layer, copy=False), genes)
     for name, cells in _batches(adata, batch_key).items():
         try:
-            yield name, cells, amplified(Cells.around(counts[cells]))
+            yield name, cells, amplified(Cells.around(counts if batch_key is None else counts[cells]))
         except ValueError as error:
             where = "" if batch_key is None else f"batch {name!r} of batch_key {batch_key!r}: "
             raise ValueError(f"{where}{error}") from None

@@ -21,6 +21,7 @@ from .._anndata.fitted_counts import places_of
 from .._anndata.kinds import MOLECULES, Finding
 from .._anndata.lazy import LazyCounts
 from .._anndata.reading import SPLITS, draw_folds, gene_names, read_split
+from .._anndata.rows import columns
 from .._check.rng import RNG, integers, seed_sequence
 from ..get._fitted import count_data, resolve_device
 from ..get._settings import FitSettings
@@ -118,9 +119,8 @@ class Sample:
         full = np.ravel(matrix.sum(1)) > 0
         present = np.ravel(matrix.sum(0)) > 0
         obs = self.cells.obs if cells is None else self.cells.obs.iloc[cells]
-        return Sample(
-            matrix[full][:, present], AnnData(obs=obs[full].copy()), self.genes[present], self.finding
-        )
+        matrix = columns(matrix if full.all() else matrix[full], np.flatnonzero(present))
+        return Sample(matrix, AnnData(obs=obs[full].copy()), self.genes[present], self.finding)
 
 
 def read_sample(adata: AnnData, settings: FitSettings) -> tuple[Sample, np.ndarray]:

@@ -100,7 +100,7 @@ def zero_test(
     depth, n_counts = library / library.mean(), sums.n_cells - sums.n_zeros
     covariates = _covariates(adata, batch_key, groupby)
     fits = fit_columns(
-        counts.blocks,
+        lambda genes: (block[:, genes] for block in counts.blocks()),
         n_counts,
         ((group, depth) for group in gene_groups(n_counts)),
         n_threads=available_threads(resolve_device("cpu")),
