@@ -83,7 +83,7 @@ def test_the_likelihood_of_detection_is_that_of_its_cells() -> None:
     genes = TellingGenes.of(cells, which, share)
     part = cells.part(which)
     seen = counts[:, which].toarray() > 0
-    expected = genes._means(part, genes._depth(cells))
+    expected = genes._means(part, genes.depth(cells))
     absent = (1 + 0.4 * expected) ** -2.5
     np.testing.assert_allclose((1 - absent).sum(axis=1), seen.sum(axis=1), rtol=1e-4)
     by_hand = np.where(seen, np.log1p(-absent), np.log(absent)).sum(axis=1)

@@ -135,15 +135,16 @@ class TellingGenes:
         dispersion: float = _TYPICAL,
     ) -> Self:
         """Learn from some cells, of which a ``share`` has each of these genes."""
-        alike = cls(which, _molecules(cells, which, share, dispersion), np.ones(len(which)), dispersion)
+        alike = cls.alike(cells, which, share, dispersion)
+        depth = alike.depth(cells)
         of_gene, about, seen = np.zeros((3, len(which)))
-        for part, _, expected in alike.expected_molecules(cells):
+        for part, _, expected in alike.expected_molecules(cells, depth):
             np.add.at(of_gene, part.indices, part.data)
             np.add.at(about, part.indices, expected)
             np.add.at(seen, part.indices, 1.0)
         relative = (of_gene / about) / (of_gene.sum() / about.sum())
         found = replace(alike, factor=relative ** (seen / (seen + _LIKE_ALL)))
-        of = found._estimates(cells)
+        of = found._estimates(cells, depth)
         known = np.isfinite(of.by_sizes)
         least = 0.1 * float(np.median(of.variance[known]))
         errors = np.maximum(of.variance, least) + (1 - of.elasticity) ** 2 * of.of_depth
@@ -151,25 +152,31 @@ class TellingGenes:
         reads = np.log(cells.reads)
         centres = float(of.by_sizes[known].mean()), float(of.by_detection.mean()), float(reads.mean())
         found = replace(found, centres=centres, least_variance=least, differ=max(apart, 0.0))
-        value, variance = found._together(cells)
+        value, variance = found._together(of)
         slope = float(np.polyfit(reads - reads.mean(), value, 1)[0])
         left = float(np.var(value - slope * reads) - variance.mean())
         return replace(found, slope=slope, spread=max(left, _LEAST_SPREAD))
 
+    @classmethod
+    def alike(
+        cls, cells: Cells, which: NDArray[np.int64], share: Floats, dispersion: float = _TYPICAL
+    ) -> Self:
+        """Learn no more than the molecules of each gene."""
+        return cls(which, _molecules(cells, which, share, dispersion), np.ones(len(which)), dispersion)
+
     def relative_copies(self, cells: Cells) -> tuple[Floats, Floats]:
         """Copies of cells over the geometric mean of those that were learned from; errors of their logs."""
-        value, variance = self._together(cells)
+        value, variance = self._together(self._estimates(cells, self.depth(cells)))
         expected = self.slope * (np.log(cells.reads) - self.centres[2])
         kept = self.spread / (self.spread + variance)
         return np.exp(expected + kept * (value - expected)), np.sqrt(kept * variance + _ALIKE * self.differ)
 
-    def _together(self, cells: Cells) -> tuple[Floats, Floats]:
+    def _together(self, of: _Estimates) -> tuple[Floats, Floats]:
         """Logarithms of the copies of cells by sizes and by detection, about 0, and their variances.
 
         With the weight w of sizes the error is that of sizes by w, what detection differs by 1 - w, and that
         of the depth by 1 - w times what sizes do not share of it.
         """
-        of = self._estimates(cells)
         variance, apart = np.maximum(of.variance, self.least_variance), 1 - of.elasticity
         with np.errstate(invalid="ignore"):
             weight = (self.differ + apart * of.of_depth) / (variance + self.differ + apart**2 * of.of_depth)
@@ -179,12 +186,19 @@ class TellingGenes:
         own = np.where(weight > 0, weight**2 * np.where(weight > 0, variance, 0.0), 0.0)
         return value, own + (1 - weight) ** 2 * self.differ + (1 - weight * apart) ** 2 * of.of_depth
 
-    def expected_molecules(self, cells: Cells) -> Iterator[tuple[sparse.csr_array, Floats, Floats]]:
+    def depth(self, cells: Cells) -> Floats:
+        """Molecules of each cell over those of an average one that give it its number of genes, (N,)."""
+        shares = cells.shares_of(self.which)
+        others = self.molecules if shares is None else shares * self.molecules
+        return _solved(cells.seen(self.which), others, self.dispersion)
+
+    def expected_molecules(
+        self, cells: Cells, depth: Floats
+    ) -> Iterator[tuple[sparse.csr_array, Floats, Floats]]:
         """Molecules to expect where there is a count: without looking, and as there is one.
 
-        Beside the counts of these genes, of a few cells after the other.
+        Beside the counts of these genes, of a few cells after the other, which have this `depth`.
         """
-        depth = self._depth(cells)
         for some, part in cells.blocks(self.which):
             yield part.counts, *self._expected(part, depth[some])
 
@@ -198,7 +212,7 @@ class TellingGenes:
 
     def detection(self, cells: Cells) -> Floats:
         """Log likelihood of which of these genes each cell has, given how many it has, nats, (N,)."""
-        depth = self._depth(cells)
+        depth = self.depth(cells)
         return np.concatenate([self._detection(part, depth[some]) for some, part in cells.blocks(self.which)])
 
     def _detection(self, part: Cells, depth: Floats) -> Floats:
@@ -213,13 +227,8 @@ class TellingGenes:
         mean = np.outer(depth, self.molecules)
         return mean if part.shares is None else mean * part.shares
 
-    def _depth(self, cells: Cells) -> Floats:
-        shares = cells.shares_of(self.which)
-        others = self.molecules if shares is None else shares * self.molecules
-        return _solved(cells.seen(self.which), others, self.dispersion)
-
-    def _estimates(self, cells: Cells) -> _Estimates:
-        depth, reads = self._depth(cells), cells.reads
+    def _estimates(self, cells: Cells, depth: Floats) -> _Estimates:
+        reads = cells.reads
         blocks = cells.blocks(self.which)
         found = [self._estimates_of(part, depth[some], reads[some]) for some, part in blocks]
         return _Estimates(*map(np.concatenate, zip(*found, strict=True)))
@@ -290,23 +299,25 @@ def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 def _molecules(cells: Cells, which: NDArray[np.int64], share: Floats, dispersion: float) -> Floats:
     """Molecules of genes in a cell of average depth that give each gene and each cell its number of zeros."""
     seen, shares = cells.seen(which), cells.shares_of(which)
-    of_genes = -np.log1p(-share) / (1.0 if shares is None else shares.mean(axis=0))
+    of_genes, depth, start = -np.log1p(-share) / (1.0 if shares is None else shares.mean(axis=0)), None, None
     for _ in range(3):
-        depth = _solved(seen, of_genes if shares is None else shares * of_genes, dispersion)
+        depth = _solved(seen, of_genes if shares is None else shares * of_genes, dispersion, depth)
         depth /= depth.mean()
-        of_genes = _solved(share, depth if shares is None else shares.T * depth, dispersion)
+        of_genes = _solved(share, depth if shares is None else shares.T * depth, dispersion, start)
+        start = of_genes
     return of_genes
 
 
-def _solved(share: Floats, others: Floats, dispersion: float) -> Floats:
+def _solved(share: Floats, others: Floats, dispersion: float, start: Floats | None = None) -> Floats:
     """Solve ``mean(1 - NB(0 | y others)) = share`` for y, each.
 
-    ``others`` are the same for all, and then taken in bins, or a row each.
+    ``others`` are the same for all, and then taken in bins, or a row each. Without a ``start`` it begins with
+    what would be so without a dispersion.
     """
     if others.ndim == 1:
         edges = np.quantile(others, np.linspace(0, 1, _BINS + 1))
         others = (0.5 * (edges[1:] + edges[:-1]))[None]
-    log_y = np.log(-np.log1p(-share) / others.mean(axis=1))
+    log_y = np.log(-np.log1p(-share) / others.mean(axis=1) if start is None else start)
     step = np.empty_like(log_y)
     for _ in range(_ROUNDS):
         for some in _blocks(len(log_y), others.shape[1]):

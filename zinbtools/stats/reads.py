@@ -148,7 +148,7 @@ def reads_per_molecule(cells: Cells) -> Amplified:
     telling = TellingGenes.of(cells, which, share)
     level, error = _by_sizes(telling, cells, share)
     most, least = (
-        _by_sizes(TellingGenes.of(cells, which, share, of), cells, share)[0] for of in (_LEAST, _MOST)
+        _by_sizes(TellingGenes.alike(cells, which, share, of), cells, share)[0] for of in (_LEAST, _MOST)
     )
     relative, se = telling.relative_copies(cells)
     total = cells.reads
@@ -188,7 +188,7 @@ def are_foretold(learned: Sequence[Cells], others: Sequence[Cells]) -> bool:
 
 def _detection(learned: Cells, others: Cells) -> Floats:
     """Log likelihood of which genes each of the other cells has, nats, (n,)."""
-    return TellingGenes.of(learned, *_telling(learned)).detection(others)
+    return TellingGenes.alike(learned, *_telling(learned)).detection(others)
 
 
 def _telling(cells: Cells) -> tuple[NDArray[np.int64], Floats]:
@@ -211,14 +211,15 @@ def _by_sizes(telling: TellingGenes, cells: Cells, share: Floats) -> tuple[float
 
     That is in rare genes, or in entries if cells differ in what they express.
     """
+    depth = telling.depth(cells)
     if cells.shares is None:
         most = max(_RARE, np.sort(share)[_FEWEST_GENES - 1])
     else:
-        means = np.concatenate([mean for _, mean, _ in telling.expected_molecules(cells)])
+        means = np.concatenate([mean for _, mean, _ in telling.expected_molecules(cells, depth)])
         most = max(_RARE, np.sort(means)[min(_FEWEST_GENES, len(means)) - 1])
 
     def few() -> Iterator[tuple[Floats, NDArray[np.int32], Floats]]:
-        for counts, mean, expected in telling.expected_molecules(cells):
+        for counts, mean, expected in telling.expected_molecules(cells, depth):
             some = (share[counts.indices] if cells.shares is None else mean) <= most
             yield counts.data[some], counts.indices[some], expected[some]
 
