@@ -1,6 +1,6 @@
 """Compiled loops over counts: numpy and numba only.
 
-Five rules hold in this room.
+Six rules hold in this room.
 
 - Arrays that belong together come as one ``NamedTuple``, taken apart at the top of the function: that costs
   nothing, and arrays with names are not exchanged unnoticed.
@@ -13,4 +13,7 @@ Five rules hold in this room.
   itself.
 - Rounding must not depend on who calls: each inlined function names its ``fastmath`` flags, and where the
   order of terms matters none of them frees it.
+- Every user waits for the compiler once, so what it is given is small: an argument has one type in all calls,
+  arrays are not assigned to parts of others (`gene_climb.put`), numpy is not called for a few elements, and
+  what is of reads alone is compiled for reads only (`gene_counts.by_kind`).
 """
