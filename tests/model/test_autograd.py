@@ -107,7 +107,7 @@ def test_each_replicate_sees_its_own_minibatch_as_if_it_were_alone(stack, device
 
 def test_a_dispersion_per_batch_is_that_of_each_replicate(data, config):
     group = np.arange(data.n_cells) % 2
-    here = CountData(data._compressed(torch.arange(data.n_cells)), group=group)
+    here = CountData(next(data.compressed(torch.arange(data.n_cells))), group=group)
     shape = Shape(here.n_genes, n_groups=2)
     model = CountVAE("nb", shape, replace(config, dispersion="gene-batch"), 2)
     model.reset(Streams(SEEDS[:2]))
