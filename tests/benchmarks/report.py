@@ -124,7 +124,7 @@ def page(records: Records) -> str:
 def environment(records: Records) -> str:
     """Machine and versions."""
     found = {side: chosen(records, measurement="versions", side=side)[-1] for side in ("ours", "theirs")}
-    known = ("measurement", "side", "threads", "date", "commit")
+    known = ("measurement", "side", "threads", "date", "commit", "beside")
     names = dict.fromkeys(name for side in found.values() for name in side if name not in known)
     rows = [(name, *(found[side].get(name, "") for side in found)) for name in names]
     return f"Machine: {machine()}.\n\n" + table(["", "zinbtools' side", "scvi-tools' side"], rows)
