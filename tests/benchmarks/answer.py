@@ -32,6 +32,7 @@ import jsonl
 import matplotlib.pyplot as plt
 import numpy as np
 from data import SHARED
+from report import machine
 from scale import simulated
 from tables import Record, by_turn, number, section, spread, table, values, with_section
 
@@ -134,7 +135,9 @@ def text(records: list[Record]) -> str:
         rest = median(later.values()) - sum(middle.values()) if warm else math.nan
         rows.append([name, *map(spread, (later, first, more)), *map(number, middle.values()), number(rest)])
     head = ["data", "later call, s", "first call, s", "more", *STAGES, "all else"]
-    return section(f"{TITLE}\n\n{INTRODUCTION}", table(head, rows) + growth(records), answers)
+    return section(
+        f"{TITLE}\n\n{INTRODUCTION}\nMachine: {machine()}.\n", table(head, rows) + growth(records), answers
+    )
 
 
 def growth(records: list[Record]) -> str:
@@ -163,7 +166,7 @@ INTRODUCTION = """`zinbtools study FILE` with its defaults, which is the verdict
 the genes and the report: seconds from the start of the process to its end, by all threads. The first call
 finds no compiled code on the machine (an empty `NUMBA_CACHE_DIR`). The stages are those of the later call, as
 its progress tells them; all else is what is asked of single genes, imports, reading, the plots and the files.
-`tests/benchmarks/answer.py` measured this.
+A number without a range is of one run. `tests/benchmarks/answer.py` measured this.
 """
 GROWTH = """![Seconds by cells and genes](_static/growth.svg)
 
