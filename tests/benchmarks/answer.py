@@ -13,7 +13,6 @@ puts the tables into the page, and the picture beside it. Linux only.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import math
 import os
@@ -33,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from data import SHARED
 from report import machine
-from scale import simulated
+from scale import commit, simulated
 from tables import Record, by_turn, number, section, spread, table, values, with_section
 
 FILES = {
@@ -207,8 +206,6 @@ def main() -> None:
         if any("cells" in record for record in records):
             draw(records, arguments.write.parent / "_static" / "growth.svg")
         return
-    head = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.check_output(head, cwd=Path(__file__).parent, text=True).strip()
     with tempfile.TemporaryDirectory() as temporary:
         folder, warm = arguments.folder or Path(temporary), Path(temporary, "cache")
         for asked in jobs(folder, arguments):
@@ -222,7 +219,7 @@ def main() -> None:
             if is_cold:
                 shutil.rmtree(warm, ignore_errors=True)
                 cache.rename(warm)  # what was compiled is that of the later calls
-            record |= {"date": f"{datetime.date.today()}", "commit": commit}
+            record |= commit()
             print(record, flush=True)
             records.append(record)
             jsonl.add(kept, record)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from model_variants import VARIANTS
 
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
@@ -18,16 +19,6 @@ from zinbtools.model.likelihood import log_likelihood
 from zinbtools.model.marginal import _Target
 from zinbtools.model.training import Cells, train
 from zinbtools.model.vae import CountParameters, CountVAE, Gaussian, Shape
-
-VARIANTS = [
-    {},
-    {"n_layers": 2},
-    {"dispersion": "gene-batch"},
-    {"dispersion": "gene-cell"},
-    {"dispersion": "none"},
-    {"library": "observed"},
-    {"library": "size_factor"},
-]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from model_variants import VARIANTS
 from pretended_device import DEVICE, Pretended, pretended_device
 
 from zinbtools.model import graphs, marginal
@@ -34,15 +35,6 @@ from zinbtools.model.vae import CountVAE, Shape
 from zinbtools.model.zeros import dropped_zeros, replicated_counts, zero_calibration
 
 EVERYONE = torch.arange(240)
-VARIANTS = [
-    {},
-    {"n_layers": 2},
-    {"dispersion": "gene-batch"},
-    {"dispersion": "gene-cell"},
-    {"dispersion": "none"},
-    {"library": "observed"},
-    {"library": "size_factor"},
-]
 variants = pytest.mark.parametrize("changes", VARIANTS, ids=str)
 likelihoods = pytest.mark.parametrize("likelihood", ["nb", "zinb"])
 

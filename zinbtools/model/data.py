@@ -121,9 +121,8 @@ class StoredRows:
     def matrix(self, n_genes: int) -> sparse.csr_array:
         """Return the same as scipy has it."""
         counts, genes, starts = (part.numpy(force=True) for part in (self.counts, self.genes, self.starts))
-        if (
-            len(counts) < 2**31
-        ):  # scipy has both in one type, and would copy the genes into that of the starts
+        # scipy has both in one type, and would copy the genes into that of the starts
+        if len(counts) < 2**31:
             starts = starts.astype(genes.dtype)
         return sparse.csr_array((counts, genes, starts), shape=(len(starts) - 1, n_genes))
 
