@@ -1,7 +1,7 @@
 """The counts of one gene as its likelihood takes them: zeros and others, each sorted by row of the design.
 
 Molecules and reads are two types, for which all that takes a gene is compiled apart: without what is of reads
-alone that takes two thirds of the time.
+alone that takes three quarters of the time.
 """
 
 from __future__ import annotations
