@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 from scipy.special import gammaln, logsumexp
 
 
@@ -64,7 +64,7 @@ def _most_likely(
         norm = logsumexp(logs)
         return float(norm - slopes @ means), powers @ np.exp(logs - norm) - means
 
-    found = minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-7})
+    found = scipy.optimize.minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-7})
     return -float(found.fun), np.asarray(found.x)
 
 

@@ -11,6 +11,7 @@ _PRIOR = 0.5  # precision of a cell's tilts
 _FEWEST, _FEWEST_CELLS = 3, 10
 _FACTORS, _SPREAD = np.exp(np.linspace(np.log(0.45), np.log(3.5), 42)), 0.5
 _NOISE = (0.02, 0.07, 0.12)
+_AT_ONCE = 4_000  # cells
 _MOST, _MISFIT = 5.0, 0.02  # nats: what one cell may say, and what the fit of its shares may be off
 
 
@@ -43,12 +44,13 @@ def evidence_of_factors(tables: np.ndarray) -> float:
     True
     """
     overall = tables.sum(axis=0) + 0.5
-    tables = tables[tables.sum(axis=1) >= _FEWEST].astype(np.float64)
+    tables = tables[tables.sum(axis=1) >= _FEWEST]
     if len(tables) < _FEWEST_CELLS:
         return 0.0
     tilts, patterns = _tilts(overall / overall.sum()), [_pattern(noise) for noise in _NOISE]
     sums = np.zeros(len(patterns))
-    for some in np.array_split(tables, -(-len(tables) // 20_000)):
+    for start in range(0, len(tables), _AT_ONCE):
+        some = tables[start : start + _AT_ONCE].astype(np.float64)
         shares = _tilted(some, overall, tilts)
         sums += [_evidence(some, shares, pattern) for pattern in patterns]
     return float(logsumexp(sums) - np.log(len(sums)))

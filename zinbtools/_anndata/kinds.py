@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import sparse, stats
+import scipy
+from scipy import sparse
 
 from .._words.count_kinds import CountKind
 from .depths import evenness, share_at_one_depth
@@ -181,7 +182,7 @@ def _reads(found: Spectra, n_counts: np.ndarray, n_cells: int, some: Some) -> Fi
     heavy &= np.average(ones / sizes * means, weights=sizes) >= HEAVY_TAIL_BY_GENE
     if middle < COPIES or lower < FEW_COPIES or not heavy:
         return None
-    if stats.spearmanr(sizes, means).statistic > HIGHER_IN_MORE:  # a high gene, copies or not
+    if scipy.stats.spearmanr(sizes, means).statistic > HIGHER_IN_MORE:  # a high gene, copies or not
         return None
     rows, genes = some(), np.flatnonzero(rare)
     if likeness(rows, genes) > (MARKERS if middle < MANY_COPIES else MARKERS_WITH_MANY):

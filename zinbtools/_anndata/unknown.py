@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 N_BINS = 8  # of a column of numbers
 MOST_LEVELS = 60
@@ -79,4 +79,4 @@ def _words(values: pd.Series, totals: np.ndarray) -> pd.Series:
 
 def _rank_correlation(values: np.ndarray, totals: np.ndarray) -> float:
     """Size of Spearman's; 0 where the totals are all the same."""
-    return abs(float(stats.spearmanr(values, totals).statistic)) if np.ptp(totals) > 0 else 0.0
+    return abs(float(scipy.stats.spearmanr(values, totals).statistic)) if np.ptp(totals) > 0 else 0.0

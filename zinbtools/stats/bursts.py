@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from ..kernels.gene_bursts import LARGEST_LOGIT, LEAST_LOGIT, Bursts, Counts, log_of_cells
 from ..kernels.gene_bursts import fit_bursts as fit_block
@@ -140,7 +141,7 @@ def pval_of_neither(statistic: Floats) -> Floats:
     >>> pval_of_neither(np.array([-1.96, 0.0, np.nan])).round(2)
     array([0.05, 1.  ,  nan])
     """
-    return 2.0 * stats.norm.sf(np.abs(statistic))
+    return 2.0 * scipy.stats.norm.sf(np.abs(statistic))
 
 
 def cells_needed(statistic: Floats, n_cells: int, level: float, power: float = 0.8) -> Floats:
@@ -159,7 +160,7 @@ def cells_needed(statistic: Floats, n_cells: int, level: float, power: float = 0
     >>> cells_needed(np.array([2.8, -0.28]), 1000, 0.05).round(-2)
     array([  1000., 100100.])
     """
-    z = stats.norm.isf(level / 2) + stats.norm.isf(1 - power)
+    z = scipy.stats.norm.isf(level / 2) + scipy.stats.norm.isf(1 - power)
     with np.errstate(divide="ignore"):
         return n_cells * (z / statistic) ** 2
 

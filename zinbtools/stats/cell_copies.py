@@ -22,7 +22,7 @@ _TYPICAL = 0.4  # dispersion of the molecules of a gene
 _LEAST_SPREAD = 1e-4  # variance of log copies between cells
 _ALIKE = 0.25  # share of what the estimates of cells differ that may be an error of both
 _BINS = 200
-_AT_ONCE = 2**20  # cells x genes
+_AT_ONCE = 2**18  # cells x genes
 _ROUNDS, _LONGEST_STEP, _CLOSE = 60, 1.0, 1e-6  # of Newton's steps in a logarithm
 
 
@@ -47,14 +47,15 @@ class Cells(NamedTuple):
         counts = sparse.csr_array(counts)
         return cls(counts, None if means is None else means / means.sum(axis=1, keepdims=True))
 
-    def shares_of(self, genes: NDArray[np.int64]) -> Floats | None:
+    def shares_of(self, genes: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """Shares of some genes."""
-        return None if self.shares is None else self.shares[:, genes].astype(np.float64)
+        return None if self.shares is None else self.shares[:, genes]
 
     def part(self, genes: NDArray[np.int64]) -> Cells:
         """Take some genes, in double precision."""
         shares = self.shares_of(genes)
-        return Cells(sparse.csr_array(self.counts[:, genes], dtype=np.float64), shares)
+        counts = sparse.csr_array(self.counts[:, genes], dtype=np.float64)
+        return Cells(counts, None if shares is None else shares.astype(np.float64))
 
     def rows(self, cells: NDArray[np.int64] | slice) -> Cells:
         """Take some cells."""
@@ -188,8 +189,7 @@ class TellingGenes:
 
     def depth(self, cells: Cells) -> Floats:
         """Molecules of each cell over those of an average one that give it its number of genes, (N,)."""
-        shares = cells.shares_of(self.which)
-        others = self.molecules if shares is None else shares * self.molecules
+        others = _Others.of(self.molecules, cells.shares_of(self.which))
         return _solved(cells.seen(self.which), others, self.dispersion)
 
     def expected_molecules(
@@ -299,29 +299,50 @@ def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
 def _molecules(cells: Cells, which: NDArray[np.int64], share: Floats, dispersion: float) -> Floats:
     """Molecules of genes in a cell of average depth that give each gene and each cell its number of zeros."""
     seen, shares = cells.seen(which), cells.shares_of(which)
-    of_genes, depth, start = -np.log1p(-share) / (1.0 if shares is None else shares.mean(axis=0)), None, None
+    average = 1.0 if shares is None else shares.mean(axis=0, dtype=np.float64)
+    of_genes, depth, start = -np.log1p(-share) / average, None, None
+    of_cells = None if shares is None else shares.T
     for _ in range(3):
-        depth = _solved(seen, of_genes if shares is None else shares * of_genes, dispersion, depth)
+        depth = _solved(seen, _Others.of(of_genes, shares), dispersion, depth)
         depth /= depth.mean()
-        of_genes = _solved(share, depth if shares is None else shares.T * depth, dispersion, start)
+        of_genes = _solved(share, _Others.of(depth, of_cells), dispersion, start)
         start = of_genes
     return of_genes
 
 
-def _solved(share: Floats, others: Floats, dispersion: float, start: Floats | None = None) -> Floats:
+class _Others(NamedTuple):
+    """What each number that is solved for is multiplied by: the same for all, (n,), or shares of it."""
+
+    values: Floats
+    shares: NDArray[np.floating] | None  # a row for each number
+
+    @classmethod
+    def of(cls, values: Floats, shares: NDArray[np.floating] | None) -> Self:
+        """Take values that are the same for all in bins."""
+        if shares is not None:
+            return cls(values, shares)
+        edges = np.quantile(values, np.linspace(0, 1, _BINS + 1))
+        return cls(0.5 * (edges[1:] + edges[:-1]), None)
+
+    def rows(self, some: slice) -> Floats:
+        """Those of some numbers, in double precision; one row if they are the same for all."""
+        return self.values[None] if self.shares is None else self.shares[some] * self.values
+
+
+def _solved(share: Floats, others: _Others, dispersion: float, start: Floats | None = None) -> Floats:
     """Solve ``mean(1 - NB(0 | y others)) = share`` for y, each.
 
-    ``others`` are the same for all, and then taken in bins, or a row each. Without a ``start`` it begins with
-    what would be so without a dispersion.
+    Without a ``start`` it begins with what would be so without a dispersion.
     """
-    if others.ndim == 1:
-        edges = np.quantile(others, np.linspace(0, 1, _BINS + 1))
-        others = (0.5 * (edges[1:] + edges[:-1]))[None]
-    log_y = np.log(-np.log1p(-share) / others.mean(axis=1) if start is None else start)
+    blocks = list(_blocks(len(share), len(others.values)))
+    if start is None:
+        mean = np.concatenate([others.rows(some).mean(axis=1) for some in blocks])
+        start = -np.log1p(-share) / (mean[:1] if others.shares is None else mean)
+    log_y = np.log(start)
     step = np.empty_like(log_y)
     for _ in range(_ROUNDS):
-        for some in _blocks(len(log_y), others.shape[1]):
-            mean = np.exp(log_y[some])[:, None] * (others if len(others) == 1 else others[some])
+        for some in blocks:
+            mean = np.exp(log_y[some])[:, None] * others.rows(some)
             absent = np.exp(-_minus_log_absent(mean, dispersion))
             slope = np.maximum((mean * absent / (1 + dispersion * mean)).mean(axis=1), 1e-300)
             step[some] = (share[some] - 1 + absent.mean(axis=1)) / slope

@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.stats import chi2
+from scipy import sparse, special
 
 from ..kernels.compiling import await_those_beside
 from ..kernels.gene_fit import Columns, Offsets, Output, Question, Table, fit_block
@@ -243,7 +242,7 @@ def fit_counts(
     for name, number in (("negligible_dropout", negligible_dropout), ("interval_level", interval_level)):
         if not 0 <= number < 1:
             raise ValueError(f"{name} must be from 0 to below 1, found {number!r}.")
-    fall = 0.5 * float(chi2.ppf(interval_level, 1))
+    fall = float(special.gammaincinv(0.5, interval_level))  # half a quantile of chi-squared
     wanted = _wanted(families)
     order, table = _table(covariates, n_cells)
     matrix = sorted_columns(matrix, order)

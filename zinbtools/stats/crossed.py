@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +87,7 @@ class CrossedMean(NamedTuple):
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the confidence interval of the mean of all rows and columns, by Student's t."""
-        half = self.se * stats.t.isf((1 - level) / 2, self.df)
+        half = self.se * scipy.stats.t.isf((1 - level) / 2, self.df)
         return self.mean - half, self.mean + half
 
 

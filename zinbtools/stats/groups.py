@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -24,4 +24,4 @@ def within_regions(n_cells: Floats, difference: Floats, se: Floats, rope: Floats
     """
     weight = n_cells / n_cells.sum()
     error = float(np.sqrt(weight**2 @ se**2))
-    return float(weight @ (difference - rope)) + float(stats.norm.isf(alpha / 2)) * error <= 0
+    return float(weight @ (difference - rope)) + float(scipy.stats.norm.isf(alpha / 2)) * error <= 0

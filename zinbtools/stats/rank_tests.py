@@ -8,8 +8,8 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from .zero_inflation import adjusted_pval
 
@@ -62,7 +62,7 @@ def rank_test(first: ArrayLike, second: ArrayLike) -> RankTest:
 
 def _exact_pvals(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Compute both p values from all ways to share the ranks out."""
-    ranks = stats.rankdata(np.concatenate([a, b]))
+    ranks = scipy.stats.rankdata(np.concatenate([a, b]))
     sums = np.array([sum(chosen) for chosen in combinations(ranks, len(a))])
     own = ranks[: len(a)].sum()
     return float(np.mean(sums <= own)), float(np.mean(sums >= own))  # halves add up without rounding
@@ -70,7 +70,7 @@ def _exact_pvals(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def _normal_pvals(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     less, greater = (
-        float(stats.mannwhitneyu(a, b, alternative=side, method="asymptotic").pvalue)
+        float(scipy.stats.mannwhitneyu(a, b, alternative=side, method="asymptotic").pvalue)
         for side in ("less", "greater")
     )
     return less, greater

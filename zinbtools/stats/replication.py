@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from .zero_inflation import of_like_mean
 
@@ -57,7 +57,7 @@ def overlap(first: Bools, second: Bools, mean: Floats) -> Overlap:
     chance = np.ones(1)  # of 0, 1, ... genes in both
     for group in of_like_mean(mean):
         a, b = int(first[group].sum()), int(second[group].sum())
-        chance = np.convolve(chance, stats.hypergeom(len(group), a, b).pmf(np.arange(min(a, b) + 1)))
+        chance = np.convolve(chance, scipy.stats.hypergeom(len(group), a, b).pmf(np.arange(min(a, b) + 1)))
     in_both = np.arange(len(chance))
     in_either = n_first + n_second - in_both
     called = n_first + n_second > 0
@@ -83,4 +83,4 @@ def rank_correlation(first: Floats, second: Floats) -> float:
     """
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    return float(stats.spearmanr(first, second).statistic)
+    return float(scipy.stats.spearmanr(first, second).statistic)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from .count_models import CountFits, fit_counts
 from .zero_inflation import adjusted_pval, boundary_pval, dropout_likelihood_ratio
@@ -68,7 +69,7 @@ def told_by(
     largest = of_level.argmax(0)
     nearly_all = of_level.max(0) >= NEARLY_ALL * of_level.sum(0)
     return ToldBy(
-        stats.chi2.sf(ratio, n_levels - 1),
+        scipy.stats.chi2.sf(ratio, n_levels - 1),
         boundary_pval(dropout_likelihood_ratio(fits)),
         np.where(nearly_all, largest, -1),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from .zero_inflation import adjusted_pval
 
@@ -111,10 +111,11 @@ class _Null(NamedTuple):
     def pval(self, value: Floats | float) -> Floats:
         """Return the one-sided p value of one more draw; 1 where all are equal."""
         error = np.where(self.sd > 0, self.sd * np.sqrt(1 + self.scale / self.n), 1.0)
-        return np.where(self.sd > 0, stats.t.sf((value - self.mean) / error, self.n - 1), 1.0)
+        return np.where(self.sd > 0, scipy.stats.t.sf((value - self.mean) / error, self.n - 1), 1.0)
 
 
 def _pval_of_few(observed: Floats | float, expected: Floats | float, null_mean: Floats) -> Floats:
     """Compute the probability that a Poisson number is as large; 0 where there are many zeros."""
     mean = expected + np.maximum(null_mean, 0.0)
-    return np.where(np.asarray(observed) < FEW_ZEROS, stats.poisson.sf(np.asarray(observed) - 1, mean), 0.0)
+    observed = np.asarray(observed)
+    return np.where(observed < FEW_ZEROS, scipy.stats.poisson.sf(observed - 1, mean), 0.0)

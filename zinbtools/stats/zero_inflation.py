@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from .._words.answers import Call, GeneClass
 from .count_models import CountFits, Family
@@ -43,7 +43,7 @@ def boundary_pval(ratio: Floats) -> Floats:
     >>> boundary_pval(np.array([0.0, 2.706, np.nan])).round(3)
     array([1.  , 0.05,  nan])
     """
-    return np.where(ratio <= 1e-9, 1.0, 0.5 * stats.chi2.sf(ratio, 1)) + 0.0 * ratio
+    return np.where(ratio <= 1e-9, 1.0, 0.5 * scipy.stats.chi2.sf(ratio, 1)) + 0.0 * ratio
 
 
 def adjusted_pval(pval: Floats) -> Floats:
@@ -57,7 +57,7 @@ def adjusted_pval(pval: Floats) -> Floats:
     known = ~np.isnan(pval)
     adjusted = np.full(len(pval), np.nan)
     if known.any():
-        adjusted[known] = stats.false_discovery_control(pval[known], method="bh")
+        adjusted[known] = scipy.stats.false_discovery_control(pval[known], method="bh")
     return adjusted
 
 
@@ -111,7 +111,7 @@ def power(information: Floats, dropout: float, level: float, negligible: float =
     array([0.05, 0.71])
     """
     shift = (dropout - negligible) * (1 - dropout) * np.sqrt(information)
-    return stats.norm.sf(stats.norm.isf(level) - shift)
+    return scipy.stats.norm.sf(scipy.stats.norm.isf(level) - shift)
 
 
 def of_like_mean(mean: Floats, size: int = 100) -> Iterator[NDArray[np.int_]]:

@@ -19,7 +19,7 @@ COUNTS_BYTES = 2**25  # of the genes whose counts, or means, are in memory at a 
 MEMORY_BYTES = 2**25  # of means; more of them go through a file
 _BYTES_PER_COUNT = 16  # as they are read, and as columns
 _BYTES_PER_MEAN = 16  # as they are read, and in double precision
-_CELLS_AT_ONCE = 4096
+_CELLS_AT_ONCE = 1024
 _AT_ONCE, _FEW = 128, 8  # genes that a thread has: to be fitted, and to be fitted by state
 
 Blocks = Callable[[slice], Iterable[sparse.csr_array]]
