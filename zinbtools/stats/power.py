@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from .crossed import CrossedMean
 from .zero_inflation import FEWEST_COUNTS
@@ -44,7 +45,7 @@ class SignedRoot(NamedTuple):
         """Probability of a root above z, with counts in as many cells as a call takes."""
         n = np.asarray(n_cells, dtype=np.float64)
         mean = np.sqrt(np.maximum(self.shift**2 * n + self.extra, 0.0))
-        return self._enough(n) * stats.norm.sf((z - mean) / self.sd)
+        return self._enough(n) * scipy.stats.norm.sf((z - mean) / self.sd)
 
     def power_of_none(self, n_cells: ArrayLike, z: float) -> Floats:
         """Probability that the interval of a gene without dropout ends below the dropout that is refuted.
@@ -55,10 +56,10 @@ class SignedRoot(NamedTuple):
         n = np.asarray(n_cells, dtype=np.float64)
         d = self.shift * np.sqrt(n)
         at = np.where(d < z, (d**2 - z**2) / (2 * d), d - z)
-        return self._enough(n) * stats.norm.cdf(at / self.sd)
+        return self._enough(n) * scipy.stats.norm.cdf(at / self.sd)
 
     def _enough(self, n_cells: Floats) -> Floats:
-        return stats.binom.sf(FEWEST_COUNTS - 1, np.round(n_cells), self.detected)
+        return scipy.stats.binom.sf(FEWEST_COUNTS - 1, np.round(n_cells), self.detected)
 
 
 class LikeMeans(NamedTuple):
@@ -83,8 +84,8 @@ class _Counts:
         self._means, shares = (part[:, None] for part in means)
         theta = min(float(inverse_dispersion), _LARGEST_THETA)
         self.truth = np.array([0.0, np.log(theta)])
-        edges = _edges(stats.nbinom.isf(_TAIL, theta, theta / (theta + self._means[-1, 0])))
-        below = stats.nbinom.cdf(edges - 1, theta, theta / (theta + self._means))
+        edges = _edges(scipy.stats.nbinom.isf(_TAIL, theta, theta / (theta + self._means[-1, 0])))
+        below = scipy.stats.nbinom.cdf(edges - 1, theta, theta / (theta + self._means))
         self._mass = shares * np.diff(below, axis=1, append=1.0)
         self._values = 0.5 * (edges + np.append(edges[1:], edges[-1] + 1) - 1)
 
@@ -156,7 +157,7 @@ def signed_root(
     kept = (1 - dropout) / (1 - null_dropout)
     start = np.array([np.log(kept), -np.log((np.exp(-counts.truth[1]) + of_dropout) / kept)])
     bounds, options = [(-20, 20), (-12, 12)], {"ftol": 1e-15, "gtol": 1e-10, "xtol": 1e-12}
-    nearest = optimize.minimize(loss, start, jac=True, method="TNC", bounds=bounds, options=options).x
+    nearest = scipy.optimize.minimize(loss, start, jac=True, method="TNC", bounds=bounds, options=options).x
     value, slopes = counts.log_density(null_dropout, nearest)
     ratio = counts.log_density(dropout, counts.truth)[0] - value
     distance = max(float((mass * ratio).sum()), 1e-15)
@@ -213,8 +214,8 @@ def gene_power(
     """
     known = _root_of(means, inverse_dispersion, dropout, negligible_dropout)
     if dropout == 0:
-        return known.power_of_none(n_cells, float(stats.norm.isf(alpha)))
-    return known.power(n_cells, stats.norm.isf(level))
+        return known.power_of_none(n_cells, float(scipy.stats.norm.isf(alpha)))
+    return known.power(n_cells, scipy.stats.norm.isf(level))
 
 
 def _root_of(means: ArrayLike, theta: float, dropout: float, negligible: float) -> SignedRoot:
@@ -258,7 +259,7 @@ def gene_cells(
     (6549.0, True)
     """
     known = _root_of(means, inverse_dispersion, dropout, negligible_dropout)
-    z_none, z = stats.norm.isf(alpha), stats.norm.isf(level)
+    z_none, z = scipy.stats.norm.isf(alpha), scipy.stats.norm.isf(level)
 
     def of(n: Floats) -> Floats:
         return known.power_of_none(n, z_none) if dropout == 0 else known.power(n, z)
@@ -280,10 +281,10 @@ class PilotCalls:
     """
 
     def __init__(self, pval: ArrayLike) -> None:
-        root = np.maximum(stats.norm.isf(np.clip(np.asarray(pval, dtype=np.float64), 1e-300, 0.5)), 0.0)
+        root = np.maximum(scipy.stats.norm.isf(np.clip(np.asarray(pval, dtype=np.float64), 1e-300, 0.5)), 0.0)
         self._shifts = np.concatenate([[-3.0], np.arange(0, min(root.max(initial=0), 39) + 1, 0.25)])
-        likelihood = stats.norm.pdf(root[:, None] - self._shifts)
-        likelihood[root == 0] = stats.norm.cdf(-self._shifts)
+        likelihood = scipy.stats.norm.pdf(root[:, None] - self._shifts)
+        likelihood[root == 0] = scipy.stats.norm.cdf(-self._shifts)
         weights = np.full(len(self._shifts), 1 / len(self._shifts))
         for _ in range(500):
             posterior = likelihood * weights
@@ -299,9 +300,9 @@ class PilotCalls:
         """
         n = len(self._posterior)
         shifts = np.broadcast_to(factor, n)[:, None] * self._shifts
-        level = alpha
+        level, normal = alpha, scipy.stats.norm
         for _ in range(200):
-            called = float((self._posterior * stats.norm.sf(stats.norm.isf(level) - shifts)).sum())
+            called = float((self._posterior * normal.sf(normal.isf(level) - shifts)).sum())
             before, level = level, alpha * max(called, 1.0) / max(n, 1)
             if before - level < 1e-4 * level:
                 break
@@ -363,10 +364,10 @@ def verdict_power(
     expected = [pilot.at(int(r), int(n)) for r, n in zip(n_restarts.flat, n_cells.flat, strict=True)]
     se, df = (np.reshape([getattr(e, of) for e in expected], true.shape)[..., None] for of in ("se", "df"))
     quantiles = (np.arange(_N_ERRORS) + 0.5) / _N_ERRORS
-    half = stats.t.isf(alpha / 2, df) * se * np.sqrt(stats.chi2.ppf(quantiles, df) / df)
-    true, se = true[..., None], np.maximum(se, 1e-300)
-    above, not_above = stats.norm.sf((rope + half - true) / se), stats.norm.cdf((rope - half - true) / se)
-    inside = np.maximum(not_above - stats.norm.cdf((half - rope - true) / se), 0)
+    half = scipy.stats.t.isf(alpha / 2, df) * se * np.sqrt(scipy.stats.chi2.ppf(quantiles, df) / df)
+    true, se, normal = true[..., None], np.maximum(se, 1e-300), scipy.stats.norm
+    above, not_above = normal.sf((rope + half - true) / se), normal.cdf((rope - half - true) / se)
+    inside = np.maximum(not_above - normal.cdf((half - rope - true) / se), 0)
     return VerdictPower(above.mean(-1), inside.mean(-1), (not_above - inside).mean(-1))
 
 
@@ -384,7 +385,7 @@ def expected_verdict_power(
     array([0.57, 0.79, 0.84])
     """
     quantiles = (np.arange(_N_ERRORS) + 0.5) / _N_ERRORS
-    true = pilot.mean + pilot.se * stats.t.ppf(quantiles, pilot.df)
+    true = pilot.mean + pilot.se * scipy.stats.t.ppf(quantiles, pilot.df)
     n_cells, n_restarts = (np.asarray(n)[..., None] for n in np.broadcast_arrays(n_cells, n_restarts))
     power = verdict_power(pilot, rope, n_cells, n_restarts, difference=true, alpha=alpha)
     return VerdictPower(*(part.mean(-1) for part in power))

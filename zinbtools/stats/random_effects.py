@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ class RandomEffects:
     @property
     def pval(self) -> Floats:
         """Two-sided p value of each coefficient, (P,)."""
-        return 2 * stats.t.sf(np.abs(self.coefficients / self.se), self.n_free)
+        return 2 * scipy.stats.t.sf(np.abs(self.coefficients / self.se), self.n_free)
 
     def interval(self) -> tuple[Floats, Floats]:
         """Lower and upper limits of the coefficients, (P,) each."""
@@ -94,7 +95,7 @@ class RandomEffects:
             return float(special.ndtr((x - centre) / spread).mean()) - share
 
         outside = (1 - self.level) / 2
-        low, high = (float(optimize.brentq(below, *reach, args=(p,))) for p in (outside, 1 - outside))
+        low, high = (float(scipy.optimize.brentq(below, *reach, args=(p,))) for p in (outside, 1 - outside))
         return low, high
 
     def probability_above(self, value: float, row: ArrayLike = (1.0,)) -> float:
@@ -110,7 +111,7 @@ class RandomEffects:
     def _next(self, row: ArrayLike) -> tuple[Floats, Floats]:
         """Means and standard deviations of the normals whose even mixture the next effect has."""
         mean, se, tau = self._may_be(np.asarray(row, dtype=np.float64))
-        places = stats.t.ppf((np.arange(_N_MEANS) + 0.5) / _N_MEANS, self.n_free)
+        places = scipy.stats.t.ppf((np.arange(_N_MEANS) + 0.5) / _N_MEANS, self.n_free)
         centre = (mean[:, None] + se[:, None] * places).ravel()
         return centre, np.repeat(np.maximum(tau, 1e-9 * se), _N_MEANS)
 
@@ -125,17 +126,17 @@ class RandomEffects:
         fits = [_Weighted(*self.studies, tau2) for tau2 in grid]
         q = np.array([fit.q for fit in fits])
         found = np.array([[row @ fit.beta, row @ fit.covariance @ row] for fit in fits]).T
-        quantiles = stats.chi2.isf((np.arange(_N_TAU2) + 0.5) / _N_TAU2, self.n_free)
+        quantiles = scipy.stats.chi2.isf((np.arange(_N_TAU2) + 0.5) / _N_TAU2, self.n_free)
         tau2 = np.interp(-quantiles, -q, grid)
         mean, variance, q_there = (np.interp(tau2, grid, values) for values in (*found, q))
         return mean, np.sqrt(variance * _factor(q_there, self.n_free)), np.sqrt(tau2)
 
     def _quantile(self) -> float:
-        return float(stats.t.isf((1 - self.level) / 2, self.n_free))
+        return float(scipy.stats.t.isf((1 - self.level) / 2, self.n_free))
 
     def _profile(self, tail: float) -> float:
         """Solve Q(tau2) = the quantile with that tail; 0 where Q is below it at once."""
-        quantile = float(stats.chi2.isf(tail, self.n_free))
+        quantile = float(scipy.stats.chi2.isf(tail, self.n_free))
 
         def beyond(tau2: float) -> float:
             return _Weighted(*self.studies, tau2).q - quantile
@@ -145,7 +146,7 @@ class RandomEffects:
         high = float(self.studies[1].max())
         while beyond(high) > 0:
             high *= 4
-        return float(optimize.brentq(beyond, 0.0, high, xtol=1e-12 * high))
+        return float(scipy.optimize.brentq(beyond, 0.0, high, xtol=1e-12 * high))
 
 
 def random_effects(
@@ -189,7 +190,7 @@ def random_effects(
         tau2=tau2,
         i2=tau2 / (tau2 + typical),
         q=fixed.q,
-        q_pval=float(stats.chi2.sf(fixed.q, n_free)),
+        q_pval=float(scipy.stats.chi2.sf(fixed.q, n_free)),
         n_studies=len(y),
         level=level,
         covariance=found.covariance,
@@ -214,7 +215,7 @@ class _Weighted:
 
 def _factor(q: ArrayLike, n_free: int) -> Floats:
     """Factor of Knapp and Hartung; effects more alike than one family in a thousand count as that one."""
-    return np.maximum(q, stats.chi2.ppf(0.001, n_free)) / n_free
+    return np.maximum(q, scipy.stats.chi2.ppf(0.001, n_free)) / n_free
 
 
 def _restricted_maximum(y: Floats, v: Floats, x: Floats) -> float:
@@ -225,7 +226,7 @@ def _restricted_maximum(y: Floats, v: Floats, x: Floats) -> float:
     values = [_Weighted(y, v, x, t).log_likelihood for t in grid]
     best = int(np.argmax(values))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda t: -_Weighted(y, v, x, t).log_likelihood,
         bounds=bounds,
         method="bounded",

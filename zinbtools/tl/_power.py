@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from anndata import AnnData
-from scipy import stats
 
 from .._anndata.reading import check_anndata, gene_names
 from .._anndata.results import spread, storable, target_of
@@ -226,7 +226,7 @@ class _Level(NamedTuple):
     def read(cls, fit: Fitted, adata: AnnData, alpha: float) -> _Level:
         pval, adjusted = (fit.column("var", fit.keys.zi(of), "zi_scores") for of in ("pval", "pval_adj"))
         calls, factors = PilotCalls(pval[~np.isnan(adjusted)]), np.sqrt(_GROWTH)
-        z = stats.norm.isf([calls.level(factor, alpha) for factor in factors])
+        z = scipy.stats.norm.isf([calls.level(factor, alpha) for factor in factors])
         return cls(np.log(factors), z, adata.n_obs)
 
     def at(self, n_cells: np.ndarray, deeper: float) -> np.ndarray:
@@ -267,7 +267,7 @@ def _tables(
 def _power(
     roots: SignedRoot, n: np.ndarray, level: _Level, asked: _Asked, deeper: float, none: bool | np.ndarray
 ) -> np.ndarray:
-    of_none = roots.power_of_none(n, float(stats.norm.isf(asked.alpha)))
+    of_none = roots.power_of_none(n, float(scipy.stats.norm.isf(asked.alpha)))
     return np.where(none, of_none, roots.power(n, level.at(n, deeper)))
 
 
