@@ -112,7 +112,11 @@ def test_a_small_window_gives_the_same_evaluation(
 ) -> None:
     """One block in memory at a time, three genes, and means in a file."""
     read_in_blocks(monkeypatch, window=1)
-    for name_, value in {"COUNTS_BYTES": 16 * 300 * 3, "MEMORY_BYTES": 1}.items():
+    for name_, value in {
+        "COUNTS_BYTES": 16 * 300 * 3,
+        "MEANS_BYTES": 16 * 300 * 3,
+        "MEMORY_BYTES": 1,
+    }.items():
         monkeypatch.setattr(_columns, name_, value)
     adata = OUTSIDE[name](counts, tmp_path)
     adata.obs, adata.uns["zinbtools"] = expected.obs.copy(), deepcopy(expected.uns["zinbtools"])

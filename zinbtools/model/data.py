@@ -310,7 +310,7 @@ class CountData:
         """Sum up each gene over the given cells."""
         sums = torch.zeros(4, self.n_genes, dtype=torch.float64, device=self.device)
         maximum = torch.zeros_like(sums[0])
-        for batch in self.batches(torch.as_tensor(cells), 512, torch.float64):
+        for batch in self.batches(torch.as_tensor(cells), 128, torch.float64):
             x = batch.counts
             sums.index_add_(1, batch.genes, torch.stack([torch.ones_like(x), (x == 1).to(x), x, x * x]))
             maximum.scatter_reduce_(0, batch.genes, x, "amax")

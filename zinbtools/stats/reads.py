@@ -215,19 +215,19 @@ def _by_sizes(telling: TellingGenes, cells: Cells, share: Floats) -> tuple[float
     if cells.shares is None:
         most = max(_RARE, np.sort(share)[_FEWEST_GENES - 1])
     else:
-        means = np.concatenate([mean for _, mean, _ in telling.expected_molecules(cells, depth)])
-        most = max(_RARE, np.sort(means)[min(_FEWEST_GENES, len(means)) - 1])
+        means = [np.sort(mean)[:_FEWEST_GENES] for _, mean, _ in telling.expected_molecules(cells, depth)]
+        most = max(_RARE, np.sort(np.concatenate(means))[:_FEWEST_GENES][-1])
 
     def few() -> Iterator[tuple[Floats, NDArray[np.int32], Floats]]:
         for counts, mean, expected in telling.expected_molecules(cells, depth):
             some = (share[counts.indices] if cells.shares is None else mean) <= most
             yield counts.data[some], counts.indices[some], expected[some]
 
-    total, last, about = 0.0, -1, []
+    total, about, last = 0.0, 0.0, -1
     for reads, genes, expected in few():
-        total, last = total + float(reads.sum()), max(last, genes.max(initial=-1))
-        about.append(expected)
-    level = total / float(np.concatenate(about).sum())
+        total, about = total + float(reads.sum()), about + float(expected.sum())
+        last = max(last, genes.max(initial=-1))
+    level = total / about
     of_genes = np.zeros(last + 1)
     for reads, genes, expected in few():
         np.add.at(of_genes, genes, reads - level * expected)

@@ -15,7 +15,7 @@ from ..jobs.threads import in_order
 from ..stats.count_models import CountFits, fit_counts
 from ..stats.dispersion_by_state import ByState, dispersion_by_state
 
-COUNTS_BYTES = 2**25  # of the genes whose counts, or means, are in memory at a time
+COUNTS_BYTES, MEANS_BYTES = 2**25, 2**24  # of the genes that are in memory at a time
 MEMORY_BYTES = 2**25  # of means; more of them go through a file
 _BYTES_PER_COUNT = 16  # as they are read, and as columns
 _BYTES_PER_MEAN = 16  # as they are read, and in double precision
@@ -194,7 +194,7 @@ class Means:
 
     def __init__(self, shape: tuple[int, int], smallest: float) -> None:
         self._n_cells, n_genes = shape
-        width = max(1, COUNTS_BYTES // (_BYTES_PER_MEAN * max(self._n_cells, 1)))
+        width = max(1, MEANS_BYTES // (_BYTES_PER_MEAN * max(self._n_cells, 1)))
         self._groups = [slice(g, min(g + width, n_genes)) for g in range(0, n_genes, width)]
         self._smallest = np.float32(smallest)
         self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="zinbtools-means-")  # noqa: SIM115 - `__exit__`
