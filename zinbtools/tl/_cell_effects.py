@@ -48,14 +48,17 @@ class SharedEffects:
     on_dispersion: CellEffects | None
 
     def __init__(self, fits: CountFits, some: Iterable[Genes], n_threads: int = 1) -> None:
-        pieces, z = [*some], fits.of("zinb")
         self.on_dropout = self.on_dispersion = None
-        self._genes = np.concatenate([piece.which for piece in pieces]) if pieces else np.empty(0, dtype=int)
+        genes, counts_of, means_of = [np.empty(0, dtype=int)], [], []
+        for piece in some:
+            genes.append(piece.which)
+            counts_of.append(piece.counts.toarray().astype(np.float32))
+            means_of.append(piece.means.astype(np.float32))
+        self._genes, z = np.concatenate(genes), fits.of("zinb")
         if not len(self._genes):
             return
-        counts = np.hstack([piece.counts.toarray().astype(np.float32) for piece in pieces])
-        scale = np.exp(fits.coefficients[self._genes, z, 0])
-        means = np.hstack([piece.means.astype(np.float32) for piece in pieces]) * scale.astype(np.float32)
+        counts, means = _joined(counts_of), _joined(means_of)
+        means *= np.exp(fits.coefficients[self._genes, z, 0]).astype(np.float32)
         theta, dropout = fits.inverse_dispersion[self._genes, z], fits.dropout[self._genes, z]
         self.on_dropout, self.on_dispersion = (
             effects if effects.values.std() >= _LEAST_SPREAD else None
@@ -80,3 +83,10 @@ class SharedEffects:
     def _place(self, gene: int) -> int | None:
         place = int(np.searchsorted(self._genes, gene))
         return place if place < len(self._genes) and self._genes[place] == gene else None
+
+
+def _joined(columns: list[np.ndarray]) -> np.ndarray:
+    """Put columns side by side, and let go of what they were."""
+    whole = np.hstack(columns)
+    columns.clear()
+    return whole
