@@ -121,6 +121,7 @@ class _Replicate:
         self._n_steps = 0
         self._programs: dict[int, Program] = {}
 
+    @np.errstate(all="ignore")  # the ELBO says what is not finite
     def step(self, cells: np.ndarray, rate: float) -> float:
         """Take one step of descent; return the mean ELBO before it."""
         program = self.program(len(cells))
@@ -132,6 +133,7 @@ class _Replicate:
                 bank.descend(self._n_steps, rate, self._config)
         return elbo
 
+    @np.errstate(all="ignore")
     def elbo(self, cells: Tensor) -> float:
         """Compute the mean ELBO by one draw per cell, the same in every call."""
         noise = self._validation_noise

@@ -11,11 +11,8 @@ from torch import Tensor, nn
 
 NORM_EPS = 1e-3  # of batch normalisation
 # Products in single precision are MKL's, which on AMD's processors takes twice as long as oneDNN.
-_ONEDNN = (
-    get_host_cpu_name().startswith("znver")
-    and torch.backends.mkldnn.is_available()
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
+SLOW_MKL = get_host_cpu_name().startswith("znver")
+_ONEDNN = SLOW_MKL and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Streams:

@@ -6,7 +6,8 @@ Between the matrix products, which are torch's, stand the compiled passes of `ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +21,11 @@ from ..kernels.single import f32
 from ..kernels.training import Gradient, Minibatch, log_likelihood, working_space
 from .config import FitConfig
 from .data import CountData
-from .layers import NORM_EPS
+from .layers import NORM_EPS, SLOW_MKL
 from .vae import MIN_VARIANCE
 
 _SPARSE = 0.2  # share of positive counts below which products that pass over zeros are faster
+_SMALL = 2**20 if SLOW_MKL else 0  # multiplications of a product below which numpy is faster than torch
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
@@ -133,7 +135,7 @@ class Program:
             x, by_x = block.out, block.by_out
         self._top, self._by_top = x, by_x
         self._hidden, self._by_hidden = x.to(wide), by_x.to(wide)  # themselves, unless halved
-        self._outputs = _OutputLayers(parameters, self._hidden)
+        self._outputs = _OutputLayers(parameters, self._hidden, self._by_hidden)
         self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._outputs, data.n_genes)
         self._inflated, self._normalised = zero_inflated, config.library != "size_factor"
         by_library = (
@@ -180,7 +182,7 @@ class Program:
     def backward(self) -> None:
         """Fill the gradients of the parameters."""
         self._dispersion.backward()
-        self._outputs.backward(self._by_hidden)
+        self._outputs.backward()
         if self._by_hidden is not self._by_top:
             self._by_top.copy_(self._by_hidden)
         for block in reversed(self._decoder):
@@ -205,12 +207,13 @@ class _Encoder:
             self._blocks.append(block)
             x, by_x = block.out, block.by_out
         layer = f"{name}.moments"
-        self._weight, bias = (parameters.operands[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
-        self._by_weight, by_bias = (parameters.gradients[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
-        self._x, self._x_t, self._weight_t, self._by_x = x, x.t(), self._weight.t(), by_x
-        n_cells, n_moments = len(x), self._weight.shape[1]
-        self._out = torch.empty(n_cells, n_moments)
-        self._moments, self._bias, self._by_bias = self._out.numpy(), bias.numpy()[0], by_bias.numpy()[0]
+        weight, bias = (parameters.operands[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
+        by_weight, by_bias = (parameters.gradients[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
+        n_cells, n_moments = len(x), weight.shape[1]
+        out = torch.empty(n_cells, n_moments)
+        self._multiply = product(x, weight, out)
+        self._pass_to_weight, self._pass_to_x = product(x.t(), out, by_weight), product(out, weight.t(), by_x)
+        self._moments, self._bias, self._by_bias = out.numpy(), bias.numpy()[0], by_bias.numpy()[0]
         self.draw, self.by_draw = torch.empty(2, n_cells, n_moments // 2)
         self.draw_array, self._by_draw_array = self.draw.numpy(), self.by_draw.numpy()
 
@@ -218,7 +221,7 @@ class _Encoder:
         """Fill ``draw``; return the summed KL divergence from the prior of each cell's mean and variance."""
         for block in self._blocks:
             block.forward(noise, training=training)
-        torch.mm(self._x, self._weight, out=self._out)
+        self._multiply()
         self._noise, self._prior = noise.standard_normal(self.draw_array.shape, dtype=f32), prior
         return kernels.draw(self._moments, self._bias, self._noise, prior, _MIN_VARIANCE, self.draw_array)
 
@@ -233,8 +236,8 @@ class _Encoder:
             by_divergence,
             self._by_bias,
         )
-        torch.mm(self._x_t, self._out, out=self._by_weight)
-        torch.mm(self._out, self._weight_t, out=self._by_x)
+        self._pass_to_weight()
+        self._pass_to_x()
         for block in reversed(self._blocks):
             block.backward()
 
@@ -263,16 +266,20 @@ class _Block:
         # columns of the input that come from below, and covariates
         inputs = [x] if covariates is None or not covariates.shape[1] else [x, covariates]
         sizes = [part.shape[1] for part in inputs]
-        self._terms = list(zip(inputs, weight.split(sizes), strict=True))
-        self._by_terms = [
-            (part.t(), by_part) for part, by_part in zip(inputs, by_weight.split(sizes), strict=True)
-        ]
-        self._x_weight, self._by_x = weight[:d].t(), by_x
         n_units = weight.shape[1]
         self._product = torch.empty(n_cells, n_units, dtype=weight.dtype)
         self._normal, self.out, self.by_out = torch.empty(3, n_cells, n_units)
         if weight.dtype == torch.float32:
             self._normal = self._product
+        by_product = self.by_out if self._normal is self._product else self._product
+        below, *self._added = zip(inputs, weight.split(sizes), strict=True)
+        self._multiply_below = product(*below, self._product)
+        self._pass_to_parts = [
+            product(part.t(), by_product, by_part)
+            for part, by_part in zip(inputs, by_weight.split(sizes), strict=True)
+        ]
+        if by_x is not None:
+            self._pass_to_parts.append(product(by_product, weight[:d].t(), by_x))
         gain, shift = (parameters.operands[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias"))
         by_gain, by_shift = (
             parameters.gradients[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias")
@@ -314,20 +321,18 @@ class _Block:
 
     def _multiply(self) -> None:
         """Put the product of input and weights where it is normalised."""
-        (x, weight), *covariates = self._terms
-        torch.mm(x, weight, out=self._product)
-        for x, weight in covariates:
+        self._multiply_below()
+        for x, weight in self._added:
             self._product.addmm_(x, weight)
         if self._normal is not self._product:
             self._normal.copy_(self._product)
 
     def _pass_on(self) -> None:
         """Pass the gradient by the product, ``by_out``, back to the weights and to the input."""
-        by_product = self.by_out if self._normal is self._product else self._product.copy_(self.by_out)
-        for x, by_weight in self._by_terms:
-            torch.mm(x, by_product, out=by_weight)
-        if self._by_x is not None:
-            torch.mm(by_product, self._x_weight, out=self._by_x)
+        if self._normal is not self._product:
+            self._product.copy_(self.by_out)
+        for pass_to_part in self._pass_to_parts:
+            pass_to_part()
 
 
 class _First(_Block):
@@ -368,24 +373,21 @@ class _SparseFirst(_First):
 class _OutputLayers:
     """Linear maps to numbers per gene, side by side; their biases are left to the likelihood."""
 
-    def __init__(self, parameters: Parameters, hidden: Tensor) -> None:
-        self._weight, self._by_weight = (
-            where["outputs.weight"] for where in (parameters.operands, parameters.gradients)
-        )
+    def __init__(self, parameters: Parameters, hidden: Tensor, by_hidden: Tensor) -> None:
+        weight, by_weight = (where["outputs.weight"] for where in (parameters.operands, parameters.gradients))
         self.bias, self.by_bias = (
             where["outputs.bias"].numpy()[0] for where in (parameters.operands, parameters.gradients)
         )
-        self.values = torch.empty(len(hidden), self._weight.shape[1], dtype=self._weight.dtype)
+        self.values = torch.empty(len(hidden), weight.shape[1], dtype=weight.dtype)
         self.array = as_array(self.values)
-        self._hidden, self._hidden_t, self._weight_t = hidden, hidden.t(), self._weight.t()
+        self.forward = product(hidden, weight, self.values)
+        self._pass_to_weight = product(hidden.t(), self.values, by_weight)
+        self._pass_to_hidden = product(self.values, weight.t(), by_hidden)
 
-    def forward(self) -> None:
-        torch.mm(self._hidden, self._weight, out=self.values)
-
-    def backward(self, by_hidden: Tensor) -> None:
+    def backward(self) -> None:
         """Pass the gradient by the values, which has taken their place, back to weights and input."""
-        torch.mm(self._hidden_t, self.values, out=self._by_weight)
-        torch.mm(self.values, self._weight_t, out=by_hidden)
+        self._pass_to_weight()
+        self._pass_to_hidden()
 
 
 class _GeneDispersion:
@@ -451,6 +453,13 @@ _DISPERSIONS = {
     "gene-cell": _CellDispersion,
     "none": _NoDispersion,
 }
+
+
+def product(x: Tensor, y: Tensor, out: Tensor) -> Callable[[], object]:
+    """Return what puts ``x @ y`` in its place, now and whenever the operands have changed."""
+    if out.dtype == torch.float32 and x.shape[1] * out.numel() < _SMALL:
+        return partial(np.matmul, x.numpy(), y.numpy(), out.numpy())
+    return partial(torch.mm, x, y, out=out)
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
