@@ -12,7 +12,6 @@ only; nothing else should run on the machine.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -47,7 +46,6 @@ class Bench:
 
     pythons: dict[str, str]
     cache: Path
-    commit: str
     beside: str = ""  # the other side, with its version
     records: list[Record] = field(default_factory=list)
 
@@ -63,9 +61,7 @@ class Bench:
             worker = [str(HERE / "worker.py"), json.dumps(job | {"cache": str(self.cache)})]
             found = json.loads(self._python(side, threads, worker).splitlines()[-1])
         took = time.perf_counter() - start
-        record = (
-            job | found | {"date": f"{datetime.date.today()}", "commit": self.commit, "beside": self.beside}
-        )
+        record = job | found | scale.commit() | {"beside": self.beside}
         # the first turn makes room for all its turns
         settled = ("epochs", "seconds", "n_fits") + (("turn",) if job.get("turn", 0) <= 0 else ())
         same = {key: value for key, value in job.items() if key not in settled}
@@ -205,8 +201,7 @@ def main() -> None:
     # not resolved: the links in an environment say which environment it is
     theirs = os.path.abspath(options.scvi_python)
     pythons = {"ours": sys.executable, "theirs": theirs, "compiled": theirs}
-    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=HERE, text=True).strip()
-    bench = Bench(pythons, options.cache.resolve(), commit)
+    bench = Bench(pythons, options.cache.resolve())
     bench.records = list(_read(bench.file))
     print(f"load average before the start: {os.getloadavg()[0]:.2f}, which should be near 0")
     for side in SIDES:

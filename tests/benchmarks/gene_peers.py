@@ -11,7 +11,6 @@ and writes the section of the page. Linux only. The counts are read from ``ZINBT
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -27,6 +26,7 @@ import jsonl
 import numpy as np
 from against_scvi import THREAD_SETTINGS
 from report import machine
+from scale import commit
 from scipy import sparse, stats
 from tables import Record, Turns, by_turn, chosen, number, ratio, section, spread, table, values, with_section
 
@@ -251,7 +251,6 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, records: list[Record]) -> None:
     """Append what is not among the records yet."""
     pythons = {"ours": sys.executable, "theirs": os.path.abspath(arguments.python)}
-    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=HERE, text=True).strip()
     with tempfile.TemporaryDirectory() as folder:
         prepared: dict[str, Any] = {}
         for job in jobs(arguments):
@@ -260,7 +259,7 @@ def measure(arguments: argparse.Namespace, records: list[Record]) -> None:
             if "data" in job and job["data"] not in prepared:
                 prepared[job["data"]] = prepare(job["data"], arguments.genes, Path(folder))
             found = run(job | prepared.get(job.get("data"), {}), pythons[job["side"]])
-            record = job | found | {"date": f"{datetime.date.today()}", "commit": commit}
+            record = job | found | commit()
             print(*job.values(), {k: v for k, v in found.items() if isinstance(v, float)}, flush=True)
             records.append(record)
             jsonl.add(arguments.out, record)

@@ -177,11 +177,14 @@ def measure(job: Record) -> Record:
 
 
 def commit() -> Record:
-    """When, and of which commit, a record is."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-    )
-    return {"date": f"{datetime.date.today()}", "commit": found.stdout.strip()}
+    """When, and of which commit, a record is; "dirty" where anything but a page differs from that commit."""
+    named = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
+    return {"date": f"{datetime.date.today()}", "commit": f"{named}-dirty" if changed else named}
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.check_output(["git", *arguments], cwd=HERE, text=True).strip()
 
 
 def simulated(folder: Path, n_cells: int) -> Path:
