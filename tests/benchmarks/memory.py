@@ -177,12 +177,13 @@ packages, and the rest by the counts, the names of the cells and the fit.
 
 INTRODUCTION = f"""Each verb of `zt.tl` on {N_CELLS:,} cells and 2,000 genes, in memory as compressed rows in
 float32, in a process of its own that has read the file: the most that it has in use (`VmHWM`), packages
-and counts included, beside one and a half times the counts and 500 MB. No layers are written, and the kernels
-have been compiled before. Epochs, restarts, draws and samples are few, as what one takes is given back before
-the next: one epoch, one or two draws. With worker processes it is what all of them have in use, files that
-they share, that of the counts among them, counted once. `meta` and `replicated` see no counts, and
-`import_scvi` reads them as a fit does.
-`tests/benchmarks/memory.py` measured this.
+and counts included, beside one and a half times the counts and 500 MB. Nothing is installed but the package
+and what it needs: anndata loads dask and xarray too where they are, which takes 20 to 40 MB more. No layers
+are written, and the kernels have been compiled before. Epochs, restarts, draws and samples are few, as what
+one takes is given back before the next: one epoch, one or two draws. With worker processes it is what all of
+them have in use, files that they share, that of the counts among them, counted once. `meta` and `replicated`
+see no counts, and `import_scvi` reads them as a fit does. From one run to the next a peak differs by up to
+35 MB. `tests/benchmarks/memory.py` measured this.
 """
 
 

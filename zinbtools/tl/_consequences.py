@@ -35,6 +35,7 @@ from ..stats.agreement import (
 from ._added import says_what_it_added
 
 MEASURES = ("neighbours", "clusters", "variable genes", "markers")
+_GENES_AT_ONCE = 128
 _SHARED = {
     "neighbours": "{} of the nearest neighbours",
     "clusters": "{} agreement of the clusters (adjusted Rand index)",
@@ -253,12 +254,15 @@ def _genes(
     level /= level.sum(axis=1, keepdims=True)
     level += 1e-12
     np.log(level, out=level)
-    variable = np.argsort(-level.var(axis=0), kind="stable")[:n_top]
+    # a variance copies what it is of, and so does an index
+    some = np.array_split(level, -(-data.n_genes // _GENES_AT_ONCE), axis=1)
+    variance = np.concatenate([of_some.var(axis=0) for of_some in some])
+    variable = np.argsort(-variance, kind="stable")[:n_top]
     n_markers = min(max(n_top // 5, 5), data.n_genes)
     markers = []
     for group in np.unique(groups):
-        inside = groups == group
-        change = level[inside].mean(axis=0) - level[~inside].mean(axis=0)
+        inside = (groups == group)[:, None]
+        change = level.mean(axis=0, where=inside) - level.mean(axis=0, where=~inside)
         markers.append(np.argsort(-change, kind="stable")[:n_markers])
     return variable[None], np.array(markers)
 
