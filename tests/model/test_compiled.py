@@ -55,10 +55,14 @@ class Replay(Streams):
         return torch.tensor((bits >= threshold) * 2.0**16 / (2**16 - threshold), dtype=torch.float32)[None]
 
 
-@pytest.fixture(autouse=True, params=[0.0, 2.0], ids=["dense", "sparse"])
+@pytest.fixture(
+    autouse=True, params=[(0.0, 0), (0.0, 2**60), (2.0, 0)], ids=["dense", "dense by numpy", "sparse"]
+)
 def products(request, monkeypatch):
-    """The first layer's products with all counts, and with the positive ones."""
-    monkeypatch.setattr(program, "_SPARSE", request.param)
+    """The first layer's products with all counts, and with the positive ones; all products by numpy."""
+    sparse, small = request.param
+    monkeypatch.setattr(program, "_SPARSE", sparse)
+    monkeypatch.setattr(program, "_SMALL", small)
 
 
 @pytest.fixture(scope="module")
