@@ -156,11 +156,13 @@ def jobs(verbs: Sequence[str], turns: int) -> list[Record]:
 
 def text(records: list[Record]) -> str:
     """The section."""
-    rows = []
+    rows, missing = [], []
     for job in jobs(list(VERBS), turns=1):
         del job["turn"]
+        name = job["verb"] if job["n_jobs"] == 1 else "{verb}, {n_jobs} {executor}".format(**job)
         runs = by_turn(records, **job)
         if not runs:
+            missing.append(name)
             continue
         is_apart = job["executor"] == "processes"
         peaks = {t: run["together" if is_apart else "peak"] / MB for t, run in runs.items()}
@@ -169,7 +171,7 @@ def text(records: list[Record]) -> str:
         seconds = {t: round(run["seconds"]) for t, run in runs.items()}
         rows.append(
             [
-                job["verb"] if job["n_jobs"] == 1 else "{verb}, {n_jobs} {executor}".format(**job),
+                name,
                 *map(spread, (peaks, beyond)),
                 "yes" if median(peaks.values()) <= median(bound.values()) else "no",
                 spread(seconds),
@@ -181,7 +183,8 @@ def text(records: list[Record]) -> str:
     before = f"""The counts are {counts} MB, so that the bound is {bound} MB. Before a verb begins {loaded} MB
 are in use: {imported} by packages, and the rest by the counts, the names of the cells and the fit.
 """
-    return section(f"{TITLE}\n\n{INTRODUCTION}\n{before}", table(head, rows), records)
+    left = f"\nNot measured: {'; '.join(missing)}.\n" if missing else ""
+    return section(f"{TITLE}\n\n{INTRODUCTION}\n{before}{left}", table(head, rows), records)
 
 
 INTRODUCTION = f"""Each verb of `zt.tl` on {N_CELLS:,} cells and 2,000 genes, in memory as compressed rows in
