@@ -112,11 +112,16 @@ class BatchCopies:
 
     def _cells(self, cells: np.ndarray) -> Cells:
         blocks = self._data.compressed(torch.as_tensor(cells, device=self._data.device))
-        means = None
-        if self._by_means:
-            means = np.concatenate([*expected_means(self._fit, self._data, cells)])
-            np.maximum(means, SMALLEST_MEAN, out=means)
-        return Cells.around(sparse.csr_array(sparse.vstack(list(blocks))), means)
+        counts = sparse.csr_array(sparse.vstack(list(blocks)))
+        if not self._by_means:
+            return Cells(counts)
+        shares, start = np.empty(counts.shape, dtype=np.float32), 0  # 200 MB at most
+        for means in expected_means(self._fit, self._data, cells):
+            some = shares[start : start + len(means)]
+            np.maximum(means, SMALLEST_MEAN, out=some)
+            some /= some.sum(axis=1, keepdims=True)
+            start += len(means)
+        return Cells(counts, shares)
 
 
 def expected_means(
