@@ -9,6 +9,7 @@ section of docs/benchmarks.md. Linux only.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -100,7 +101,7 @@ def _peak() -> float:
 
 def measure(path: Path, job: Record) -> Record:
     """In a process of its own; what it and its children hold together is looked at meanwhile."""
-    asked = {name: job[name] for name in ("verb", "n_jobs", "executor")}
+    asked = {name: of for name, of in job.items() if name != "turn"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     process = subprocess.Popen(
         [sys.executable, __file__, "--path", str(path), "--job", json.dumps(asked)],
@@ -144,11 +145,10 @@ def _bytes(path: Path, what: str) -> float:
     return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
-def jobs(verbs: Sequence[str], turns: int) -> list[Record]:
-    """What is measured."""
+def jobs(verbs: Sequence[str]) -> list[Record]:
+    """What is measured in each turn."""
     return [
-        {"verb": verb, "n_jobs": n_jobs, "executor": executor, "turn": turn}
-        for turn in range(turns)
+        {"verb": verb, "n_jobs": n_jobs, "executor": executor}
         for verb in verbs
         for n_jobs, executor in (WORKERS if verb in SIDE_BY_SIDE else WORKERS[:1])
     ]
@@ -157,8 +157,8 @@ def jobs(verbs: Sequence[str], turns: int) -> list[Record]:
 def text(records: list[Record]) -> str:
     """The section."""
     rows, missing = [], []
-    for job in jobs(list(VERBS), turns=1):
-        del job["turn"]
+    bound = (OF_COUNTS * records[0]["counts"] + BESIDE) / MB
+    for job in jobs(list(VERBS)):
         name = job["verb"] if job["n_jobs"] == 1 else "{verb}, {n_jobs} {executor}".format(**job)
         runs = by_turn(records, **job)
         if not runs:
@@ -166,21 +166,20 @@ def text(records: list[Record]) -> str:
             continue
         is_apart = job["executor"] == "processes"
         peaks = {t: run["together" if is_apart else "peak"] / MB for t, run in runs.items()}
-        bound = {t: (OF_COUNTS * run["counts"] + BESIDE) / MB for t, run in runs.items()}
         beyond = {t: peaks[t] - run["loaded"] / MB for t, run in runs.items()}
         seconds = {t: round(run["seconds"]) for t, run in runs.items()}
         rows.append(
             [
                 name,
                 *map(spread, (peaks, beyond)),
-                "yes" if median(peaks.values()) <= median(bound.values()) else "no",
+                "yes" if median(peaks.values()) <= bound else "no",
                 spread(seconds),
             ]
         )
     head = ["verb", "peak, MB", "beyond what is loaded, MB", "within the bound", "seconds"]
     counts, imported, loaded = (number(records[0][key] / MB) for key in ("counts", "imported", "loaded"))
-    bound = number((OF_COUNTS * records[0]["counts"] + BESIDE) / MB)
-    before = f"""The counts are {counts} MB, so that the bound is {bound} MB. Before a verb begins {loaded} MB
+    most = number(bound)
+    before = f"""The counts are {counts} MB, so that the bound is {most} MB. Before a verb begins {loaded} MB
 are in use: {imported} by packages, and the rest by the counts, the names of the cells and the fit.
 """
     left = f"\nNot measured: {'; '.join(missing)}.\n" if missing else ""
@@ -216,7 +215,8 @@ def main() -> None:
         few, many = (fitted(folder, n_cells) for n_cells in (N_CELLS_BEFORE, N_CELLS))
         kept = folder / "memory.jsonl"
         records = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-        for job in jobs(arguments.only, arguments.turns):
+        for turn, asked in itertools.product(range(arguments.turns), jobs(arguments.only)):
+            job = asked | {"turn": turn}
             if not any(job.items() <= record.items() for record in records):
                 measure(few, job)  # so that all is compiled
                 records.append(measure(many, job))
