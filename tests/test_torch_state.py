@@ -120,3 +120,14 @@ def test_the_session_is_there_again_after_an_error() -> None:
             raise ZeroDivisionError
         assert torch.get_default_dtype() == torch.float64
         assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize("n", [16, 57, 128, 300])
+def test_products_are_in_single_precision(n: int) -> None:
+    """Also where torch is told that bfloat16 would do."""
+    x, y = torch.randn(2, 3, 128, n, generator=torch.Generator().manual_seed(0))
+    with torch_defaults():
+        together, alone = torch.bmm(x, y.mT), x[0] @ y[0].T
+    exact = torch.bmm(x.double(), y.double().mT)
+    assert (together - exact).abs().max() < 1e-6 * n
+    assert (alone - exact[0]).abs().max() < 1e-6 * n

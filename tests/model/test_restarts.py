@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zinbtools.jobs.threads import single_threaded
 from zinbtools.model import restarts, training
 from zinbtools.model.compiled import CompiledStack
+from zinbtools.model.data import CountData
 from zinbtools.model.restarts import split_evenly, stack_size, train_restarts
-from zinbtools.model.training import Training, train
+from zinbtools.model.training import Cells, Training, train
 from zinbtools.model.vae import Shape
 
 SEEDS = [11, 22, 33, 44, 55]
@@ -131,5 +134,27 @@ def test_cuts_keep_every_seed_and_keep_workers_busy(n, largest, n_jobs):
     assert len(parts) < n_jobs * (n / (largest * n_jobs) + 1)
 
 
-def test_stacks_are_for_gpus():
-    assert [stack_size(torch.device(device), 20) for device in ("cpu", "cuda")] == [1, 20]
+@pytest.mark.parametrize("onednn", [False, True])
+def test_a_stack_is_for_a_gpu_or_for_few_genes(data, monkeypatch, onednn):
+    monkeypatch.setattr(restarts, "ONEDNN", onednn)
+    for n_genes, on_cpu in ((57, 4), (128, 2), (2000, 1)):
+        monkeypatch.setattr(data, "n_genes", n_genes)
+        for device, expected in (("cpu", on_cpu if onednn else 1), ("cuda", 20)):
+            monkeypatch.setattr(data, "device", torch.device(device))
+            assert stack_size(data, 20) == expected
+
+
+def test_products_that_are_made_together_have_the_bits_of_one_alone(config):
+    counts = CountData(np.random.default_rng(0).negative_binomial(1, 0.3, (700, 57)) + np.eye(700, 57))
+    everyone = torch.arange(counts.n_cells)
+    members = Cells(everyone[:600], everyone[600:], everyone)  # minibatches of 128 and of 88
+    settings = replace(config, n_hidden=128, n_latent=10, batch_size=128, max_epochs=2)
+
+    def run(seeds):
+        return train("zinb", counts, Shape(57), members, settings, seeds=seeds, order_seed=5).model
+
+    with single_threaded():
+        together = run(SEEDS).replicate_state()
+        for place, seed in enumerate(SEEDS):
+            for name, (alone,) in run([seed]).replicate_state().items():
+                assert torch.equal(alone, together[name][place]), name

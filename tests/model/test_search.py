@@ -12,6 +12,7 @@ import pytest
 from hyperopt import hp, tpe
 
 from zinbtools import jobs
+from zinbtools.jobs.threads import single_threaded
 from zinbtools.model import search as searching
 from zinbtools.model.config import FitConfig
 from zinbtools.model.search import (
@@ -34,7 +35,9 @@ SEEDS = {"seed": 11, "order_seed": 5, "draw_seed": 3, "n_samples": 10, "proposal
 
 @pytest.fixture
 def evaluate_here(data, cells):
-    return partial(evaluate, data=data, shape=Shape(data.n_genes), cells=cells, **SEEDS)
+    """As in a verb, where torch makes the products of all threads in the same way."""
+    with single_threaded():
+        yield partial(evaluate, data=data, shape=Shape(data.n_genes), cells=cells, **SEEDS)
 
 
 def made_up(trial: Trial) -> Outcome:

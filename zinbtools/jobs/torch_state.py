@@ -10,8 +10,22 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 _TURN = 0.0002  # seconds
+
+# Products in single precision are MKL's, which on AMD's processors takes twice as long as oneDNN.
+SLOW_MKL = get_host_cpu_name().startswith("znver")
+# torch asks oneDNN for them where it is told that bfloat16 would do. On processors with AMX oneDNN makes use
+# of that; on others it computes in single precision.
+ONEDNN = (
+    SLOW_MKL
+    and get_host_cpu_features().get("avx512f", False)  # without it torch does not ask
+    and not get_host_cpu_features().get("amx-bf16", False)
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.backends, "fp32_precision")  # since torch 2.9
+)
+_ON_CPU = "bf16" if ONEDNN else "ieee"
 
 
 @contextmanager
@@ -53,9 +67,9 @@ def _other_settings() -> list[_Setting]:
     ]
     backends: Any = torch.backends
     if hasattr(backends, "fp32_precision"):
-        for products in (backends.mkldnn.matmul, backends.cuda.matmul):
+        for products, wanted in ((backends.mkldnn.matmul, _ON_CPU), (backends.cuda.matmul, "ieee")):
             found = products.fp32_precision.replace("none", "ieee")
-            settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, "ieee"))
+            settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, wanted))
     else:  # torch before 2.9
         found = torch.get_float32_matmul_precision()
         settings.append(_Setting(torch.set_float32_matmul_precision, found, "highest"))

@@ -30,120 +30,76 @@ def has_bfloat16() -> bool:
 
 
 class CompiledStack:
-    """Replicates that take their steps one after the other. See `training.Stack`."""
+    """Replicates that share their products, and take turns between them. See `training.Stack`."""
 
     steps_between_reads = 1
 
     def __init__(self, model: CountVAE, data: CountData, seeds: Sequence[int]) -> None:
-        arrays = ArrayData(data)
-        self._replicates = [_Replicate(model, place, arrays, seed) for place, seed in enumerate(seeds)]
-
-    @torch.inference_mode()
-    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
-        own = zip(self._replicates, cells, strict=True)
-        return torch.tensor([replicate.step(c.numpy(), rate) for replicate, c in own], dtype=torch.float64)
-
-    @torch.inference_mode()
-    def elbo(self, cells: Tensor) -> list[float]:
-        return [replicate.elbo(cells) for replicate in self._replicates]
-
-    def take(self, places: Sequence[int]) -> None:
-        self._replicates = [self._replicates[place] for place in places]
-
-    def state(self, place: int) -> Mapping[str, Tensor]:
-        return self._replicates[place].state
-
-
-class _Bank:
-    """Parameters of one kind side by side in memory, with their gradients and Adam's moments.
-
-    With ``halved``, products see the parameters, and give the gradients, in bfloat16.
-    """
-
-    def __init__(self, values: Mapping[str, Tensor], halved: bool) -> None:
-        flat = torch.cat([value.flatten() for value in values.values()])
-        operands = flat.bfloat16() if halved else flat
-        gradients = torch.zeros_like(operands)
-        self.values, self.operands, self.gradients = (
-            _split(whole, values) for whole in (flat, operands, gradients)
-        )
-        first, second = np.zeros((2, len(flat)), dtype=f32)
-        halves = as_array(operands if halved else torch.empty(0))
-        self._weights = Weights(flat.numpy(), as_array(gradients), first, second, halves)
-
-    def descend(self, n_steps: int, rate: float, config: FitConfig) -> None:
-        """Take the step number ``n_steps``, from 1, of Adam along the gradients."""
-        first, second = (1 - beta**n_steps for beta in _BETAS)
-        kernels.adam(
-            self._weights,
-            f32(rate / first),
-            f32(second**-0.5),
-            f32(config.adam_eps),
-            f32(config.weight_decay),
-        )
-
-
-def _split(whole: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    parts = whole.split([value.numel() for value in like.values()])
-    return {name: part.view(value.shape) for part, (name, value) in zip(parts, like.items(), strict=True)}
-
-
-class _Replicate:
-    """One replicate: its parameters, its random stream, and a program for each size of minibatch."""
-
-    def __init__(self, model: CountVAE, place: int, data: ArrayData, seed: int) -> None:
-        self._config, self._data, self.zero_inflated = model.config, data, model.dropout is not None
-        own = {name: value[place] for name, value in model.replicate_state().items()}
-        names = dict(model.named_parameters())
+        self._config, self._data, self._inflated = model.config, ArrayData(data), model.dropout is not None
+        own, names = model.replicate_state(), dict(model.named_parameters())
         parameters = side_by_side({name: value for name, value in own.items() if name in names})
-        running = side_by_side({name: value for name, value in own.items() if name not in names})
+        self._running = side_by_side({name: value for name, value in own.items() if name not in names})
+        self._shapes = own
         halved = data.n_genes >= WIDE and has_bfloat16()
-        self._banks = (
-            [
-                _Bank(
-                    {name: value for name, value in parameters.items() if (name in _WIDE_WEIGHTS) == wide},
-                    wide,
-                )
-                for wide in (True, False)
-            ]
-            if halved
-            else [_Bank(parameters, halved=False)]
-        )
-        values, operands, gradients = (
-            ChainMap(*(getattr(bank, what) for bank in self._banks))
-            for what in ("values", "operands", "gradients")
-        )
-        self.parameters = Parameters(operands, gradients, running)
-        self.state = apart(ChainMap(values, running), own)
+        wide = {name: value for name, value in parameters.items() if halved and name in _WIDE_WEIGHTS}
+        rest = {name: value for name, value in parameters.items() if name not in wide}
+        self._banks = [_Bank(values, halved=values is wide) for values in (wide, rest) if values]
         self._library_prior = Prior(model.library_mean.numpy(), model.library_variance.numpy())
-        self._noise, self._validation_noise = _noise(seed), _noise(seed ^ 1)
-        self._validation_start = self._validation_noise.bit_generator.state
-        self._n_steps = 0
+        self._noise = [_noise(seed) for seed in seeds]
+        self._validation_seeds = [seed ^ 1 for seed in seeds]
+        self._n_steps = [0] * len(seeds)
         self._programs: dict[int, Program] = {}
 
-    @np.errstate(all="ignore")  # the ELBO says what is not finite
-    def step(self, cells: np.ndarray, rate: float) -> float:
-        """Take one step of descent; return the mean ELBO before it."""
-        program = self.program(len(cells))
-        elbo = program.forward(cells, self._noise, training=True)
-        if np.isfinite(elbo):
-            program.backward()
-            self._n_steps += 1
-            for bank in self._banks:
-                bank.descend(self._n_steps, rate, self._config)
-        return elbo
+    @property
+    def parameters(self) -> Parameters:
+        """Those of all replicates."""
+        operands, gradients = (
+            ChainMap(*(getattr(bank, what) for bank in self._banks)) for what in ("operands", "gradients")
+        )
+        return Parameters(operands, gradients, self._running)
 
+    @torch.inference_mode()
+    @np.errstate(all="ignore")  # the ELBO says what is not finite
+    def step(self, cells: Sequence[Tensor], rate: float) -> Tensor:
+        program = self.program(len(cells[0]))
+        elbos = program.forward([own.numpy() for own in cells], self._noise, training=True)
+        following = [place for place, elbo in enumerate(elbos) if np.isfinite(elbo)]
+        if following:
+            program.backward()
+        for place in following:
+            self._n_steps[place] += 1
+            for bank in self._banks:
+                bank.descend(place, self._n_steps[place], rate, self._config)
+        return torch.tensor(elbos, dtype=torch.float64)
+
+    @torch.inference_mode()
     @np.errstate(all="ignore")
-    def elbo(self, cells: Tensor) -> float:
-        """Compute the mean ELBO by one draw per cell, the same in every call."""
-        noise = self._validation_noise
-        noise.bit_generator.state = self._validation_start
-        total = 0.0
+    def elbo(self, cells: Tensor) -> list[float]:
+        n_replicates = len(self._noise)
+        noise = [_noise(seed) for seed in self._validation_seeds]
+        total = np.zeros(n_replicates)
         for chunk in self._data.chunks(cells, self._config.batch_size):
-            total += len(chunk) * self.program(len(chunk)).forward(chunk, noise, training=False)
-        return total / len(cells)
+            program = self.program(len(chunk))
+            total += len(chunk) * np.array(program.forward([chunk] * n_replicates, noise, training=False))
+        means: list[float] = (total / len(cells)).tolist()
+        return means
+
+    def take(self, places: Sequence[int]) -> None:
+        index = list(places)
+        for bank in self._banks:
+            bank.take(index)
+        self._running = {name: value[index] for name, value in self._running.items()}
+        self._noise = [self._noise[place] for place in places]
+        self._validation_seeds = [self._validation_seeds[place] for place in places]
+        self._n_steps = [self._n_steps[place] for place in places]
+        self._programs = {}
+
+    def state(self, place: int) -> Mapping[str, Tensor]:
+        values = ChainMap(self._running, *(bank.values for bank in self._banks))
+        return {name: value[place] for name, value in apart(values, self._shapes).items()}
 
     def program(self, n_cells: int) -> Program:
+        """Return what computes minibatches of this size."""
         if n_cells not in self._programs:
             self._programs[n_cells] = Program(
                 self._config,
@@ -151,9 +107,56 @@ class _Replicate:
                 self.parameters,
                 self._library_prior,
                 n_cells,
-                zero_inflated=self.zero_inflated,
+                zero_inflated=self._inflated,
             )
         return self._programs[n_cells]
+
+
+class _Bank:
+    """Parameters of one kind side by side in memory, with their gradients and Adam's moments.
+
+    A row is a replicate's. With ``halved``, products see the parameters, and give the gradients, in bfloat16.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], halved: bool) -> None:
+        self._shapes = {name: value.shape[1:] for name, value in values.items()}
+        self._halved = halved
+        flat = torch.cat([value.flatten(1) for value in values.values()], 1)
+        self._lay_out(flat, np.zeros((2, *flat.shape), dtype=f32))
+
+    def _lay_out(self, flat: Tensor, moments: np.ndarray) -> None:
+        self._flat, self._moments = flat, moments
+        operands = flat.bfloat16() if self._halved else flat
+        gradients = torch.zeros_like(operands)
+        self.values, self.operands, self.gradients = (
+            self._split(whole) for whole in (flat, operands, gradients)
+        )
+        halves = as_array(operands) if self._halved else np.empty((len(flat), 0), dtype=f32)
+        self._weights = [
+            Weights(*own) for own in zip(flat.numpy(), as_array(gradients), *moments, halves, strict=True)
+        ]
+
+    def _split(self, whole: Tensor) -> dict[str, Tensor]:
+        parts = whole.split([shape.numel() for shape in self._shapes.values()], 1)
+        return {
+            name: part.view(-1, *shape)
+            for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)
+        }
+
+    def take(self, places: Sequence[int]) -> None:
+        """Keep only these replicates, in this order."""
+        self._lay_out(self._flat[places], self._moments[:, places])
+
+    def descend(self, place: int, n_steps: int, rate: float, config: FitConfig) -> None:
+        """Take a replicate's step number ``n_steps``, from 1, of Adam along the gradients."""
+        first, second = (1 - beta**n_steps for beta in _BETAS)
+        kernels.adam(
+            self._weights[place],
+            f32(rate / first),
+            f32(second**-0.5),
+            f32(config.adam_eps),
+            f32(config.weight_decay),
+        )
 
 
 def _noise(seed: int) -> np.random.Generator:

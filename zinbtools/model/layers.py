@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from llvmlite.binding import get_host_cpu_name
 from torch import Tensor, nn
 
+from ..jobs.torch_state import SLOW_MKL
+
 NORM_EPS = 1e-3  # of batch normalisation
-# Products in single precision are MKL's, which on AMD's processors takes twice as long as oneDNN.
-SLOW_MKL = get_host_cpu_name().startswith("znver")
 _ONEDNN = SLOW_MKL and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 

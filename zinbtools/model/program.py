@@ -1,12 +1,13 @@
-"""One training step of one replicate, written out: the mean ELBO of a minibatch and its gradient.
+"""One training step of R replicates, written out: the mean ELBO of a minibatch each, and its gradient.
 
-Between the matrix products, which are torch's, stand the compiled passes of `kernels.network` and
-`kernels.training`. The model is that of `vae.CountVAE`, whose names the parameters have here.
+A matrix product is made for all replicates at once; between products, the compiled passes of
+`kernels.network` and `kernels.training` take one replicate after the other. The model is that of
+`vae.CountVAE`, whose names the parameters have here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..jobs.torch_state import ONEDNN, SLOW_MKL
 from ..kernels import network as kernels
 from ..kernels.network import Norm, NormGradient, Prior
 from ..kernels.rows import Dispersion, Rows
@@ -21,11 +23,13 @@ from ..kernels.single import f32
 from ..kernels.training import Gradient, Minibatch, log_likelihood, working_space
 from .config import FitConfig
 from .data import CountData
-from .layers import NORM_EPS, SLOW_MKL
+from .layers import NORM_EPS
 from .vae import MIN_VARIANCE
 
 _SPARSE = 0.2  # share of positive counts below which products that pass over zeros are faster
-_SMALL = 2**20 if SLOW_MKL else 0  # multiplications of a product below which numpy is faster than torch
+# Multiplications of a product from which on oneDNN, where it is to be had, is the fastest, and makes those of
+# all replicates at once (of a few thousand, torch would choose by their total); below which numpy beats MKL.
+_BATCHED, _SMALL = 2**19, 2**20 if SLOW_MKL else 0
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
@@ -41,7 +45,7 @@ _JOINT = {
 class Parameters(NamedTuple):
     """By joint name: what products and kernels read, where gradients go, batch norm's running moments.
 
-    Operands and gradients of one parameter are both float32 or both bfloat16.
+    Each has a leading axis R. Operands and gradients of one parameter are both float32 or both bfloat16.
     """
 
     operands: Mapping[str, Tensor]
@@ -50,7 +54,7 @@ class Parameters(NamedTuple):
 
 
 def side_by_side(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join a replicate's tensors by joint name, those of a joint layer in one."""
+    """Join tensors by joint name, those of a joint layer in one."""
     parts: dict[str, list[Tensor]] = {}
     for name, value in values.items():
         parts.setdefault(_joint_name(name), []).append(value)
@@ -96,9 +100,9 @@ class ArrayData:
 
 
 class Program:
-    """The mean ELBO of a minibatch of B cells, and the gradient of its negative.
+    """The mean ELBO of a minibatch of B cells of each of R replicates, and the gradient of its negative.
 
-    The layers are wired once: each knows the arrays that it reads and writes.
+    The layers are wired once: each knows the arrays that it reads and writes, which have a leading axis R.
     """
 
     def __init__(
@@ -114,12 +118,13 @@ class Program:
         self._data, self._share = data, f32(1 / n_cells)
         self._normal_prior = Prior(np.zeros(n_cells, dtype=f32), np.ones(n_cells, dtype=f32))
         self._library_prior = library_prior
-        wide = parameters.operands["outputs.weight"].dtype
+        weight = parameters.operands["outputs.weight"]
+        n_replicates, wide = len(weight), weight.dtype
         first = _SparseFirst if data.density < _SPARSE else _First
         self._first = first(config, parameters, n_cells, data.n_genes)
-        self._covariates = torch.empty(n_cells, data.covariates.shape[1])
+        self._covariates = torch.empty(n_replicates, n_cells, data.covariates.shape[1])
         halves = list(
-            zip(*(x.split(config.n_hidden, 1) for x in (self._first.out, self._first.by_out)), strict=True)
+            zip(*(x.split(config.n_hidden, -1) for x in (self._first.out, self._first.by_out)), strict=True)
         )
         self._encoder = _Encoder(config, parameters, "encoder", config.n_layers, *halves[0])
         self._library = (
@@ -139,45 +144,56 @@ class Program:
         self._dispersion = _DISPERSIONS[config.dispersion](parameters, self._outputs, data.n_genes)
         self._inflated, self._normalised = zero_inflated, config.library != "size_factor"
         by_library = (
-            np.empty(n_cells, dtype=f32) if self._library is None else self._library.by_draw.numpy()[:, 0]
+            np.empty((n_replicates, n_cells), dtype=f32)
+            if self._library is None
+            else self._library.by_draw.numpy()[:, :, 0]
         )
-        self._gradient = Gradient(
-            -self._share, self._outputs.by_bias, self._dispersion.by_log_theta, by_library
-        )
-        self._space = working_space(data.n_genes, len(self._dispersion.log_theta))
+        by_outputs = zip(self._outputs.by_bias, self._dispersion.by_log_theta, by_library, strict=True)
+        self._gradients = [Gradient(-self._share, *own) for own in by_outputs]
+        self._space = working_space(data.n_genes, self._dispersion.log_theta.shape[1])
 
-    def forward(self, cells: np.ndarray, noise: np.random.Generator, *, training: bool) -> float:
-        """Compute the mean ELBO by one draw per cell; in training mode, `backward` may follow."""
+    def forward(
+        self, cells: Sequence[np.ndarray], noise: Sequence[np.random.Generator], *, training: bool
+    ) -> list[float]:
+        """Compute each replicate's mean ELBO over its B cells, by one draw per cell and by noise of its own.
+
+        In training mode, `backward` may follow.
+        """
         data = self._data
-        group = data.group[cells]
-        rows, places = data.rows(cells)
-        self._first.read(rows, places)
+        groups = [data.group[own] for own in cells]
+        found = [data.rows(own) for own in cells]
+        self._first.read(found)
         if data.covariates.shape[1]:
-            self._covariates.copy_(data.covariates[cells])
+            for covariates, own in zip(self._covariates, cells, strict=True):
+                covariates.copy_(data.covariates[own])
         self._first.forward(noise, training=training)
-        divergence = self._encoder.forward(noise, self._normal_prior, training=training)
+        divergences = self._encoder.forward(noise, [self._normal_prior] * len(cells), training=training)
         if self._library is None:
-            library = data.log_library[cells]
+            libraries = [data.log_library[own] for own in cells]
         else:
-            prior = Prior(*(moment[group] for moment in self._library_prior))
-            divergence += self._library.forward(noise, prior, training=training)
-            library = self._library.draw_array[:, 0]
+            priors = [Prior(*(moment[group] for moment in self._library_prior)) for group in groups]
+            of_library = self._library.forward(noise, priors, training=training)
+            divergences = [a + b for a, b in zip(divergences, of_library, strict=True)]
+            libraries = list(self._library.draw_array[:, :, 0])
         for block in self._decoder:
             block.forward(noise, training=training)
         if self._hidden is not self._top:
             self._hidden.copy_(self._top)
         self._outputs.forward()
         self._dispersion.forward()
-        value = log_likelihood(
-            rows,
-            Minibatch(places, self._outputs.array, self._outputs.bias, library),
-            Dispersion(self._dispersion.log_theta, self._dispersion.row(group)),
-            self._gradient,
-            self._space,
-            self._inflated,
-            self._normalised,
-        )
-        return (value - divergence) / len(cells)
+        elbos = []
+        for r, (rows, places) in enumerate(found):
+            value = log_likelihood(
+                rows,
+                Minibatch(places, self._outputs.array[r], self._outputs.bias[r], libraries[r]),
+                Dispersion(self._dispersion.log_theta[r], self._dispersion.row(groups[r])),
+                self._gradients[r],
+                self._space,
+                self._inflated,
+                self._normalised,
+            )
+            elbos.append((value - divergences[r]) / len(places))
+        return elbos
 
     def backward(self) -> None:
         """Fill the gradients of the parameters."""
@@ -191,6 +207,17 @@ class Program:
         if self._library is not None:
             self._library.backward(self._share)
         self._first.backward()
+
+
+class _Gaussians(NamedTuple):
+    """One replicate's moments of the posterior, what makes them, and the draw, as arrays."""
+
+    moments: np.ndarray
+    bias: np.ndarray
+    by_bias: np.ndarray
+    noise: np.ndarray
+    draw: np.ndarray
+    by_draw: np.ndarray
 
 
 class _Encoder:
@@ -209,37 +236,49 @@ class _Encoder:
         layer = f"{name}.moments"
         weight, bias = (parameters.operands[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
         by_weight, by_bias = (parameters.gradients[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
-        n_cells, n_moments = len(x), weight.shape[1]
-        out = torch.empty(n_cells, n_moments)
+        n_replicates, n_cells, n_moments = len(x), x.shape[1], weight.shape[2]
+        out = torch.empty(n_replicates, n_cells, n_moments)
         self._multiply = product(x, weight, out)
-        self._pass_to_weight, self._pass_to_x = product(x.t(), out, by_weight), product(out, weight.t(), by_x)
-        self._moments, self._bias, self._by_bias = out.numpy(), bias.numpy()[0], by_bias.numpy()[0]
-        self.draw, self.by_draw = torch.empty(2, n_cells, n_moments // 2)
-        self.draw_array, self._by_draw_array = self.draw.numpy(), self.by_draw.numpy()
+        self._pass_to_weight, self._pass_to_x = product(x.mT, out, by_weight), product(out, weight.mT, by_x)
+        noise, self.draw, self.by_draw = torch.empty(3, n_replicates, n_cells, n_moments // 2)
+        self.draw_array = self.draw.numpy()
+        arrays = (out, bias[:, 0], by_bias[:, 0], noise, self.draw, self.by_draw)
+        self._each = [_Gaussians(*own) for own in zip(*(array.numpy() for array in arrays), strict=True)]
 
-    def forward(self, noise: np.random.Generator, prior: Prior, *, training: bool) -> float:
-        """Fill ``draw``; return the summed KL divergence from the prior of each cell's mean and variance."""
+    def forward(
+        self, noise: Sequence[np.random.Generator], priors: Sequence[Prior], *, training: bool
+    ) -> list[float]:
+        """Fill ``draw``; return each replicate's summed KL divergence from the priors of its cells."""
         for block in self._blocks:
             block.forward(noise, training=training)
         self._multiply()
-        self._noise, self._prior = noise.standard_normal(self.draw_array.shape, dtype=f32), prior
-        return kernels.draw(self._moments, self._bias, self._noise, prior, _MIN_VARIANCE, self.draw_array)
+        self._priors, divergences = priors, []
+        for own, stream, prior in zip(self._each, noise, priors, strict=True):
+            stream.standard_normal(dtype=f32, out=own.noise)
+            divergences.append(kernels.draw(own.moments, own.bias, own.noise, prior, _MIN_VARIANCE, own.draw))
+        return divergences
 
     def backward(self, by_divergence: np.float32) -> None:
         """Pass the gradients by the draw, ``by_draw``, and by each cell's divergence back to the input."""
-        kernels.draw_backward(
-            self._moments,
-            self._noise,
-            self._prior,
-            _MIN_VARIANCE,
-            self._by_draw_array,
-            by_divergence,
-            self._by_bias,
-        )
+        for own, prior in zip(self._each, self._priors, strict=True):
+            kernels.draw_backward(
+                own.moments, own.noise, prior, _MIN_VARIANCE, own.by_draw, by_divergence, own.by_bias
+            )
         self._pass_to_weight()
         self._pass_to_x()
         for block in reversed(self._blocks):
             block.backward()
+
+
+class _Units(NamedTuple):
+    """One replicate's hidden units of a block, as arrays."""
+
+    normal: np.ndarray
+    out: np.ndarray
+    by_out: np.ndarray
+    inverse_sd: np.ndarray
+    norm: Norm
+    by_norm: NormGradient
 
 
 class _Block:
@@ -262,24 +301,24 @@ class _Block:
         weight, by_weight = (
             where[f"{name}.linear.weight"] for where in (parameters.operands, parameters.gradients)
         )
-        n_cells, d = x.shape
+        n_replicates, n_cells, d = x.shape
         # columns of the input that come from below, and covariates
-        inputs = [x] if covariates is None or not covariates.shape[1] else [x, covariates]
-        sizes = [part.shape[1] for part in inputs]
-        n_units = weight.shape[1]
-        self._product = torch.empty(n_cells, n_units, dtype=weight.dtype)
-        self._normal, self.out, self.by_out = torch.empty(3, n_cells, n_units)
+        inputs = [x] if covariates is None or not covariates.shape[2] else [x, covariates]
+        sizes = [part.shape[2] for part in inputs]
+        n_units = weight.shape[2]
+        self._product = torch.empty(n_replicates, n_cells, n_units, dtype=weight.dtype)
+        self._normal, self.out, self.by_out = torch.empty(3, *self._product.shape)
         if weight.dtype == torch.float32:
             self._normal = self._product
         by_product = self.by_out if self._normal is self._product else self._product
-        below, *self._added = zip(inputs, weight.split(sizes), strict=True)
+        below, *self._added = zip(inputs, weight.split(sizes, 1), strict=True)
         self._multiply_below = product(*below, self._product)
         self._pass_to_parts = [
-            product(part.t(), by_product, by_part)
-            for part, by_part in zip(inputs, by_weight.split(sizes), strict=True)
+            product(part.mT, by_product, by_part)
+            for part, by_part in zip(inputs, by_weight.split(sizes, 1), strict=True)
         ]
         if by_x is not None:
-            self._pass_to_parts.append(product(by_product, weight[:d].t(), by_x))
+            self._pass_to_parts.append(product(by_product, weight[:, :d].mT, by_x))
         gain, shift = (parameters.operands[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias"))
         by_gain, by_shift = (
             parameters.gradients[f"{name}.norm.{leaf}"].numpy() for leaf in ("weight", "bias")
@@ -287,43 +326,46 @@ class _Block:
         mean, variance = (
             parameters.running[f"{name}.norm.running_{leaf}"].numpy() for leaf in ("mean", "var")
         )
-        self._norm = Norm(gain, shift, mean, variance, _NORM_EPS, f32(config.norm_momentum))
-        self._by_norm = NormGradient(by_gain, by_shift)
-        self._normal_array, self._out_array = self._normal.numpy(), self.out.numpy()
-        self._by_out_array, self._inverse_sd = self.by_out.numpy(), np.empty(n_units, dtype=f32)
+        eps, momentum = _NORM_EPS, f32(config.norm_momentum)
+        self._each = [
+            _Units(
+                self._normal[r].numpy(),
+                self.out[r].numpy(),
+                self.by_out[r].numpy(),
+                np.empty(n_units, dtype=f32),
+                Norm(gain[r], shift[r], mean[r], variance[r], eps, momentum),
+                NormGradient(by_gain[r], by_shift[r]),
+            )
+            for r in range(n_replicates)
+        ]
         self._threshold = round(dropout_rate * 2**16)
         # 16 random bits per unit, four units to a word; without dropout none
         self._n_words = -(-n_cells * n_units // 4) if self._threshold else 0
 
-    def forward(self, noise: np.random.Generator, *, training: bool) -> None:
+    def forward(self, noise: Sequence[np.random.Generator], *, training: bool) -> None:
         """Compute the output; ``noise`` silences units in training mode."""
         self._multiply()
-        if training:
-            bits = noise.bit_generator.random_raw(self._n_words).view(np.uint16)
-            kernels.normalise(
-                self._normal_array, self._norm, self._threshold, bits, self._inverse_sd, self._out_array
-            )
-        else:
-            kernels.normalise_by(self._normal_array, self._norm, self._out_array)
+        for own, stream in zip(self._each, noise, strict=True):
+            if training:
+                bits = stream.bit_generator.random_raw(self._n_words).view(np.uint16)
+                kernels.normalise(own.normal, own.norm, self._threshold, bits, own.inverse_sd, own.out)
+            else:
+                kernels.normalise_by(own.normal, own.norm, own.out)
 
     def backward(self) -> None:
         """Pass the gradient by the output back to the weights and to the input."""
-        kernels.normalise_backward(
-            self._normal_array,
-            self._out_array,
-            self._norm.gain,
-            self._inverse_sd,
-            self._threshold,
-            self._by_out_array,
-            self._by_norm,
-        )
+        for own in self._each:
+            kernels.normalise_backward(
+                own.normal, own.out, own.norm.gain, own.inverse_sd, self._threshold, own.by_out, own.by_norm
+            )
         self._pass_on()
 
     def _multiply(self) -> None:
         """Put the product of input and weights where it is normalised."""
         self._multiply_below()
         for x, weight in self._added:
-            self._product.addmm_(x, weight)
+            for total, *factors in zip(self._product, x, weight, strict=True):
+                total.addmm_(*factors)
         if self._normal is not self._product:
             self._normal.copy_(self._product)
 
@@ -339,13 +381,15 @@ class _First(_Block):
     """The block that reads ``log(1 + x)``, written out as a matrix."""
 
     def __init__(self, config: FitConfig, parameters: Parameters, n_cells: int, n_genes: int) -> None:
-        x = torch.empty(n_cells, n_genes, dtype=parameters.operands["first.linear.weight"].dtype)
+        weight = parameters.operands["first.linear.weight"]
+        x = torch.empty(len(weight), n_cells, n_genes, dtype=weight.dtype)
         super().__init__(config, parameters, "first", x, None, dropout_rate=config.dropout_rate)
         self._x = as_array(x)
 
-    def read(self, rows: Rows, cells: np.ndarray) -> None:
-        """Take the input from these rows."""
-        kernels.gather(rows, cells, self._x)
+    def read(self, found: Sequence[tuple[Rows, np.ndarray]]) -> None:
+        """Take the input from these rows, each replicate from its own."""
+        for (rows, cells), x in zip(found, self._x, strict=True):
+            kernels.gather(rows, cells, x)
 
 
 class _SparseFirst(_First):
@@ -359,15 +403,17 @@ class _SparseFirst(_First):
         places, values = np.empty(n_cells * n_genes, dtype=np.int32), np.empty(n_cells * n_genes, dtype=f32)
         self._by_gene = kernels.ByGene(np.empty(n_genes + 1, dtype=np.int64), places, values)
 
-    def read(self, rows: Rows, cells: np.ndarray) -> None:
-        self._rows, self._cells = rows, cells
+    def read(self, found: Sequence[tuple[Rows, np.ndarray]]) -> None:
+        self._found = found
 
     def _multiply(self) -> None:
-        kernels.multiply(self._rows, self._cells, self._weight, self._normal_array)
+        for (rows, cells), weight, own in zip(self._found, self._weight, self._each, strict=True):
+            kernels.multiply(rows, cells, weight, own.normal)
 
     def _pass_on(self) -> None:
-        kernels.gather_by_gene(self._rows, self._cells, self._by_gene)
-        kernels.multiply_transposed(self._by_gene, self._by_out_array, self._by_weight)
+        for (rows, cells), by_weight, own in zip(self._found, self._by_weight, self._each, strict=True):
+            kernels.gather_by_gene(rows, cells, self._by_gene)
+            kernels.multiply_transposed(self._by_gene, own.by_out, by_weight)
 
 
 class _OutputLayers:
@@ -376,13 +422,13 @@ class _OutputLayers:
     def __init__(self, parameters: Parameters, hidden: Tensor, by_hidden: Tensor) -> None:
         weight, by_weight = (where["outputs.weight"] for where in (parameters.operands, parameters.gradients))
         self.bias, self.by_bias = (
-            where["outputs.bias"].numpy()[0] for where in (parameters.operands, parameters.gradients)
+            where["outputs.bias"].numpy()[:, 0] for where in (parameters.operands, parameters.gradients)
         )
-        self.values = torch.empty(len(hidden), weight.shape[1], dtype=weight.dtype)
+        self.values = torch.empty(*hidden.shape[:2], weight.shape[2], dtype=weight.dtype)
         self.array = as_array(self.values)
         self.forward = product(hidden, weight, self.values)
-        self._pass_to_weight = product(hidden.t(), self.values, by_weight)
-        self._pass_to_hidden = product(self.values, weight.t(), by_hidden)
+        self._pass_to_weight = product(hidden.mT, self.values, by_weight)
+        self._pass_to_hidden = product(self.values, weight.mT, by_hidden)
 
     def backward(self) -> None:
         """Pass the gradient by the values, which has taken their place, back to weights and input."""
@@ -391,12 +437,12 @@ class _OutputLayers:
 
 
 class _GeneDispersion:
-    """Log inverse dispersions that are parameters, (T, G): one row for all cells, or one per batch."""
+    """Log inverse dispersions that are parameters, (R, T, G): one row for all cells, or one per batch."""
 
     def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
         self.log_theta = parameters.operands["log_theta"].numpy()
         self.by_log_theta = parameters.gradients["log_theta"].numpy()
-        self._row = np.zeros(len(outputs.values), dtype=np.int64)
+        self._row = np.zeros(outputs.values.shape[1], dtype=np.int64)
 
     def row(self, group: np.ndarray) -> np.ndarray:
         """Return which row is a cell's."""
@@ -422,28 +468,27 @@ class _NoDispersion(_GeneDispersion):
     def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
         self.log_theta = parameters.running["log_theta"].numpy()
         self.by_log_theta = np.empty_like(self.log_theta)
-        self._row = np.zeros(len(outputs.values), dtype=np.int64)
+        self._row = np.zeros(outputs.values.shape[1], dtype=np.int64)
 
 
 class _CellDispersion(_GeneDispersion):
-    """Log inverse dispersions that the network gives as its last outputs, (B, G): one row per cell."""
+    """Log inverse dispersions that the network gives as its last outputs, (R, B, G): one row per cell."""
 
     def __init__(self, parameters: Parameters, outputs: _OutputLayers, n_genes: int) -> None:
-        n_cells = len(outputs.values)
-        self._values = outputs.values[:, -n_genes:]
-        self._bias, self._by_bias = outputs.bias[-n_genes:], outputs.by_bias[-n_genes:]
-        self._single = torch.empty(2, n_cells, n_genes)
+        self._values = outputs.values[:, :, -n_genes:]
+        self._bias, self._by_bias = outputs.bias[:, -n_genes:], outputs.by_bias[:, -n_genes:]
+        self._single = torch.empty(2, *self._values.shape)
         self.log_theta, self.by_log_theta = self._single.numpy()
-        self._row = np.arange(n_cells)
+        self._row = np.arange(self._values.shape[1])
 
     def forward(self) -> None:
         """Add the bias to the network's output."""
         self._single[0] = self._values
-        self.log_theta += self._bias
+        self.log_theta += self._bias[:, None]
 
     def backward(self) -> None:
         """Put the gradient where the output was."""
-        self.by_log_theta.sum(0, out=self._by_bias)
+        self.by_log_theta.sum(1, out=self._by_bias)
         self._values.copy_(self._single[1])
 
 
@@ -456,10 +501,21 @@ _DISPERSIONS = {
 
 
 def product(x: Tensor, y: Tensor, out: Tensor) -> Callable[[], object]:
-    """Return what puts ``x @ y`` in its place, now and whenever the operands have changed."""
-    if out.dtype == torch.float32 and x.shape[1] * out.numel() < _SMALL:
+    """Return what puts each replicate's ``x @ y`` in its place, now and whenever the operands have changed.
+
+    Each product has the bits that it has alone.
+    """
+    n_multiplications = x.shape[2] * out[0].numel()
+    if ONEDNN and out.dtype == torch.float32 and n_multiplications >= _BATCHED:
+        return partial(torch.bmm, x, y, out=out)
+    if out.dtype == torch.float32 and n_multiplications < _SMALL:
         return partial(np.matmul, x.numpy(), y.numpy(), out.numpy())
-    return partial(torch.mm, x, y, out=out)
+    return partial(_one_by_one, [partial(torch.mm, a, b, out=c) for a, b, c in zip(x, y, out, strict=True)])
+
+
+def _one_by_one(steps: Sequence[Callable[[], object]]) -> None:
+    for step in steps:
+        step()
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

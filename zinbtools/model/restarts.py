@@ -17,10 +17,13 @@ import torch
 
 from ..jobs import Checkpoints, Where, fingerprint, run
 from ..jobs.progress import progress_bar
+from ..jobs.torch_state import ONEDNN
 from .config import FitConfig, Likelihood
 from .data import CountData
 from .training import Cells, EpochRecord, Failure, Training, train
 from .vae import CountVAE, Shape
+
+_GENES_AT_ONCE = 256  # of replicates that are trained together
 
 
 class Group(NamedTuple):
@@ -39,8 +42,8 @@ class Group(NamedTuple):
 
     @property
     def n_epochs(self) -> int:
-        """The most that it takes."""
-        return self.config.max_epochs or 0
+        """The most that its restarts take together."""
+        return len(self.seeds) * (self.config.max_epochs or 0)
 
 
 class _Epochs:
@@ -49,7 +52,7 @@ class _Epochs:
     def __init__(self, bar: Any) -> None:
         self._bar, self._done, self._lock = bar, Counter[str](), Lock()
 
-    def add(self, group: Group, n: int = 1) -> None:
+    def add(self, group: Group, n: int) -> None:
         with self._lock:
             self._done[group.key] += n
             self._bar.update(n)
@@ -96,7 +99,7 @@ def train_restarts(
         Group(name, configs[name], part, split)
         for split, of_split in enumerate(seeds)
         for name in likelihoods
-        for part in split_evenly(of_split, stack_size(data.device, len(of_split)), n_jobs)
+        for part in split_evenly(of_split, stack_size(data, len(of_split)), n_jobs)
     ]
     n_workers = min(n_jobs, len(jobs))
     kept = None if resume is None else _checkpoints(resume, data, shape, splits, order_seed)
@@ -123,13 +126,16 @@ def train_restarts(
     return [{name: merge(groups) for name, groups in of_split.items()} for of_split in parts]
 
 
-def stack_size(device: torch.device, n_restarts: int) -> int:
+def stack_size(data: CountData, n_restarts: int) -> int:
     """Choose how many replicates to stack in one program.
 
-    A GPU takes all, as launching a step costs more than computing it. On a CPU replicates take their steps
-    one after the other, and a stack would only push their weights out of the cache.
+    A GPU takes all, as launching a step costs more than computing it. On a CPU, where products can be made
+    together, few genes make them small enough to share what calling them costs; others would only push their
+    weights out of the cache.
     """
-    return 1 if device.type == "cpu" else n_restarts
+    if data.device.type != "cpu":
+        return n_restarts
+    return max(1, _GENES_AT_ONCE // data.n_genes) if ONEDNN and data.in_memory else 1
 
 
 def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[int]]:
@@ -181,7 +187,7 @@ def data_fingerprint(data: CountData, *splits: Cells) -> str:
 def _train_group(
     group: Group, epochs: _Epochs | None, *, splits: Sequence[Cells], **settings: Any
 ) -> Training:
-    after_epoch = None if epochs is None else partial(epochs.add, group)
+    after_epoch = None if epochs is None else partial(epochs.add, group, len(group.seeds))
     return train(
         group.likelihood,
         cells=splits[group.split],
