@@ -10,6 +10,7 @@ import pytest
 import torch
 from model_variants import VARIANTS
 
+from zinbtools.model.compiled_slopes import CompiledSlopes
 from zinbtools.model.data import CountData
 from zinbtools.model.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from zinbtools.model.initialisation import initialise
@@ -74,6 +75,20 @@ def test_gradient_is_that_of_autograd(problem, likelihood, changes):
     leaf = state.requires_grad_()
     (expected,) = torch.autograd.grad(log_joint(leaf).sum(), leaf)
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@pytest.mark.parametrize("changes", [*VARIANTS, {"n_layers": 3}], ids=str)
+def test_compiled_slopes_are_those_of_autograd(problem, data, likelihood, changes):
+    """Of some of the cells, in another order."""
+    model, _, prior, state, _ = problem(likelihood, **changes)
+    cells = torch.randperm(data.n_cells, generator=torch.Generator().manual_seed(0))[:50]
+    flat = Gaussian(torch.zeros_like(prior.mean)[:50], torch.full_like(prior.variance, torch.inf)[:50])
+    with torch.no_grad():
+        expected, _ = _gradient(model, data.batch(cells, torch.float64), flat, state[cells])
+        ours = CompiledSlopes(copy.deepcopy(model).float(), data)(cells, state[cells])
+    assert ours.dtype == state.dtype
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
 
 
 @pytest.mark.parametrize("zero_inflated", [False, True])
