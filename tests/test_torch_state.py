@@ -47,6 +47,7 @@ def state() -> tuple[Any, ...]:
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled(),
         torch.get_float32_matmul_precision(),
+        getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None),  # since torch 2.9
         torch.get_num_threads(),
         sys.getswitchinterval(),
     )

@@ -68,8 +68,9 @@ def _other_settings() -> list[_Setting]:
     backends: Any = torch.backends
     if hasattr(backends, "fp32_precision"):
         for products, wanted in ((backends.mkldnn.matmul, _ON_CPU), (backends.cuda.matmul, "ieee")):
-            found = products.fp32_precision.replace("none", "ieee")
-            settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, wanted))
+            found = products.fp32_precision
+            if (found, wanted) != ("none", "ieee"):  # which are the same
+                settings.append(_Setting(partial(setattr, products, "fp32_precision"), found, wanted))
     else:  # torch before 2.9
         found = torch.get_float32_matmul_precision()
         settings.append(_Setting(torch.set_float32_matmul_precision, found, "highest"))

@@ -39,7 +39,7 @@ class CompiledStack:
         own, names = model.replicate_state(), dict(model.named_parameters())
         parameters = side_by_side({name: value for name, value in own.items() if name in names})
         self._running = side_by_side({name: value for name, value in own.items() if name not in names})
-        self._shapes = own
+        self._like = own
         halved = data.n_genes >= WIDE and has_bfloat16()
         wide = {name: value for name, value in parameters.items() if halved and name in _WIDE_WEIGHTS}
         rest = {name: value for name, value in parameters.items() if name not in wide}
@@ -96,7 +96,7 @@ class CompiledStack:
 
     def state(self, place: int) -> Mapping[str, Tensor]:
         values = ChainMap(self._running, *(bank.values for bank in self._banks))
-        return {name: value[place] for name, value in apart(values, self._shapes).items()}
+        return {name: value[place] for name, value in apart(values, self._like).items()}
 
     def program(self, n_cells: int) -> Program:
         """Return what computes minibatches of this size."""
