@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy
+import torch
 from anndata import AnnData
 from bad_input import COLUMNS, COUNTS, SPLIT_CASES, Change, has_words
 from compare import assert_same_anndata, assert_same_results
@@ -22,7 +23,7 @@ from zinbtools._anndata.reading import SPLITS, read_split
 from zinbtools._anndata.results import Results, spread, storable
 from zinbtools._record.keys import Keys
 from zinbtools.model import training
-from zinbtools.model.compiled import _Replicate
+from zinbtools.model.compiled import CompiledStack
 from zinbtools.tl import _trained
 
 
@@ -399,19 +400,23 @@ def test_a_failed_training_leaves_the_anndata_as_it_was(fitted: AnnData) -> None
 
 def break_second_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ZINB's loss of the second of two restarts becomes NaN in the second epoch."""
-    start, step, started = _Replicate.__init__, _Replicate.step, []
+    start, step, started = CompiledStack.__init__, CompiledStack.step, []
 
     def remember(self: Any, *arguments: Any) -> None:
         start(self, *arguments)
-        started.append(self.zero_inflated)
-        self.number = sum(started)
+        n_restarts = len(self._n_steps) if self._inflated else 0
+        self.numbers = range(len(started), len(started) + n_restarts)
+        started.extend(self.numbers)
 
-    def failing(self: Any, *arguments: Any) -> float:
-        elbo = step(self, *arguments)
-        return np.nan if (self.zero_inflated, self.number, self._n_steps) == (True, 2, 3) else elbo
+    def failing(self: Any, *arguments: Any) -> torch.Tensor:
+        elbo = step(self, *arguments).clone()
+        for place, state in enumerate(zip(self.numbers, self._n_steps, strict=False)):
+            if state == (1, 3):
+                elbo[place] = np.nan
+        return elbo
 
-    monkeypatch.setattr(_Replicate, "__init__", remember)
-    monkeypatch.setattr(_Replicate, "step", failing)
+    monkeypatch.setattr(CompiledStack, "__init__", remember)
+    monkeypatch.setattr(CompiledStack, "step", failing)
     monkeypatch.setattr(training, "_MOST_LOST", 1)
 
 

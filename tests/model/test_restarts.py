@@ -25,7 +25,7 @@ SEEDS = [11, 22, 33, 44, 55]
 @pytest.fixture
 def fit(data, cells, config, monkeypatch):
     def run(largest, likelihoods=("nb", "zinb"), configs=None, members=cells, resume=None, **changes):
-        monkeypatch.setattr(restarts, "stack_size", lambda *_: largest)
+        monkeypatch.setattr(restarts, "stack_size", lambda *_, **__: largest)
         settings = configs or replace(config, **changes)
         shape = Shape(data.n_genes)
         (trained,) = train_restarts(
@@ -142,6 +142,7 @@ def test_a_stack_is_for_a_gpu_or_for_few_genes(data, monkeypatch, onednn):
         for device, expected in (("cpu", on_cpu if onednn else 1), ("cuda", 20)):
             monkeypatch.setattr(data, "device", torch.device(device))
             assert stack_size(data, 20) == expected
+            assert stack_size(data, 20, kept=True) == (1 if device == "cpu" else 20)
 
 
 def test_products_that_are_made_together_have_the_bits_of_one_alone(config):

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from llvmlite.binding import get_host_cpu_features
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernels import network as kernels
 from ..kernels.network import Prior, Weights
 from ..kernels.single import f32
 from .config import FitConfig
 from .data import CountData
-from .program import ArrayData, Parameters, Program, apart, as_array, side_by_side
+from .program import ALIGNED, ArrayData, Parameters, Program, apart, as_array, side_by_side
 from .vae import CountVAE
 
 WIDE = 256  # genes from which on products in bfloat16 pay
@@ -115,13 +115,15 @@ class CompiledStack:
 class _Bank:
     """Parameters of one kind side by side in memory, with their gradients and Adam's moments.
 
-    A row is a replicate's. With ``halved``, products see the parameters, and give the gradients, in bfloat16.
+    A row is a replicate's, with zeros at its end. With ``halved``, products see the parameters, and give the
+    gradients, in bfloat16.
     """
 
     def __init__(self, values: Mapping[str, Tensor], halved: bool) -> None:
         self._shapes = {name: value.shape[1:] for name, value in values.items()}
         self._halved = halved
         flat = torch.cat([value.flatten(1) for value in values.values()], 1)
+        flat = nn.functional.pad(flat, (0, -flat.shape[1] % ALIGNED))
         self._lay_out(flat, np.zeros((2, *flat.shape), dtype=f32))
 
     def _lay_out(self, flat: Tensor, moments: np.ndarray) -> None:
@@ -137,7 +139,8 @@ class _Bank:
         ]
 
     def _split(self, whole: Tensor) -> dict[str, Tensor]:
-        parts = whole.split([shape.numel() for shape in self._shapes.values()], 1)
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        *parts, _ = whole.split([*sizes, whole.shape[1] - sum(sizes)], 1)
         return {
             name: part.view(-1, *shape)
             for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)

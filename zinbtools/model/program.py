@@ -7,6 +7,7 @@ A matrix product is made for all replicates at once; between products, the compi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -30,6 +31,7 @@ _SPARSE = 0.2  # share of positive counts below which products that pass over ze
 # Multiplications of a product from which on oneDNN, where it is to be had, is the fastest, and makes those of
 # all replicates at once (of a few thousand, torch would choose by their total); below which numpy beats MKL.
 _BATCHED, _SMALL = 2**19, 2**20 if SLOW_MKL else 0
+ALIGNED = 32  # numbers that fill cache lines, in single precision or bfloat16
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
@@ -122,7 +124,7 @@ class Program:
         n_replicates, wide = len(weight), weight.dtype
         first = _SparseFirst if data.density < _SPARSE else _First
         self._first = first(config, parameters, n_cells, data.n_genes)
-        self._covariates = torch.empty(n_replicates, n_cells, data.covariates.shape[1])
+        self._covariates = stacked(n_replicates, n_cells, data.covariates.shape[1])
         halves = list(
             zip(*(x.split(config.n_hidden, -1) for x in (self._first.out, self._first.by_out)), strict=True)
         )
@@ -237,10 +239,10 @@ class _Encoder:
         weight, bias = (parameters.operands[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
         by_weight, by_bias = (parameters.gradients[f"{layer}.{leaf}"] for leaf in ("weight", "bias"))
         n_replicates, n_cells, n_moments = len(x), x.shape[1], weight.shape[2]
-        out = torch.empty(n_replicates, n_cells, n_moments)
+        out = stacked(n_replicates, n_cells, n_moments)
         self._multiply = product(x, weight, out)
         self._pass_to_weight, self._pass_to_x = product(x.mT, out, by_weight), product(out, weight.mT, by_x)
-        noise, self.draw, self.by_draw = torch.empty(3, n_replicates, n_cells, n_moments // 2)
+        noise, self.draw, self.by_draw = (stacked(n_replicates, n_cells, n_moments // 2) for _ in range(3))
         self.draw_array = self.draw.numpy()
         arrays = (out, bias[:, 0], by_bias[:, 0], noise, self.draw, self.by_draw)
         self._each = [_Gaussians(*own) for own in zip(*(array.numpy() for array in arrays), strict=True)]
@@ -306,8 +308,8 @@ class _Block:
         inputs = [x] if covariates is None or not covariates.shape[2] else [x, covariates]
         sizes = [part.shape[2] for part in inputs]
         n_units = weight.shape[2]
-        self._product = torch.empty(n_replicates, n_cells, n_units, dtype=weight.dtype)
-        self._normal, self.out, self.by_out = torch.empty(3, *self._product.shape)
+        self._product = stacked(n_replicates, n_cells, n_units, dtype=weight.dtype)
+        self._normal, self.out, self.by_out = (stacked(*self._product.shape) for _ in range(3))
         if weight.dtype == torch.float32:
             self._normal = self._product
         by_product = self.by_out if self._normal is self._product else self._product
@@ -382,7 +384,7 @@ class _First(_Block):
 
     def __init__(self, config: FitConfig, parameters: Parameters, n_cells: int, n_genes: int) -> None:
         weight = parameters.operands["first.linear.weight"]
-        x = torch.empty(len(weight), n_cells, n_genes, dtype=weight.dtype)
+        x = stacked(len(weight), n_cells, n_genes, dtype=weight.dtype)
         super().__init__(config, parameters, "first", x, None, dropout_rate=config.dropout_rate)
         self._x = as_array(x)
 
@@ -424,7 +426,7 @@ class _OutputLayers:
         self.bias, self.by_bias = (
             where["outputs.bias"].numpy()[:, 0] for where in (parameters.operands, parameters.gradients)
         )
-        self.values = torch.empty(*hidden.shape[:2], weight.shape[2], dtype=weight.dtype)
+        self.values = stacked(*hidden.shape[:2], weight.shape[2], dtype=weight.dtype)
         self.array = as_array(self.values)
         self.forward = product(hidden, weight, self.values)
         self._pass_to_weight = product(hidden.mT, self.values, by_weight)
@@ -498,6 +500,13 @@ _DISPERSIONS = {
     "gene-cell": _CellDispersion,
     "none": _NoDispersion,
 }
+
+
+def stacked(n_replicates: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Allocate an array for each replicate, (R, *shape), where one alone would start: MKL rounds by that."""
+    size = math.prod(shape)
+    whole = torch.empty(n_replicates, -(-size // ALIGNED) * ALIGNED, dtype=dtype)
+    return whole[:, :size].view(n_replicates, *shape)
 
 
 def product(x: Tensor, y: Tensor, out: Tensor) -> Callable[[], object]:

@@ -99,7 +99,7 @@ def train_restarts(
         Group(name, configs[name], part, split)
         for split, of_split in enumerate(seeds)
         for name in likelihoods
-        for part in split_evenly(of_split, stack_size(data, len(of_split)), n_jobs)
+        for part in split_evenly(of_split, stack_size(data, len(of_split), kept=resume is not None), n_jobs)
     ]
     n_workers = min(n_jobs, len(jobs))
     kept = None if resume is None else _checkpoints(resume, data, shape, splits, order_seed)
@@ -126,16 +126,17 @@ def train_restarts(
     return [{name: merge(groups) for name, groups in of_split.items()} for of_split in parts]
 
 
-def stack_size(data: CountData, n_restarts: int) -> int:
+def stack_size(data: CountData, n_restarts: int, *, kept: bool = False) -> int:
     """Choose how many replicates to stack in one program.
 
     A GPU takes all, as launching a step costs more than computing it. On a CPU, where products can be made
     together, few genes make them small enough to share what calling them costs; others would only push their
-    weights out of the cache.
+    weights out of the cache. Where they are ``kept`` to go on with, each is for itself, so that more restarts
+    or other workers find it.
     """
     if data.device.type != "cpu":
         return n_restarts
-    return max(1, _GENES_AT_ONCE // data.n_genes) if ONEDNN and data.in_memory else 1
+    return max(1, _GENES_AT_ONCE // data.n_genes) if ONEDNN and data.in_memory and not kept else 1
 
 
 def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[int]]:
