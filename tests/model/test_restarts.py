@@ -137,7 +137,7 @@ def test_cuts_keep_every_seed_and_keep_workers_busy(n, largest, n_jobs):
 @pytest.mark.parametrize("onednn", [False, True])
 def test_a_stack_is_for_a_gpu_or_for_few_genes(data, monkeypatch, onednn):
     monkeypatch.setattr(restarts, "ONEDNN", onednn)
-    for n_genes, on_cpu in ((57, 4), (128, 2), (2000, 1)):
+    for n_genes, on_cpu in ((10, 4), (57, 4), (128, 2), (2000, 1)):
         monkeypatch.setattr(data, "n_genes", n_genes)
         for device, expected in (("cpu", on_cpu if onednn else 1), ("cuda", 20)):
             monkeypatch.setattr(data, "device", torch.device(device))

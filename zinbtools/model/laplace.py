@@ -107,7 +107,6 @@ def posterior_mode(
     climbing = torch.arange(len(cells), device=cells.device)
     state, value = start.clone(), log_joint(start, climbing)
     information = torch.empty(*start.shape, start.shape[1], dtype=start.dtype, device=start.device)
-
     slopes = CompiledSlopes(model, data)
 
     def inform() -> None:

@@ -23,7 +23,7 @@ from .data import CountData
 from .training import Cells, EpochRecord, Failure, Training, train
 from .vae import CountVAE, Shape
 
-_GENES_AT_ONCE = 256  # of replicates that are trained together
+_GENES_TOGETHER, _MOST_TOGETHER = 256, 4  # genes of all replicates in a stack on a CPU, and replicates
 
 
 class Group(NamedTuple):
@@ -130,13 +130,14 @@ def stack_size(data: CountData, n_restarts: int, *, kept: bool = False) -> int:
     """Choose how many replicates to stack in one program.
 
     A GPU takes all, as launching a step costs more than computing it. On a CPU, where products can be made
-    together, few genes make them small enough to share what calling them costs; others would only push their
-    weights out of the cache. Where they are ``kept`` to go on with, each is for itself, so that more restarts
-    or other workers find it.
+    together, a few replicates of few genes share what calling them costs; more would push each other's weights
+    out of the cache. Where a file is ``kept`` of each stack, each has one, whatever is asked for next time.
     """
     if data.device.type != "cpu":
         return n_restarts
-    return max(1, _GENES_AT_ONCE // data.n_genes) if ONEDNN and data.in_memory and not kept else 1
+    if kept or not (ONEDNN and data.in_memory):
+        return 1
+    return min(max(1, _GENES_TOGETHER // data.n_genes), _MOST_TOGETHER)
 
 
 def split_evenly(seeds: Sequence[int], largest: int, n_jobs: int) -> list[list[int]]:
