@@ -130,8 +130,9 @@ def stack_size(data: CountData, n_restarts: int, *, kept: bool = False) -> int:
     """Choose how many replicates to stack in one program.
 
     A GPU takes all, as launching a step costs more than computing it. On a CPU, where products can be made
-    together, a few replicates of few genes share what calling them costs; more would push each other's weights
-    out of the cache. Where a file is ``kept`` of each stack, each has one, whatever is asked for next time.
+    together, a few replicates of few genes share what calling them costs; more would push each other's
+    weights out of the cache. Where a file is ``kept`` of each stack, each replicate has its own, which more
+    restarts or other workers find again.
     """
     if data.device.type != "cpu":
         return n_restarts
