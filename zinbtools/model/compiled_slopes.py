@@ -10,7 +10,7 @@ from ..kernels.rows import Dispersion
 from ..kernels.single import f32
 from ..kernels.training import Gradient, Minibatch, log_likelihood, working_space
 from .data import CountData
-from .layers import NORM_EPS, Block
+from .layers import NORM_EPS, Block, multiply
 from .vae import CountVAE
 
 
@@ -47,15 +47,15 @@ class CompiledSlopes:
             gain = block.norm.weight[0] * (block.norm.running_var[0] + NORM_EPS).rsqrt()
             passed.append((gain * (pre > 0), block.linear.weight[0, : x.shape[1]]))
             x = pre.relu()
-        outputs = x @ self._weight
+        outputs = multiply(x, self._weight)
         if model.library_encoder is None:
             library = self._data.log_library[cells].to(single.dtype)
         else:
             library = single[:, n_latent].contiguous()
         by_library = self._follow(cells, outputs, library.numpy())
-        by_x = outputs @ self._weight.t()
+        by_x = multiply(outputs, self._weight.t())
         for factor, weight in reversed(passed):
-            by_x = (by_x * factor) @ weight.t()
+            by_x = multiply(by_x * factor, weight.t())
         if model.library_encoder is not None:
             by_x = torch.cat([by_x, torch.from_numpy(by_library)[:, None]], 1)
         return by_x.to(state)

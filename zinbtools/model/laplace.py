@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .compiled_slopes import CompiledSlopes
 from .data import Batch, CountData
-from .layers import NORM_EPS, Block
+from .layers import NORM_EPS, Block, multiply
 from .likelihood import log_likelihood
 from .vae import CountParameters, CountVAE, Gaussian
 
@@ -210,16 +210,16 @@ def _information(
     """Fisher information of the log joint density about the state, (B, D, D)."""
     z = state[:, : model.config.n_latent].to(batch.log1p.dtype)
     tangents = _hidden_tangents(model, batch, z, state.shape[1])
-    mean = tangents @ model.scale.weight[0]
+    mean = multiply(tangents, model.scale.weight[0])
     if model.config.library != "size_factor":
         share = torch.softmax(parameters.log_mean[0], -1)
-        mean -= torch.bmm(mean, share.unsqueeze(-1))
+        mean -= multiply(mean, share.unsqueeze(-1))
     if model.library_encoder is not None:
         mean[:, -1] += 1
     of_mean, of_both, of_logit = _information_of_count(parameters)
     information = _between(mean, of_mean, mean)
     if model.dropout is not None:
-        logit = tangents @ model.dropout.weight[0]
+        logit = multiply(tangents, model.dropout.weight[0])
         mixed = _between(mean, of_both, logit)
         information += mixed + mixed.transpose(1, 2) + _between(logit, of_logit, logit)
     return information.to(state) + torch.diag_embed(1 / prior.variance)
@@ -232,7 +232,8 @@ def _hidden_tangents(model: CountVAE, batch: Batch, z: Tensor, n_dimensions: int
         assert isinstance(block, Block)
         pre = block.norm(block.linear(torch.cat([z, batch.covariates], 1)[None]))
         gain = block.norm.weight * (block.norm.running_var + NORM_EPS).rsqrt()
-        tangents = tangents @ (block.linear.weight[0, : z.shape[1]] * gain) * (pre > 0).transpose(0, 1)
+        weight = block.linear.weight[0, : z.shape[1]] * gain
+        tangents = multiply(tangents, weight) * (pre > 0).transpose(0, 1)
         z = pre[0].relu()
     return tangents
 
@@ -260,4 +261,4 @@ def _information_of_count(parameters: CountParameters) -> tuple[Tensor, Tensor, 
 
 def _between(one: Tensor, weight: Tensor, other: Tensor) -> Tensor:
     """Sums over genes of products, (B, D, D)."""
-    return torch.bmm(one * weight.unsqueeze(1), other.transpose(1, 2))
+    return multiply(one * weight.unsqueeze(1), other.transpose(1, 2))

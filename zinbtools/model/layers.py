@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..jobs.torch_state import SLOW_MKL
+from ..jobs.torch_state import ONEDNN, SLOW_MKL
 
 NORM_EPS = 1e-3  # of batch normalisation
 _ONEDNN = SLOW_MKL and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -72,6 +73,14 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | 
     return torch.mm(x, weight, out=out) if bias is None else torch.addmm(bias, x, weight, out=out)
 
 
+def multiply(x: Tensor, y: Tensor) -> Tensor:
+    """``x @ y``, without a gradient where oneDNN would compile, and keep, a kernel for each new shape."""
+    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
+        rows = x if y.ndim > 2 else x.reshape(-1, x.shape[-1])  # one product in the place of many
+        return torch.from_numpy(np.matmul(rows.numpy(), y.numpy())).view(*x.shape[:-1], y.shape[-1])
+    return x @ y
+
+
 class Linear(nn.Module):
     """R affine maps; an input without the replicate axis, (B, n_in), is shared by all of them."""
 
@@ -102,10 +111,10 @@ class Linear(nn.Module):
         # One product per replicate: a batched one rounds by the number of replicates.
         inputs = [x] * len(self.weight) if x.ndim == 2 else x.unbind()
         if self.bias is None:
-            products = [a @ w for a, w in zip(inputs, self.weight.unbind(), strict=True)]
+            products = [multiply(a, w) for a, w in zip(inputs, self.weight.unbind(), strict=True)]
         else:
             parts = zip(self.bias.unbind(), inputs, self.weight.unbind(), strict=True)
-            products = [torch.addmm(b, a, w) for b, a, w in parts]
+            products = [multiply(a, w) + b for b, a, w in parts]
         return torch.stack(products) if len(products) > 1 else products[0].unsqueeze(0)
 
 
