@@ -77,7 +77,9 @@ def multiply(x: Tensor, y: Tensor) -> Tensor:
     """``x @ y``, without a gradient where oneDNN would compile, and keep, a kernel for each new shape."""
     if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
         rows = x if y.ndim > 2 else x.reshape(-1, x.shape[-1])  # one product in the place of many
-        return torch.from_numpy(np.matmul(rows.numpy(), y.numpy())).view(*x.shape[:-1], y.shape[-1])
+        with np.errstate(all="ignore"):  # as torch does
+            product = np.matmul(rows.numpy(), y.numpy())
+        return torch.from_numpy(product).view(*x.shape[:-1], y.shape[-1])
     return x @ y
 
 
