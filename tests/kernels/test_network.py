@@ -8,7 +8,7 @@ import torch
 
 from zinbtools.kernels import network as kernels
 from zinbtools.model.data import CountData
-from zinbtools.model.program import as_array
+from zinbtools.model.products import as_array
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.7])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from zinbtools.model import compiled, program
+from zinbtools.model import products as making
 from zinbtools.model.compiled import CompiledStack
 from zinbtools.model.data import CountData
 from zinbtools.model.initialisation import initialise
@@ -79,9 +80,9 @@ PRODUCTS = {
 
 @pytest.fixture(autouse=True, params=PRODUCTS.values(), ids=list(PRODUCTS))
 def products(request, monkeypatch):
-    monkeypatch.setattr(program, "ONEDNN", request.param.together)
-    monkeypatch.setattr(program, "_BATCHED", 0)
-    monkeypatch.setattr(program, "_SMALL", request.param.small)
+    monkeypatch.setattr(making, "ONEDNN", request.param.together)
+    monkeypatch.setattr(making, "_BATCHED", 0)
+    monkeypatch.setattr(making, "_SMALL", request.param.small)
     monkeypatch.setattr(program, "_SPARSE", request.param.sparse)
 
 

@@ -12,9 +12,10 @@ import torch
 
 from zinbtools.model import marginal
 from zinbtools.model.data import CountData
-from zinbtools.model.layers import Streams, affine
+from zinbtools.model.layers import Streams
 from zinbtools.model.likelihood import log_likelihood
 from zinbtools.model.marginal import MarginalLikelihood, Proposal, _Target, marginal_log_likelihood
+from zinbtools.model.products import affine
 from zinbtools.model.training import train
 from zinbtools.model.vae import CountVAE, Shape
 from zinbtools.stats.importance import error_of_mean
@@ -219,7 +220,7 @@ def test_both_libraries_multiply(monkeypatch):
     """Which of them does depends on the processor."""
     x, weight, bias = torch.randn(5, 128), torch.randn(128, 300), torch.randn(300)
     for onednn in {False, hasattr(torch.ops.mkldnn, "_linear_pointwise")}:
-        monkeypatch.setattr("zinbtools.model.layers._ONEDNN", onednn)
+        monkeypatch.setattr("zinbtools.model.products._POINTWISE", onednn)
         for kind in (torch.float32, torch.float64):
             operands, expected = (x.to(kind), weight.to(kind)), x.double() @ weight.double()
             found = affine(*operands), affine(*operands, bias.to(kind), torch.empty(5, 300, dtype=kind))

@@ -15,7 +15,8 @@ from ..kernels.network import Prior, Weights
 from ..kernels.single import f32
 from .config import FitConfig
 from .data import CountData
-from .program import ALIGNED, ArrayData, Parameters, Program, apart, as_array, side_by_side
+from .products import ALIGNED, as_array
+from .program import ArrayData, Parameters, Program, apart, side_by_side
 from .vae import CountVAE
 
 WIDE = 256  # genes from which on products in bfloat16 pay
@@ -48,15 +49,17 @@ class CompiledStack:
         self._noise = [_noise(seed) for seed in seeds]
         self._validation_seeds = [seed ^ 1 for seed in seeds]
         self._n_steps = [0] * len(seeds)
-        self._programs: dict[int, Program] = {}
+        self._wire()
 
-    @property
-    def parameters(self) -> Parameters:
-        """Those of all replicates."""
-        operands, gradients = (
-            ChainMap(*(getattr(bank, what) for bank in self._banks)) for what in ("operands", "gradients")
+    def _wire(self) -> None:
+        """Name the arrays of all replicates, which programs will read."""
+        values, operands, gradients = (
+            ChainMap(*(getattr(bank, what) for bank in self._banks))
+            for what in ("values", "operands", "gradients")
         )
-        return Parameters(operands, gradients, self._running)
+        self.parameters = Parameters(operands, gradients, self._running)
+        self._states = apart(ChainMap(values, self._running), self._like)
+        self._programs: dict[int, Program] = {}
 
     @torch.inference_mode()
     @np.errstate(all="ignore")  # the ELBO says what is not finite
@@ -92,11 +95,10 @@ class CompiledStack:
         self._noise = [self._noise[place] for place in places]
         self._validation_seeds = [self._validation_seeds[place] for place in places]
         self._n_steps = [self._n_steps[place] for place in places]
-        self._programs = {}
+        self._wire()
 
     def state(self, place: int) -> Mapping[str, Tensor]:
-        values = ChainMap(self._running, *(bank.values for bank in self._banks))
-        return {name: value[place] for name, value in apart(values, self._like).items()}
+        return {name: value[place] for name, value in self._states.items()}
 
     def program(self, n_cells: int) -> Program:
         """Return what computes minibatches of this size."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..kernels.evaluation import States, fixed_terms, log_likelihoods, working_space
 from ..kernels.rows import Dispersion
 from .data import Batch, CountData
-from .layers import Linear, affine
+from .layers import Linear, side_by_side
+from .products import affine
 from .vae import CountVAE
 
 ROWS = 1024  # of a product, at most
@@ -71,8 +72,7 @@ class _SideBySide:
     """Output layers as one, which writes to the same memory: new memory would not be in the cache."""
 
     def __init__(self, layers: Sequence[Linear], n_rows: int) -> None:
-        self._weight = torch.cat([layer.weight[0] for layer in layers], 1)
-        self._bias = torch.cat([layer.bias[0, 0] for layer in layers if layer.bias is not None])
+        self._weight, self._bias = side_by_side(layers)
         self._out = torch.empty(n_rows, len(self._bias), dtype=self._bias.dtype)
 
     def __call__(self, hidden: Tensor) -> np.ndarray:

@@ -10,7 +10,8 @@ from ..kernels.rows import Dispersion
 from ..kernels.single import f32
 from ..kernels.training import Gradient, Minibatch, log_likelihood, working_space
 from .data import CountData
-from .layers import NORM_EPS, Block, multiply
+from .layers import Block, side_by_side
+from .products import multiply
 from .vae import CountVAE
 
 
@@ -28,8 +29,8 @@ class CompiledSlopes:
     def __init__(self, model: CountVAE, data: CountData) -> None:
         self._model, self._data = model, data
         layers = [layer for layer in (model.scale, model.dropout, model.dispersion) if layer is not None]
-        self._weight = torch.cat([layer.weight[0] for layer in layers], 1)
-        self._bias = np.concatenate([layer.bias[0, 0].numpy() for layer in layers if layer.bias is not None])
+        self._weight, bias = side_by_side(layers)
+        self._bias = bias.numpy()
         self._by_bias = np.empty_like(self._bias)
         self._normalised = model.config.library != "size_factor"
 
@@ -38,15 +39,12 @@ class CompiledSlopes:
         model, n_latent = self._model, self._model.config.n_latent
         single = state.to(self._weight.dtype)
         x, covariates = single[:, :n_latent], self._data.covariates[cells]
-        passed: list[
-            tuple[Tensor, Tensor]
-        ] = []  # what multiplies the gradient on its way back through a block
+        passed: list[tuple[Tensor, Tensor]] = []  # what a gradient is multiplied by on its way back
         for block in model.decoder:
             assert isinstance(block, Block)
-            pre = block.norm(block.linear(torch.cat([x, covariates], 1)[None]))[0]
-            gain = block.norm.weight[0] * (block.norm.running_var[0] + NORM_EPS).rsqrt()
-            passed.append((gain * (pre > 0), block.linear.weight[0, : x.shape[1]]))
-            x = pre.relu()
+            (hidden,), gain, (positive,) = block.linearised(torch.cat([x, covariates], 1)[None])
+            passed.append((gain * positive, block.linear.weight[0, : x.shape[1]]))
+            x = hidden
         outputs = multiply(x, self._weight)
         if model.library_encoder is None:
             library = self._data.log_library[cells].to(single.dtype)

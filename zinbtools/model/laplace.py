@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .compiled_slopes import CompiledSlopes
 from .data import Batch, CountData
-from .layers import NORM_EPS, Block, multiply
+from .layers import Block
 from .likelihood import log_likelihood
+from .products import multiply
 from .vae import CountParameters, CountVAE, Gaussian
 
 MAX_STEPS = 8
@@ -118,8 +119,8 @@ def posterior_mode(
     for n in range(max_steps):
         if n % _STEPS_OF_ONE == 0:
             inform()
-        mean, variance = (part[climbing] for part in prior)
-        gradient = slopes(cells[climbing], state[climbing]) + (mean - state[climbing]) / variance
+        here, mean, variance = (part[climbing] for part in (state, *prior))
+        gradient = slopes(cells[climbing], here) + (mean - here) / variance
         step, _ = torch.linalg.solve_ex(information[climbing], gradient)  # what is singular goes nowhere
         promising = (gradient * step).sum(-1) > 2 * _ENOUGH
         trying, step, moved = climbing[promising], step[promising], []
@@ -230,11 +231,10 @@ def _hidden_tangents(model: CountVAE, batch: Batch, z: Tensor, n_dimensions: int
     tangents = torch.eye(n_dimensions, z.shape[1], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
     for block in model.decoder:
         assert isinstance(block, Block)
-        pre = block.norm(block.linear(torch.cat([z, batch.covariates], 1)[None]))
-        gain = block.norm.weight * (block.norm.running_var + NORM_EPS).rsqrt()
-        weight = block.linear.weight[0, : z.shape[1]] * gain
-        tangents = multiply(tangents, weight) * (pre > 0).transpose(0, 1)
-        z = pre[0].relu()
+        (hidden,), gain, positive = block.linearised(torch.cat([z, batch.covariates], 1)[None])
+        tangents = multiply(tangents, block.linear.weight[0, : z.shape[1]] * gain)
+        tangents = tangents * positive.transpose(0, 1)
+        z = hidden
     return tangents
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..jobs.torch_state import ONEDNN, SLOW_MKL
+from .products import multiply
 
 NORM_EPS = 1e-3  # of batch normalisation
-_ONEDNN = SLOW_MKL and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Streams:
@@ -65,24 +63,6 @@ class Streams:
         return left.pop(0)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """``x @ weight + bias``, without a gradient, in the memory of ``out`` or elsewhere."""
-    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight.t(), bias, "none", [], "")
-        return product
-    return torch.mm(x, weight, out=out) if bias is None else torch.addmm(bias, x, weight, out=out)
-
-
-def multiply(x: Tensor, y: Tensor) -> Tensor:
-    """``x @ y``, without a gradient where oneDNN would compile, and keep, a kernel for each new shape."""
-    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
-        rows = x if y.ndim > 2 else x.reshape(-1, x.shape[-1])  # one product in the place of many
-        with np.errstate(all="ignore"):  # as torch does
-            product = np.matmul(rows.numpy(), y.numpy())
-        return torch.from_numpy(product).view(*x.shape[:-1], y.shape[-1])
-    return x @ y
-
-
 class Linear(nn.Module):
     """R affine maps; an input without the replicate axis, (B, n_in), is shared by all of them."""
 
@@ -118,6 +98,12 @@ class Linear(nn.Module):
             parts = zip(self.bias.unbind(), inputs, self.weight.unbind(), strict=True)
             products = [multiply(a, w) + b for b, a, w in parts]
         return torch.stack(products) if len(products) > 1 else products[0].unsqueeze(0)
+
+
+def side_by_side(layers: Sequence[Linear]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one replicate's affine maps of the same input, as of one map."""
+    weight = torch.cat([layer.weight[0] for layer in layers], 1)
+    return weight, torch.cat([layer.bias[0, 0] for layer in layers if layer.bias is not None])
 
 
 class BatchNorm(nn.Module):
@@ -171,3 +157,12 @@ class Block(nn.Module):
             assert streams is not None
             hidden = hidden * streams.mask(*hidden.shape[1:], keep=1 - self.dropout_rate, like=hidden)
         return hidden
+
+    def linearised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute, in evaluation mode, the output, (R, B, H), and what its derivative by the map's is.
+
+        That is the gain of the normalisation, (R, H), where the output is positive, (R, B, H).
+        """
+        normal = self.norm(self.linear(x))
+        gain = self.norm.weight * (self.norm.running_var + NORM_EPS).rsqrt()
+        return torch.relu(normal), gain, normal > 0

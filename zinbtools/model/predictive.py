@@ -37,7 +37,8 @@ from ..stats.discrepancies import GeneStatistics
 from . import device_draws
 from .data import Batch, CountData
 from .distributions import CountDistribution, NegativeBinomial, ZeroInflatedNegativeBinomial
-from .layers import Streams, affine
+from .layers import Streams
+from .products import affine
 from .vae import CountVAE, Gaussian, Posterior
 
 # Latent draws are made block by block, each from a seed of its own, so that any cell can be computed alone.

@@ -7,16 +7,13 @@ A matrix product is made for all replicates at once; between products, the compi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..jobs.torch_state import ONEDNN, SLOW_MKL
 from ..kernels import network as kernels
 from ..kernels.network import Norm, NormGradient, Prior
 from ..kernels.rows import Dispersion, Rows
@@ -25,13 +22,10 @@ from ..kernels.training import Gradient, Minibatch, log_likelihood, working_spac
 from .config import FitConfig
 from .data import CountData
 from .layers import NORM_EPS
+from .products import as_array, product, stacked
 from .vae import MIN_VARIANCE
 
 _SPARSE = 0.2  # share of positive counts below which products that pass over zeros are faster
-# Multiplications of a product from which on oneDNN, where it is to be had, is the fastest, and makes those of
-# all replicates at once (of a few thousand, torch would choose by their total); below which numpy beats MKL.
-_BATCHED, _SMALL = 2**19, 2**20 if SLOW_MKL else 0
-ALIGNED = 32  # numbers that fill cache lines, in single precision or bfloat16
 _MIN_VARIANCE, _NORM_EPS = f32(MIN_VARIANCE), f32(NORM_EPS)
 
 
@@ -500,35 +494,3 @@ _DISPERSIONS = {
     "gene-cell": _CellDispersion,
     "none": _NoDispersion,
 }
-
-
-def stacked(n_replicates: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Allocate an array for each replicate, (R, *shape), where one alone would start: MKL rounds by that."""
-    size = math.prod(shape)
-    whole = torch.empty(n_replicates, -(-size // ALIGNED) * ALIGNED, dtype=dtype)
-    return whole[:, :size].view(n_replicates, *shape)
-
-
-def product(x: Tensor, y: Tensor, out: Tensor) -> Callable[[], object]:
-    """Return what puts each replicate's ``x @ y`` in its place, now and whenever the operands have changed.
-
-    Each product has the bits that it has alone.
-    """
-    n_multiplications = x.shape[2] * out[0].numel()
-    if ONEDNN and out.dtype == torch.float32 and n_multiplications >= _BATCHED:
-        return partial(torch.bmm, x, y, out=out)
-    if out.dtype == torch.float32 and n_multiplications < _SMALL:
-        return partial(np.matmul, x.numpy(), y.numpy(), out.numpy())
-    return partial(_one_by_one, [partial(torch.mm, a, b, out=c) for a, b, c in zip(x, y, out, strict=True)])
-
-
-def _one_by_one(steps: Sequence[Callable[[], object]]) -> None:
-    for step in steps:
-        step()
-
-
-def as_array(tensor: Tensor) -> np.ndarray:
-    """View a tensor's memory as an array; bfloat16 as uint16."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(np.uint16)
-    return tensor.numpy()
