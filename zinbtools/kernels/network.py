@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .double import wide_vectors
+from .row_sums import add_rows
 from .rows import Rows
 from .single import compiled, exp, f32, inlined, load, log, log1p, store, whole_vectors
+
+_AT_ONCE = 1024  # parameters that Adam works on together: they stay in the nearest cache
 
 
 class Norm(NamedTuple):
@@ -117,7 +120,7 @@ def multiply(rows: Rows, cells: np.ndarray, weight: np.ndarray, out: np.ndarray)
             values[i] = counts[start + i]
         for i in range(whole_vectors(n)):
             values[i] = log1p(values[i])
-        _add_rows(weight, genes[start : start + n], values, out[b])
+        add_rows(weight, genes[start : start + n], values, out[b])
 
 
 @compiled
@@ -127,27 +130,10 @@ def multiply_transposed(x: ByGene, by_product: np.ndarray, out: np.ndarray) -> N
     total = np.empty(out.shape[1], dtype=np.float32)
     for g in range(len(out)):
         here = slice(x.starts[g], x.starts[g + 1])
-        _add_rows(by_product, x.cells[here], x.values[here], total)
+        add_rows(by_product, x.cells[here], x.values[here], total)
         row = out[g]
         for h in range(total.size):
             store(row, h, total[h])
-
-
-@inlined
-def _add_rows(matrix: np.ndarray, which: np.ndarray, factors: np.ndarray, total: np.ndarray) -> None:
-    """Sum up multiples of rows, four at a time."""
-    total[:] = 0
-    n_fours = which.size // 4 * 4
-    for i in range(0, n_fours, 4):
-        a, b = matrix[which[i]], matrix[which[i + 1]]
-        c, d = matrix[which[i + 2]], matrix[which[i + 3]]
-        fa, fb, fc, fd = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
-        for h in range(total.size):
-            total[h] += (fa * load(a, h) + fb * load(b, h)) + (fc * load(c, h) + fd * load(d, h))
-    for i in range(n_fours, which.size):
-        a, fa = matrix[which[i]], factors[i]
-        for h in range(total.size):
-            total[h] += fa * load(a, h)
 
 
 @compiled
@@ -300,11 +286,14 @@ def adam(
 ) -> None:
     """Take one step of Adam with L2 penalty ``decay``; ``rate`` and ``correction`` correct its biases."""
     wide_vectors()
-    parameters, gradients, first, second, halves = weights
-    for i in range(parameters.size):
-        gradient = load(gradients, i) + decay * parameters[i]
-        first[i] += f32(0.1) * (gradient - first[i])
-        second[i] += f32(0.001) * (gradient * gradient - second[i])
-        parameters[i] -= rate * first[i] / (np.sqrt(second[i]) * correction + eps)
-    for i in range(halves.size):
-        store(halves, i, parameters[i])
+    for start in range(0, weights.values.size, _AT_ONCE):
+        here = slice(start, start + _AT_ONCE)
+        values, gradients, halves = weights.values[here], weights.gradients[here], weights.halves[here]
+        first, second = weights.first[here], weights.second[here]
+        for i in range(values.size):
+            gradient = load(gradients, i) + decay * values[i]
+            first[i] += f32(0.1) * (gradient - first[i])
+            second[i] += f32(0.001) * (gradient * gradient - second[i])
+            values[i] -= rate * first[i] / (np.sqrt(second[i]) * correction + eps)
+        for i in range(halves.size):
+            store(halves, i, values[i])
