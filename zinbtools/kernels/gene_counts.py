@@ -124,16 +124,17 @@ def _of_sums(
 
 
 @merged
-def _different(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different counts in increasing order, and how many there are of each."""
-    ordered, k = np.sort(counts), -1
-    value, multiplicity = np.empty(len(counts)), np.empty(len(counts))
-    for i in range(len(counts)):
-        if i == 0 or ordered[i] != ordered[i - 1]:
+def _different(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the different counts in increasing order, the number of each, and the place of every count."""
+    order, k = np.argsort(counts), -1
+    value, multiplicity, place = np.empty(len(counts)), np.empty(len(counts)), np.empty(len(counts), np.int64)
+    for i in order:
+        if k < 0 or counts[i] != value[k]:
             k += 1
-            value[k], multiplicity[k] = ordered[i], 0.0
+            value[k], multiplicity[k] = counts[i], 0.0
         multiplicity[k] += 1.0
-    return value[: k + 1], multiplicity[: k + 1]
+        place[i] = k
+    return value[: k + 1], multiplicity[: k + 1], place
 
 
 def _of_molecules(
@@ -148,9 +149,9 @@ def _of_molecules(
     n = len(counts)
     if not same:
         return _Layout(counts, counts, dispersion, np.ones(n), np.arange(n), None, 0.0)
-    value, multiplicity = _different(counts)
+    value, multiplicity, place = _different(counts)
     of_value = np.full(len(value), dispersion[0] if n else 1.0)
-    return _Layout(counts, value, of_value, multiplicity, np.searchsorted(value, counts), None, 0.0)
+    return _Layout(counts, value, of_value, multiplicity, place, None, 0.0)
 
 
 def _of_reads(
