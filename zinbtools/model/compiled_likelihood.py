@@ -12,7 +12,7 @@ from ..kernels.evaluation import States, fixed_terms, log_likelihoods, working_s
 from ..kernels.rows import Dispersion
 from .data import Batch, CountData
 from .layers import Linear, side_by_side
-from .products import affine
+from .products import affine, unpadded
 from .vae import CountVAE
 
 ROWS = 1024  # of a product, at most
@@ -26,7 +26,7 @@ class CompiledLikelihood:
         self._model, self._covariates = model, batch.covariates
         rows, places = data.rows(cells)
         self._rows, self._places = rows.arrays, places.numpy()
-        self._at_once = max(1, min(ROWS, _ENTRIES // data.n_genes))
+        self._at_once = unpadded(max(1, min(ROWS, _ENTRIES // data.n_genes)))
         inflated = [] if model.dropout is None else [model.dropout]
         self._outputs = _SideBySide([model.scale, *inflated], self._at_once)
         self._log_theta = None if model.dispersion is None else _SideBySide([model.dispersion], self._at_once)

@@ -22,6 +22,7 @@ MAX_STEPS = 8
 _MAX_CUTS = 6
 _ENOUGH = 0.01  # nats that a step should promise
 _STEPS_OF_ONE = 2  # matrix of information, the dearest part of a step
+_DERIVATIVES = 2**19  # by the states, of numbers per gene, at once: a few megabytes
 
 
 class Mode(NamedTuple):
@@ -111,10 +112,10 @@ def posterior_mode(
     slopes = CompiledSlopes(model, data)
 
     def inform() -> None:
-        batch = data.batch(cells[climbing])
-        of_prior = Gaussian(*(part[climbing] for part in prior))
-        parameters = _parameters(model, batch, state[climbing].to(batch.log1p.dtype))
-        information[climbing] = _information(model, batch, of_prior, state[climbing], parameters)
+        for some in climbing.split(max(1, _DERIVATIVES // (data.n_genes * start.shape[1]))):
+            batch, of_prior = data.batch(cells[some]), Gaussian(*(part[some] for part in prior))
+            parameters = _parameters(model, batch, state[some].to(batch.log1p.dtype))
+            information[some] = _information(model, batch, of_prior, state[some], parameters)
 
     for n in range(max_steps):
         if n % _STEPS_OF_ONE == 0:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..jobs.torch_state import ONEDNN, SLOW_MKL
 
@@ -25,9 +25,26 @@ ALIGNED = 32  # numbers that fill cache lines, in single precision or bfloat16
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """``x @ weight + bias``, without a gradient, in the memory of ``out`` or elsewhere."""
     if _POINTWISE and x.dtype == torch.float32 and x.device.type == "cpu":
+        n_rows = len(x)
+        x = nn.functional.pad(x, (0, 0, 0, _padded(n_rows) - n_rows))
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight.t(), bias, "none", [], "")
-        return result
+        return result[:n_rows]
     return torch.mm(x, weight, out=out) if bias is None else torch.addmm(bias, x, weight, out=out)
+
+
+def _padded(n: int) -> int:
+    """Round up to one of four numbers per power of 2: oneDNN compiles and keeps a kernel for each it sees."""
+    step = _step(max(0, n - 1))
+    return -(-n // step) * step
+
+
+def unpadded(n: int) -> int:
+    """Return the most rows, up to n, that `affine` multiplies without others."""
+    return n // _step(n) * _step(n) or n
+
+
+def _step(n: int) -> int:
+    return 1 << max(2, n.bit_length() - 3)
 
 
 def multiply(x: Tensor, y: Tensor) -> Tensor:

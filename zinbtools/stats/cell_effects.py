@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -41,8 +42,8 @@ class CellEffects(NamedTuple):
 
 
 def cell_effects(
-    counts: NDArray[np.floating],
-    means: NDArray[np.floating],
+    counts: NDArray[np.float32],
+    means: NDArray[np.float32],
     thetas: Floats,
     dropout: Floats,
     in_turn: Callable[[Callable[[slice], Sums], Iterable[slice]], Iterable[Sums]] = map,
@@ -59,7 +60,7 @@ def cell_effects(
     Parameters
     ----------
     counts, means
-        (N, n).
+        (N, n). They are given up: what the genes add to the effects takes their place.
     thetas, dropout
         Of the genes, (n,), to begin with.
     in_turn
@@ -69,12 +70,12 @@ def cell_effects(
     -------
     The effects on the dropout and on the dispersion.
     """
-    n_cells, n_genes = counts.shape
-    on_dropout, on_dispersion = _Climb(n_cells, n_genes), _Climb(n_cells, n_genes)
+    n_cells = len(counts)
+    on_dropout, on_dispersion = _Climb(counts), _Climb(means)
     on_dropout.of_genes = special.logit(np.clip(dropout, 1e-3, 0.9))
     on_dispersion.of_genes = np.log(np.minimum(thetas, np.exp(LARGEST_LOG_THETA)))
 
-    def step(some: slice) -> Sums:
+    def step(some: slice, *, at_last: bool) -> Sums:
         x, mu = (np.asarray(of[some], dtype=np.float64) for of in (counts, means))
         logit = on_dropout.at(some)
         log_theta = np.clip(on_dispersion.at(some), LEAST_LOG_THETA, LARGEST_LOG_THETA)
@@ -83,14 +84,13 @@ def cell_effects(
         dropped[zero] = special.expit(logit[zero] + (theta * np.log1p(mu / theta))[zero])
         slopes = np.empty(x.shape)
         slopes_in_log_theta(x, mu, log_theta, slopes)
-        of_dropout = on_dropout.step(some, dropped - special.expit(logit))
-        return of_dropout, on_dispersion.step(some, (1 - dropped) * slopes)
+        of_dropout = on_dropout.step(some, dropped - special.expit(logit), at_last)
+        return of_dropout, on_dispersion.step(some, (1 - dropped) * slopes, at_last)
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, n_cells, _AT_ONCE)]
-    for _ in range(_ROUNDS):
-        for climb, sums in zip(
-            (on_dropout, on_dispersion), zip(*in_turn(step, parts), strict=True), strict=True
-        ):
+    for rounds in range(_ROUNDS, 0, -1):
+        sums_of = zip(*in_turn(partial(step, at_last=rounds == 1), parts), strict=True)
+        for climb, sums in zip((on_dropout, on_dispersion), sums_of, strict=True):
             climb.end_round(*np.sum(sums, axis=0))
     return on_dropout.effects, on_dispersion.effects
 
@@ -99,25 +99,28 @@ class _Climb:
     """Climb to the most probable effects of cells beside those of genes, which are free.
 
     Steps are those of Fisher's scoring, with squared scores for the information. A gene's share in the effect
-    of a cell is its score by that information.
+    of a cell is its score by that information; the last step writes them into ``shares``, (N, n).
     """
 
-    def __init__(self, n_cells: int, n_genes: int) -> None:
+    def __init__(self, shares: NDArray[np.float32]) -> None:
+        n_cells, n_genes = shares.shape
         self._cells, self._variance = np.zeros(n_cells), _VARIANCE
-        self._left, self._shares = np.empty(n_cells), np.empty((n_cells, n_genes), dtype=np.float32)
+        self._left, self._shares = np.empty(n_cells), shares
         self.of_genes = np.zeros(n_genes)
 
     def at(self, some: slice) -> Floats:
         """Where the parameters of some cells are, (n_some, n)."""
         return self.of_genes + self._cells[some, None]
 
-    def step(self, some: slice, scores: Floats) -> Floats:
+    def step(self, some: slice, scores: Floats, at_last: bool) -> Floats:
         """Move some cells; their scores and information, summed up for each gene, (2, n_genes)."""
         information = np.square(scores)
         precision = information.sum(1) + 1 / self._variance
         step = (scores.sum(1) - self._cells[some] / self._variance) / precision
         self._cells[some] += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
-        self._left[some], self._shares[some] = 1 / precision, scores / precision[:, None]
+        self._left[some] = 1 / precision
+        if at_last:
+            self._shares[some] = scores / precision[:, None]
         return np.stack([scores.sum(0), information.sum(0)])
 
     def end_round(self, score: Floats, information: Floats) -> None:

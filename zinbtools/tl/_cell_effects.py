@@ -33,8 +33,10 @@ class SharedEffects:
     ----------
     fits
         ZINB of every gene, with one dispersion and one dropout probability for all cells.
+    telling
+        Which genes tell the effects, (G,) boolean.
     some
-        The genes that tell the effects, in increasing order.
+        These, in increasing order.
     n_threads
         That share the cells.
 
@@ -47,17 +49,17 @@ class SharedEffects:
     on_dropout: CellEffects | None
     on_dispersion: CellEffects | None
 
-    def __init__(self, fits: CountFits, some: Iterable[Genes], n_threads: int = 1) -> None:
+    def __init__(
+        self, fits: CountFits, telling: np.ndarray, some: Iterable[Genes], n_threads: int = 1
+    ) -> None:
         self.on_dropout = self.on_dispersion = None
-        genes, counts_of, means_of = [np.empty(0, dtype=int)], [], []
-        for piece in some:
-            genes.append(piece.which)
-            counts_of.append(piece.counts.toarray().astype(np.float32))
-            means_of.append(piece.means.astype(np.float32))
-        self._genes, z = np.concatenate(genes), fits.of("zinb")
+        self._genes, z = np.flatnonzero(telling), fits.of("zinb")
         if not len(self._genes):
             return
-        counts, means = _joined(counts_of), _joined(means_of)
+        counts, means = (np.empty((fits.n_cells, len(self._genes)), dtype=np.float32) for _ in range(2))
+        for piece in some:
+            places = np.searchsorted(self._genes, piece.which)
+            counts[:, places], means[:, places] = piece.counts.toarray(), piece.means
         means *= np.exp(fits.coefficients[self._genes, z, 0]).astype(np.float32)
         theta, dropout = fits.inverse_dispersion[self._genes, z], fits.dropout[self._genes, z]
         self.on_dropout, self.on_dispersion = (
@@ -83,10 +85,3 @@ class SharedEffects:
     def _place(self, gene: int) -> int | None:
         place = int(np.searchsorted(self._genes, gene))
         return place if place < len(self._genes) and self._genes[place] == gene else None
-
-
-def _joined(columns: list[np.ndarray]) -> np.ndarray:
-    """Put columns side by side, and let go of what they were."""
-    whole = np.hstack(columns)
-    columns.clear()
-    return whole

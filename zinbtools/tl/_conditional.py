@@ -155,7 +155,7 @@ class GeneTests:
                 return {"mean_count": self.genes.mean, **self._reads(found, fits, self._copies, groups)}
             telling = most_telling(fits, ~np.isnan(self._adjusted(found["pval"])))
             some = chosen_genes(self._counts, self._n_counts, groups(), telling)
-            shared = SharedEffects(fits, some, self._n_threads)
+            shared = SharedEffects(fits, telling, some, self._n_threads)
             odds = self._with_odds(found, fits, shared, groups)
             again = self._adjusted(found["pval"]) <= self._rule.alpha
             told: dict[str, ToldBy] = {}
