@@ -48,8 +48,8 @@ class Modes(NamedTuple):
     log_mass: Tensor
 
     def of_cells(self, cells: slice) -> Modes:
-        """Return those of some cells."""
-        return Modes(*(part[:, cells] for part in self))
+        """Copy those of some cells."""
+        return Modes(*(part[:, cells].clone() for part in self))  # a view would keep all
 
     def near(self, states: Tensor) -> Tensor:
         """Tell which of the Gaussians have some states, (B, D), in their bulk, (S, B)."""

@@ -254,8 +254,8 @@ class _Target:
         on_host = data.device.type == "cpu"
         self._compiled = CompiledLikelihood(model, data, cells, self._batch) if on_host else None
 
-    def starts(self, n: int, streams: Streams) -> list[Tensor]:
-        """Choose where to start n searches for modes.
+    def starts(self, n: int, streams: Streams) -> Tensor:
+        """Choose where to start n searches for modes, (n, B, D).
 
         At the encoder's mean, the prior's, and draws from the prior; but for the first with the library size
         that was observed.
@@ -263,7 +263,7 @@ class _Target:
         (noise,) = streams.normal(max(0, n - 2), *self.mean.shape, like=self.mean)
         states = torch.stack([self.prior.mean, *(self.prior.mean + self.prior.variance.sqrt() * noise)])
         states[..., self._model.config.n_latent :] = self._batch.log_library[:, None]
-        return [self.mean, *states][:n]
+        return torch.cat([self.mean[None], states])[:n]
 
     def log_weights(self, proposal: _Mixture, streams: Streams, n_draws: int) -> np.ndarray:
         """Compute the log weights of draws for each cell, (K, B)."""
@@ -328,12 +328,28 @@ class _Target:
         assert log_theta is not None
         return log_likelihood(batch, log_mean, log_theta, logit)
 
-    def climb(self, model: CountVAE, start: Tensor, max_steps: int) -> Mode:
-        """Search for the mode of each cell's posterior; see `posterior_mode`."""
-        if self._compiled is not None:
-            return posterior_mode(model, self._data, self.cells, self.prior, start, self.log_joint, max_steps)
-        batch = self._data.batch(self.cells)
-        return posterior_mode_together(model, batch, self.prior, start, self.log_joint_together, max_steps)
+    def climb(self, model: CountVAE, starts: Tensor, max_steps: int) -> Mode:
+        """Search for the mode of each cell's posterior, from each start, (S, B, D); see `posterior_mode`."""
+        if self._compiled is None:
+            batch, log_joint = self._data.batch(self.cells), self.log_joint_together
+            searches = [
+                posterior_mode_together(model, batch, self.prior, start, log_joint, max_steps)
+                for start in starts
+            ]
+            return Mode(*(torch.stack(parts) for parts in zip(*searches, strict=True)))
+        shape = starts.shape[:2]
+        prior = Gaussian(*(moment.repeat(shape[0], 1) for moment in self.prior))
+        cells, n_cells = self.cells.repeat(shape[0]), shape[1]
+        found = posterior_mode(
+            model,
+            self._data,
+            cells,
+            prior,
+            starts.flatten(0, 1),
+            lambda states, among: self.log_joint(states, among % n_cells),
+            max_steps,
+        )
+        return Mode(*(part.unflatten(0, shape) for part in found))
 
 
 def _log_normal(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -342,10 +358,9 @@ def _log_normal(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return -0.5 * (deviance + variance.log() + _LOG_2PI).sum(-1)
 
 
-def _climb(target: _Target, model: CountVAE, starts: Sequence[Tensor], max_steps: int = MAX_STEPS) -> Modes:
-    """Search for modes from each of the starts; the factors are widened."""
-    searches = [target.climb(model, start, max_steps) for start in starts]
-    state, information, value = (torch.stack(parts) for parts in zip(*searches, strict=True))
+def _climb(target: _Target, model: CountVAE, starts: Tensor, max_steps: int = MAX_STEPS) -> Modes:
+    """Search for modes from each of the starts, (S, B, D); the factors are widened."""
+    state, information, value = target.climb(model, starts, max_steps)
     covariance, _ = torch.linalg.inv_ex(information)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     # where a model is so poor that its curvature is no number, or has no width, the encoder's will have to do
@@ -363,7 +378,7 @@ def _modes(
 ) -> tuple[Modes, np.ndarray | float]:
     """Find the modes of some cells, and tell from several starts what all of them may have missed, nats."""
     if n_starts == 1:
-        return _climb(target, model, [target.mean]), 0.0
+        return _climb(target, model, target.mean[None]), 0.0
     found = _climb(target, model, target.starts(n_starts, streams), _PATIENCE)
     modes, times_found = found.distinct()
     missing = unseen(*(part.numpy(force=True) for part in (modes.log_mass, times_found)))
@@ -382,8 +397,8 @@ def _overlooked(
     cells = next(iter(data.ahead([torch.cat(chosen)])))
     modes = Modes(*(torch.cat(parts, 1) for parts in zip(*known, strict=True)))
     target = _Target(answering, data, cells)
-    start = target.starts(3, Streams([seed], data.device))[-1]
-    other = _climb(target, model, [start])
+    start = target.starts(3, Streams([seed], data.device))[-1:]
+    other = _climb(target, model, start)
     gain = torch.nn.functional.softplus(other.log_mass - modes.log_mass)
     return float(gain.where(~modes.near(other.states[0]), 0).mean())
 
