@@ -16,6 +16,8 @@ from ..kernels.rows import Rows
 from ..stats.discrepancies import GeneStatistics
 from .distributions import data_constant
 
+_ROWS = 4096  # that are looked up at once
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -296,15 +298,14 @@ class CountData:
 
         The arrays of all cells and genes in order are those that are stored.
         """
-        yield self._compressed(cells, genes)
-
-    def _compressed(self, cells: Tensor, genes: slice | np.ndarray | None) -> sparse.csr_array:
         rows, places = self.rows(cells)
         matrix = rows.matrix(self.n_genes)
-        if genes is not None:
-            matrix = matrix[:, genes]  # first, so that no others are copied
-        is_whole = torch.equal(places, torch.arange(matrix.shape[0], device=places.device))
-        return matrix if is_whole else matrix[places.numpy(force=True)]
+        if genes is None and torch.equal(places, torch.arange(matrix.shape[0], device=places.device)):
+            yield matrix
+            return
+        for some in places.split(_ROWS):
+            part = matrix[some.numpy(force=True)]
+            yield part if genes is None else part[:, genes]
 
     def statistics(self, cells: np.ndarray) -> GeneStatistics:
         """Sum up each gene over the given cells."""

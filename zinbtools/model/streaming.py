@@ -148,7 +148,8 @@ class StreamedCountData(CountData):
         self, cells: Tensor, genes: slice | np.ndarray | None = None
     ) -> Iterator[sparse.csr_array]:
         largest_block = int(np.diff(self._source.bounds).max())
-        return (self._compressed(some, genes) for some in self.ahead(cells.split(largest_block)))
+        for some in self.ahead(cells.split(largest_block)):
+            yield from super().compressed(some, genes)
 
     def stored(self) -> Iterator[Tensor]:
         yield torch.from_numpy(self.lengths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -60,16 +60,12 @@ def twins(
         yield twin, replace(settings, genes=tuple(twin.genes))
 
 
-def parts(
-    sample: Sample, settings: FitSettings, members: Iterable[tuple[str, np.ndarray]]
-) -> Iterator[tuple[str, Sample, FitSettings]]:
+def part_of(sample: Sample, settings: FitSettings, cells: np.ndarray) -> tuple[Sample, FitSettings]:
     """Take some of the cells, by index, with settings to fit them with; a lone batch is no covariate."""
-    batch = settings.batch_key
-    for name, cells in members:
-        part = sample.part(np.sort(cells))
-        alone = batch is not None and part.cells.obs[batch].nunique() < 2
-        genes = tuple(part.genes)
-        yield name, part, replace(settings.of_part(), genes=genes, batch_key=None if alone else batch)
+    part, batch = sample.part(np.sort(cells)), settings.batch_key
+    alone = batch is not None and part.cells.obs[batch].nunique() < 2
+    genes = tuple(part.genes)
+    return part, replace(settings.of_part(), genes=genes, batch_key=None if alone else batch)
 
 
 def refitted(

@@ -11,11 +11,12 @@ import pandas as pd
 
 from .._words.answers import Answer, Call, Explanation
 from .._words.sentence import sentence as one_line
+from ..get._settings import FitSettings
 from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
-from ._comparison import Comparison
+from ._comparison import Comparison, Method
 from ._gains import Gains
-from ._refits import FEWEST_CELLS, on_the_same_split, parts, twins
+from ._refits import FEWEST_CELLS, on_the_same_split, part_of, twins
 from ._selection_tables import (
     by_restart_table,
     differences_table,
@@ -24,7 +25,7 @@ from ._selection_tables import (
     rivals_table,
     zeros_table,
 )
-from ._setup import Seeds
+from ._setup import Sample, Seeds
 from ._trained import train_folds
 
 MANY_INFLATED = 0.05  # of the genes that are tested; of genes without dropout fewer than one in a hundred are
@@ -143,29 +144,32 @@ def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, An
     """The comparison within each group; why not, where a group cannot be fitted."""
     fit, method = main.fit, main.method.apart()
     sample, settings = (fit.setup.sample, fit.settings) if len(main.fits) > 1 else on_the_same_split(fit)
-    groups = ((str(name), cells) for name, cells in labels.groupby(labels, observed=True).indices.items())
-    for name, part, of_part in parts(sample, settings, groups):
+    for name, cells in labels.groupby(labels, observed=True).indices.items():
         row: dict[str, Any] = {
-            "group": name,
-            "n_cells": part.n_obs,
+            "group": str(name),
+            "n_cells": 0,
             **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll"), np.nan),
             **{"position": "", "zero_share": np.nan},
             **dict.fromkeys(("verdict", "explained_by", "message"), ""),
         }
-        if part.n_obs < FEWEST_CELLS:
-            yield row | {"message": f"fewer than {FEWEST_CELLS} cells"}
-            continue
-        try:
-            found = method.compare(part, of_part)
-        except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
-            yield row | {"message": one_line(error)}
-            continue
-        yield row | {
-            **interval(found.difference, method.alpha),
-            "rope": found.rope,
-            "nll": found.nll,
-            "position": found.position,
-            "zero_share": found.excess.share,
-            "verdict": found.verdict,
-            "explained_by": found.explained_by.value,
-        }
+        yield row | _within(method, *part_of(sample, settings, cells))
+
+
+def _within(method: Method, part: Sample, settings: FitSettings) -> dict[str, Any]:
+    """The comparison of some cells, whose counts are gone before those of the next are taken."""
+    row: dict[str, Any] = {"n_cells": part.n_obs}
+    if part.n_obs < FEWEST_CELLS:
+        return row | {"message": f"fewer than {FEWEST_CELLS} cells"}
+    try:
+        found = method.compare(part, settings)
+    except (ValueError, KeyError) as error:  # what is too few for one group is no reason to stop
+        return row | {"message": one_line(error)}
+    return row | {
+        **interval(found.difference, method.alpha),
+        "rope": found.rope,
+        "nll": found.nll,
+        "position": found.position,
+        "zero_share": found.excess.share,
+        "verdict": found.verdict,
+        "explained_by": found.explained_by.value,
+    }

@@ -22,7 +22,7 @@ from ..jobs.progress import counting, one, tells, untold
 from ..jobs.threads import single_threaded
 from ._added import says_what_it_added
 from ._conditional import CallRule, check_nb
-from ._refits import FEWEST_CELLS, parts, refitted, sample_of
+from ._refits import FEWEST_CELLS, part_of, refitted, sample_of
 from ._setup import Run, Sample
 
 KEPT = list(ZI_GENES.holds[1:-1])  # all but gene and part
@@ -152,20 +152,26 @@ def _tested(
     """A row per part, and the tests of the genes of all parts."""
     rows: list[dict[str, Any]] = []
     genes = []
-    taken = parts(sample, settings, ((p.name, p.cells) for p in wanted))
-    by_split = zip((p.split for p in wanted), taken, strict=True)
-    for split, (name, part, of_part) in counting(by_split, len(wanted), "parts of the cells", "part", one):
-        seed, message = int(random.integers(2**63)), ""
-        if part.n_obs < FEWEST_CELLS:
+
+    def test(part: Part) -> tuple[dict[str, Any], pd.DataFrame | None]:
+        """Test some cells, whose counts are gone before those of the next are taken."""
+        counts, of_part = part_of(sample, settings, part.cells)
+        seed, found, message = int(random.integers(2**63)), None, ""
+        if counts.n_obs < FEWEST_CELLS:
             message = f"fewer than {FEWEST_CELLS} cells"
         else:
             try:
                 with untold():
-                    found = refitted(part, of_part, run, rule=rule, seed=seed)
-                genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=name))
+                    found = refitted(counts, of_part, run, rule=rule, seed=seed)
             except (ValueError, KeyError) as error:  # what cannot be fitted in one part is no reason to stop
                 message = sentence(error)
-        rows.append({"split": split, "part": name, "n_cells": part.n_obs, "message": message})
+        row = {"split": part.split, "part": part.name, "n_cells": counts.n_obs, "message": message}
+        return row, found
+
+    for row, found in counting(map(test, wanted), len(wanted), "parts of the cells", "part", one):
+        rows.append(row)
+        if found is not None:
+            genes.append(found[KEPT].rename_axis("gene").reset_index().assign(part=row["part"]))
     if len(genes) < 2:
         reasons = "; ".join(
             f"{row['part']!r}: {row['message'].rstrip('.')}" for row in rows if row["message"]
