@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+from zinbtools.model import data
 from zinbtools.model.data import Batch, CountData
 from zinbtools.stats.discrepancies import GeneStatistics
 
@@ -38,6 +39,19 @@ def test_the_container_does_not_matter(container):
         strict=True,
     ):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("genes", [None, slice(1, 3), np.array([0, 3])])
+@pytest.mark.parametrize("chosen", [range(20), [3, 17, 4], [5], []])
+def test_compressed_rows_come_in_blocks(chosen, genes, monkeypatch):
+    """Of some genes too: all rows of these would be as many numbers as the data have, whatever the cells."""
+    monkeypatch.setattr(data, "_ROWS", 2)
+    counts = np.random.default_rng(2).poisson(0.7, (20, 4)) + 1
+    blocks = list(CountData(counts).compressed(torch.tensor(list(chosen), dtype=torch.int64), genes))
+    expected = counts[list(chosen)][:, slice(None) if genes is None else genes]
+    np.testing.assert_array_equal(sparse.vstack(blocks).toarray(), expected)
+    whole = len(chosen) == len(counts) and genes is None
+    assert all(block.shape[0] <= 2 for block in blocks) != whole
 
 
 def test_statistics_are_those_of_the_cells():

@@ -146,3 +146,10 @@ def test_modes_are_told_apart_and_counted():
     np.testing.assert_array_equal(modes.states[:, 0], states[[1, 2, 3, 0], 0])
     np.testing.assert_array_equal(modes.log_mass[:, 0], [4, 3, 2, 1])
     np.testing.assert_array_equal(times_found[:, 0], [1, 2, 1, 0])
+
+
+def test_modes_of_some_cells_do_not_keep_those_of_all():
+    modes = Modes(torch.randn(2, 100, 3), torch.randn(2, 100, 3, 3), torch.randn(2, 100))
+    for part, whole in zip(modes.of_cells(slice(None, None, 50)), modes, strict=True):
+        assert torch.equal(part, whole[:, [0, 50]])
+        assert part.untyped_storage().nbytes() == part.nbytes

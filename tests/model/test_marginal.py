@@ -259,6 +259,21 @@ def test_threads_share_no_parameter_with_gradients(data, cells, config, monkeypa
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("likelihood", ["nb", "zinb"])
+@torch.no_grad()
+def test_searches_from_several_starts_are_those_from_each(likelihood, data, cells, config):
+    with torch.enable_grad():
+        model = train(likelihood, data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model
+    model = model.requires_grad_(False)
+    target = _Target(model, data, cells.stop)
+    starts = target.starts(4, Streams([1], data.device))
+    together = target.climb(model, starts, 12)
+    for k, start in enumerate(starts):
+        alone = target.climb(model, start[None], 12)
+        for ours, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[k], expected[0], rtol=1e-4, atol=1e-4)
+
+
 def test_the_size_of_the_blocks_does_not_matter_beyond_the_draws(data, cells, config):
     """Cells weigh the same whatever batch they are in: a last small batch is no exception."""
     model = train("nb", data, Shape(data.n_genes), cells, config, seeds=[0], order_seed=0).model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,28 @@ def test_cells_are_split_anew_where_a_fit_had_no_test_cells(counts: AnnData, tra
     )
     assert (counts.obs["zinbtools_split"] == "test").sum() == 30
     assert counts.uns["zinbtools"]["params"]["n_hidden"] == 16
+
+
+@pytest.mark.parametrize("verb", ["zi_replication", "model_selection"])
+def test_counts_of_a_part_are_gone_before_the_next_is_taken(
+    verb: str, counts: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, taken = Sample.part, list[weakref.ref[Any]]()
+
+    def part(sample: Sample, cells: np.ndarray) -> Sample:
+        assert [before() for before in taken] == [None] * len(taken)
+        some = take(sample, cells)
+        taken.append(weakref.ref(some.matrix))
+        return some
+
+    monkeypatch.setattr(Sample, "part", part)
+    monkeypatch.setattr(_refits, "FEWEST_CELLS", 20)
+    counts.obs["third"] = np.arange(counts.n_obs) % 3
+    brief: dict[str, Any] = {"max_epochs": 1, "progress": False}
+    if verb == "zi_replication":
+        zt.tl.fit_nb_zinb(counts, models="nb", **brief)
+        zt.tl.zi_replication(counts, groupby="third")
+    else:
+        few = {"n_samples": 2, "n_restarts": 1, "folds": 1, "n_null": 2}
+        zt.tl.model_selection(counts, groupby="third", **few, **brief)
+    assert len(taken) == 3
