@@ -135,7 +135,7 @@ def text(records: list[Record]) -> str:
         rows.append([name, *map(spread, (later, first, more)), *map(number, middle.values()), number(rest)])
     head = ["data", "later call, s", "first call, s", "more", *STAGES, "all else"]
     return section(
-        f"{TITLE}\n\n{INTRODUCTION}\nMachine: {machine()}.\n", table(head, rows) + growth(records), answers
+        f"{TITLE}\n\n{INTRODUCTION}\nMachine: {machine()}.\n", table(head, rows) + growth(records), records
     )
 
 
