@@ -305,26 +305,29 @@ def test_cells_are_split_anew_where_a_fit_had_no_test_cells(counts: AnnData, tra
     assert counts.uns["zinbtools"]["params"]["n_hidden"] == 16
 
 
-@pytest.mark.parametrize("verb", ["zi_replication", "model_selection"])
-def test_counts_of_a_part_are_gone_before_the_next_is_taken(
+@pytest.mark.parametrize("verb", ["zi_replication", "model_selection", "zi_scores"])
+def test_counts_of_a_part_or_twin_are_gone_before_the_next_is_taken(
     verb: str, counts: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take, taken = Sample.part, list[weakref.ref[Any]]()
+    take, taken = Sample.with_counts, list[weakref.ref[Any]]()
 
-    def part(sample: Sample, cells: np.ndarray) -> Sample:
+    def with_counts(sample: Sample, *of: Any) -> Sample:
         assert [before() for before in taken] == [None] * len(taken)
-        some = take(sample, cells)
+        some = take(sample, *of)
         taken.append(weakref.ref(some.matrix))
         return some
 
-    monkeypatch.setattr(Sample, "part", part)
-    monkeypatch.setattr(_refits, "FEWEST_CELLS", 20)
+    monkeypatch.setattr(Sample, "with_counts", with_counts)
     counts.obs["third"] = np.arange(counts.n_obs) % 3
     brief: dict[str, Any] = {"max_epochs": 1, "progress": False}
-    if verb == "zi_replication":
-        zt.tl.fit_nb_zinb(counts, models="nb", **brief)
-        zt.tl.zi_replication(counts, groupby="third")
-    else:
+    if verb == "model_selection":
         few = {"n_samples": 2, "n_restarts": 1, "folds": 1, "n_null": 2}
-        zt.tl.model_selection(counts, groupby="third", **few, **brief)
+        zt.tl.model_selection(counts, groupby="third", n_bootstrap=2, **few, **brief)
+        assert len(taken) == 5
+        return
+    zt.tl.fit_nb_zinb(counts, models="nb", **brief)
+    if verb == "zi_scores":
+        zt.tl.zi_scores(counts, n_bootstrap=3)
+    else:
+        zt.tl.zi_replication(counts, groupby="third")
     assert len(taken) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -51,13 +51,12 @@ def on_the_same_split(fit: Trained) -> tuple[Sample, FitSettings]:
     return setup.sample.with_column(column, setup.labels), replace(setup.settings, split=column)
 
 
-def twins(
-    sample: Sample, nb: CountVAE, data: CountData, settings: FitSettings, seeds: list[int]
-) -> Iterator[tuple[Sample, FitSettings]]:
-    """Draw counts of the same cells and genes from the NB, once per seed, with settings to fit them with."""
-    for seed in seeds:
-        twin = sample.with_counts(replicated_counts(nb, data, seed=seed))
-        yield twin, replace(settings, genes=tuple(twin.genes))
+def twin_of(
+    sample: Sample, nb: CountVAE, data: CountData, settings: FitSettings, seed: int
+) -> tuple[Sample, FitSettings]:
+    """Draw counts of the same cells and genes from the NB, with settings to fit them with."""
+    twin = sample.with_counts(replicated_counts(nb, data, seed=seed))
+    return twin, replace(settings, genes=tuple(twin.genes))
 
 
 def part_of(sample: Sample, settings: FitSettings, cells: np.ndarray) -> tuple[Sample, FitSettings]:
@@ -101,10 +100,14 @@ def bootstrap(
     seeds = integers(seed_sequence(rng), n_twins)
     nb = fit.load("nb", run.device)
     rows, null = [], np.full((n_twins, len(sample.genes)), np.nan)
-    drawn = enumerate(twins(sample, nb, data, settings, seeds))
-    for k, (twin, of_twin) in counting(drawn, n_twins, "twins", "twin", one):
+
+    def test(seed: int) -> pd.DataFrame:
+        """Test a twin, whose counts are gone before the next is drawn."""
+        drawn = twin_of(sample, nb, data, settings, seed)
         with untold():
-            tested = refitted(twin, of_twin, run, split=split, rule=rule, seed=seeds[k])
+            return refitted(*drawn, run, split=split, rule=rule, seed=seed)
+
+    for k, tested in enumerate(counting(map(test, seeds), n_twins, "twins", "twin", one)):
         null[k] = tested["ratio"].reindex(sample.genes).to_numpy()
         rows.append(
             {

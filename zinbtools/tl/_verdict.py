@@ -16,7 +16,7 @@ from ..stats.equivalence import conclude
 from ..stats.groups import within_regions
 from ._comparison import Comparison, Method
 from ._gains import Gains
-from ._refits import FEWEST_CELLS, on_the_same_split, part_of, twins
+from ._refits import FEWEST_CELLS, on_the_same_split, part_of, twin_of
 from ._selection_tables import (
     by_restart_table,
     differences_table,
@@ -126,18 +126,22 @@ def _gains_of_rival(rival: str, main: Comparison) -> Gains:
 def _twins(main: Comparison, n_twins: int) -> Iterator[dict[str, Any]]:
     """The comparison on counts that the NB's best restart has drawn, one restart on that fit's split."""
     sample, settings = on_the_same_split(main.fit)
-    method = main.method.apart().once()
-    seeds = [method.seed + k for k in range(n_twins)]
-    for twin, of_twin in twins(sample, main.fit.load("nb", main.data.device), main.data, settings, seeds):
-        found = method.compare(twin, of_twin)
-        yield {
-            "difference": found.difference.mean,
-            "se": found.difference.se,
-            "excess_zeros": found.dropped()[found.fit.best_restart("zinb")],
-            "zero_share": found.excess.share,
-            "n_genes_with_excess": found.excess.n_genes(method.alpha / 2),
-            "verdict": found.verdict,
-        }
+    method, nb = main.method.apart().once(), main.fit.load("nb", main.data.device)
+    for seed in range(method.seed, method.seed + n_twins):
+        yield _on_twin(method, *twin_of(sample, nb, main.data, settings, seed))
+
+
+def _on_twin(method: Method, twin: Sample, settings: FitSettings) -> dict[str, Any]:
+    """The comparison on one twin, whose counts are gone before the next is drawn."""
+    found = method.compare(twin, settings)
+    return {
+        "difference": found.difference.mean,
+        "se": found.difference.se,
+        "excess_zeros": found.dropped()[found.fit.best_restart("zinb")],
+        "zero_share": found.excess.share,
+        "n_genes_with_excess": found.excess.n_genes(method.alpha / 2),
+        "verdict": found.verdict,
+    }
 
 
 def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, Any]]:
@@ -145,19 +149,17 @@ def _within_groups(main: Comparison, labels: pd.Series) -> Iterator[dict[str, An
     fit, method = main.fit, main.method.apart()
     sample, settings = (fit.setup.sample, fit.settings) if len(main.fits) > 1 else on_the_same_split(fit)
     for name, cells in labels.groupby(labels, observed=True).indices.items():
-        row: dict[str, Any] = {
-            "group": str(name),
-            "n_cells": 0,
-            **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll"), np.nan),
-            **{"position": "", "zero_share": np.nan},
-            **dict.fromkeys(("verdict", "explained_by", "message"), ""),
-        }
-        yield row | _within(method, *part_of(sample, settings, cells))
+        yield {"group": str(name), **_within(method, *part_of(sample, settings, cells))}
 
 
 def _within(method: Method, part: Sample, settings: FitSettings) -> dict[str, Any]:
     """The comparison of some cells, whose counts are gone before those of the next are taken."""
-    row: dict[str, Any] = {"n_cells": part.n_obs}
+    row: dict[str, Any] = {
+        "n_cells": part.n_obs,
+        **dict.fromkeys(("difference", "se", "low", "high", "rope", "nll"), np.nan),
+        **{"position": "", "zero_share": np.nan},
+        **dict.fromkeys(("verdict", "explained_by", "message"), ""),
+    }
     if part.n_obs < FEWEST_CELLS:
         return row | {"message": f"fewer than {FEWEST_CELLS} cells"}
     try:
